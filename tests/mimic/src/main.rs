@@ -1,2 +1,77 @@
-//! TODO
-fn main() {}
+//! A small web application of our own that behaves, and misbehaves, like ISPyB on JBoss.
+//!
+//! The orchestrator is for programs that start slowly, answer 200 while broken, keep their sessions in memory, hang
+//! with an open port and ignore SIGTERM. This one does all of that on request, so that a test can ask for a failure
+//! by URL instead of waiting for one. It is a static binary without a runtime: an image of it is one file.
+//!
+//! Read in this order: [`config`] (what the environment asks for), [`app`] (the state), [`site`] (what each URL
+//! answers), [`server`] (sockets and threads), [`signals`] (life as PID 1), [`check`] (the health check's client).
+
+mod app;
+mod check;
+mod config;
+mod request;
+mod server;
+mod signals;
+mod site;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use app::App;
+use config::Config;
+
+const USAGE: &str = "usage: mimic [serve]
+       mimic check [PATH]      exit 0 when PATH answers 200 (default: the schema status, which must not be broken)
+       mimic get HOST:PORT PATH  print the answer's body, exit 0 when it is 200
+
+serve reads: MIMIC_PORT (8080), MIMIC_VERSION (1), MIMIC_START_MS (0), MIMIC_FAIL_INIT (exit code),
+             MIMIC_IGNORE_TERM (1), MIMIC_DRAIN_MS (2000)";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["serve"] => serve(),
+        ["check"] => check::healthy(check::STATUS_PATH),
+        ["check", path] => check::healthy(path),
+        ["get", address, path] => check::print(address, path),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve() -> ExitCode {
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(problem) => {
+            eprintln!("mimic: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let app = Arc::new(App::new(config));
+    app.log(&format!(
+        "mimic {} on {} starting, pid {}, port {}",
+        app.config.version,
+        app.hostname,
+        std::process::id(),
+        app.config.port
+    ));
+    if let Err(error) = signals::watch(Arc::clone(&app)) {
+        eprintln!("mimic: cannot watch signals: {error}");
+        return ExitCode::FAILURE;
+    }
+    match server::run(&app) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mimic: cannot listen on port {}: {error}", app.config.port);
+            ExitCode::FAILURE
+        }
+    }
+}
