@@ -1,1 +1,27 @@
-//! TODO
+//! The vocabulary of Orch: ids, times, objects as spec and status, commands, the control API and the agents' conversation.
+//!
+//! Plain values only. What comes in: text and bytes of users and peers, as serde values; what goes out: types that cannot
+//! be wrong, and [`validate`]'s list of everything that is. Not here: how state changes (`store`), what is decided
+//! (`control`), how any of it travels (`proto`).
+//!
+//! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
+//! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
+//!
+//! Read in this order: [`id`], [`time`], [`service`], [`container`], [`placement`], [`node`], [`task`], [`cluster`],
+//! [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
+
+pub mod cluster;
+pub mod command;
+pub mod container;
+pub mod event;
+pub mod hash;
+pub mod id;
+pub mod identity;
+pub mod node;
+pub mod placement;
+pub mod request;
+pub mod service;
+pub mod session;
+pub mod task;
+pub mod time;
+pub mod validate;

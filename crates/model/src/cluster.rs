@@ -1,0 +1,89 @@
+//! The cluster itself: its settings, its members, its join tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ClusterId, Generation, MemberId, TokenId},
+    identity::JoinRole,
+    node::Patience,
+    time::ClusterTime,
+};
+
+/// Settings of the whole cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterSettings {
+    /// Patience with silent nodes.
+    pub patience: Patience,
+}
+
+/// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: who reads
+/// a manager's disk owns the cluster.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// The PKCS#8 key, PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority(<redacted>)")
+    }
+}
+
+/// The cluster as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its identity.
+    pub id: ClusterId,
+    /// Index of the last change.
+    pub generation: Generation,
+    /// Its settings.
+    pub settings: ClusterSettings,
+    /// Its certificate authority.
+    pub authority: Authority,
+    /// The last certificate serial number given out.
+    pub last_serial: u64,
+    /// The highest Raft id ever given out: ids are never reused.
+    pub last_member: MemberId,
+    /// When it was made.
+    pub created: ClusterTime,
+}
+
+/// A member of the Raft group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its Raft id.
+    pub id: MemberId,
+    /// Index of the last change.
+    pub generation: Generation,
+    /// The host's name, for people.
+    pub name: String,
+    /// `host:port` where peers, agents and clients reach it.
+    pub address: String,
+    /// The version of its software, as it last said.
+    pub version: String,
+    /// When it joined.
+    pub joined: ClusterTime,
+}
+
+/// A join token; its secret is kept as a hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its public part.
+    pub id: TokenId,
+    /// What it admits.
+    pub role: JoinRole,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// When it ends.
+    pub expires: ClusterTime,
+    /// Uses left.
+    pub uses_left: u32,
+    /// When it was made.
+    pub created: ClusterTime,
+    /// Labels and class that a node joining with it gets.
+    pub node_spec: crate::node::NodeSpec,
+}

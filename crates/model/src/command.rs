@@ -1,0 +1,380 @@
+//! Commands: what lies in the log. A command is a decision, never an input: ids, random choices and times are fixed when
+//! it is built, so that every version of the software applies it the same way.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cluster::{Authority, ClusterSettings, Token},
+    id::{ClusterId, Generation, MemberId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    identity::{Identity, JoinRole},
+    node::{Facts, Incarnation, NodeSpec},
+    service::{ImagePin, Rollout, ServiceSpec, Slot, TemplateVersion},
+    session::TaskReport,
+    task::{Inheritance, PendingReason},
+    time::ClusterTime,
+};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The leader's stamp.
+    pub at: ClusterTime,
+    /// The client's request, so that a retry is applied once; `None` for the managers' own decisions.
+    pub request: Option<RequestId>,
+    /// Who asked; a manager for its own decisions.
+    pub actor: Identity,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What the state machine is told to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// The first entry of a cluster: its identity, authority and first member.
+    Bootstrap {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Its settings.
+        settings: ClusterSettings,
+        /// Its authority.
+        authority: Authority,
+        /// The first member's name.
+        name: String,
+        /// The first member's address.
+        address: String,
+    },
+    /// Replaces the settings.
+    SetSettings(ClusterSettings),
+    /// A new service. Rejected when the name is taken.
+    CreateService {
+        /// Chosen by the leader.
+        id: ServiceId,
+        /// The declaration, valid.
+        spec: Arc<ServiceSpec>,
+    },
+    /// A new declaration. A changed template becomes the target of a rollout.
+    UpdateService {
+        /// Which.
+        id: ServiceId,
+        /// The generation that the client saw; rejected when the service has moved on.
+        expected: Generation,
+        /// The whole new declaration; its name must be the old one.
+        spec: Arc<ServiceSpec>,
+    },
+    /// New replica counts, all or none. Idempotent; needs no generation.
+    ScaleServices(Vec<(ServiceId, u32)>),
+    /// The previous declaration again. Rejected when there is none.
+    RollbackService {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Stop the tasks, then forget the service.
+    RemoveService {
+        /// Which.
+        id: ServiceId,
+    },
+    /// What a template's tag means; the first answer wins.
+    PinImage {
+        /// Which service.
+        service: ServiceId,
+        /// Which of its templates.
+        template: TemplateVersion,
+        /// What it was resolved to.
+        pin: ImagePin,
+    },
+    /// A new join token.
+    CreateToken(Token),
+    /// Ends a token.
+    RevokeToken {
+        /// Which.
+        id: TokenId,
+    },
+    /// A node joins: uses a token once, records the node and its first certificate's serial number. Rejected when the
+    /// token is unknown, used up or expired at the entry's stamp, or was made for managers.
+    JoinNode {
+        /// Chosen by the leader.
+        id: NodeId,
+        /// The token.
+        token: TokenId,
+        /// What its agent reported.
+        facts: Facts,
+        /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
+        serial: u64,
+    },
+    /// What an admin decides about a node.
+    UpdateNode {
+        /// Which.
+        id: NodeId,
+        /// The generation seen; `None` = whatever it is.
+        expected: Option<Generation>,
+        /// The whole new decision.
+        spec: NodeSpec,
+    },
+    /// Forget a node; its tasks are lost, its certificate is refused from then on. Rejected unless it is down or `force`.
+    RemoveNode {
+        /// Which.
+        id: NodeId,
+        /// Although it is up.
+        force: bool,
+    },
+    /// A node's agent registered: the node is ready under this incarnation.
+    NodeUp {
+        /// Which.
+        id: NodeId,
+        /// At least the stored one.
+        incarnation: Incarnation,
+        /// What it reported.
+        facts: Facts,
+    },
+    /// A registered node's facts changed (engine gone or back, labels).
+    NodeFacts {
+        /// Which.
+        id: NodeId,
+        /// Must be the stored one.
+        incarnation: Incarnation,
+        /// What it reported.
+        facts: Facts,
+    },
+    /// A node was silent for longer than its class allows.
+    NodeDown {
+        /// Which.
+        id: NodeId,
+        /// The generation that the decision was made on.
+        expected: Generation,
+        /// In words.
+        message: String,
+    },
+    /// What an agent observed, folded per task. Reports on tasks of other nodes, and of older incarnations, are ignored.
+    Observe {
+        /// Whose agent.
+        node: NodeId,
+        /// Its registration.
+        incarnation: Incarnation,
+        /// The transitions.
+        reports: Vec<TaskReport>,
+    },
+    /// A manager joins: uses a token once and records the member; the membership change follows.
+    JoinMember {
+        /// `last_member + 1`, rejected otherwise.
+        id: MemberId,
+        /// The token.
+        token: TokenId,
+        /// The host's name.
+        name: String,
+        /// Where it is reached.
+        address: String,
+        /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
+        serial: u64,
+    },
+    /// A member's address or version changed.
+    UpdateMember {
+        /// Which.
+        id: MemberId,
+        /// Where it is reached.
+        address: String,
+        /// Its software's version.
+        version: String,
+    },
+    /// A member that left the Raft group is forgotten; its certificate is refused from then on.
+    RemoveMember {
+        /// Which.
+        id: MemberId,
+    },
+    /// After `recover`: the survivor is the only member.
+    RecoverMembers {
+        /// The survivor, under its new id.
+        survivor: MemberId,
+        /// Where it is reached.
+        address: String,
+    },
+    /// A certificate was issued: raises the serial number.
+    CertificateIssued {
+        /// `last_serial + 1`, rejected otherwise.
+        serial: u64,
+        /// For which node, if for a node.
+        node: Option<NodeId>,
+    },
+    /// One batch of the managers' own decisions. Each stands alone: a rejected one does not stop the others.
+    Decide(Vec<Decision>),
+}
+
+/// One of the managers' own decisions, with what it was decided on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// Fill a slot. Rejected when the slot has an active task other than `alongside` (start-first), when the service is
+    /// gone or removing, or when it has not this template.
+    CreateTask {
+        /// Chosen by the leader.
+        id: TaskId,
+        /// Whose.
+        service: ServiceId,
+        /// Which place.
+        slot: Slot,
+        /// From which template.
+        template: TemplateVersion,
+        /// Where; `None` = pending.
+        node: Option<NodeId>,
+        /// Why it has no node.
+        pending: Option<PendingReason>,
+        /// What it inherits.
+        inherited: Inheritance,
+        /// The one active task of the slot that may stay beside it.
+        alongside: Option<TaskId>,
+    },
+    /// Give a pending task its node. Rejected when the node is not ready and active.
+    AssignTask {
+        /// Which.
+        id: TaskId,
+        /// Decided on.
+        expected: Generation,
+        /// Where.
+        node: NodeId,
+    },
+    /// Why a task stays pending, when that changed.
+    ExplainPending {
+        /// Which.
+        id: TaskId,
+        /// Decided on.
+        expected: Generation,
+        /// Why.
+        reason: PendingReason,
+    },
+    /// Desired state `Stopped`. A task without a node ends at once.
+    StopTask {
+        /// Which.
+        id: TaskId,
+        /// Decided on.
+        expected: Generation,
+        /// Why, for the history.
+        reason: String,
+    },
+    /// Nobody will report on it again.
+    LoseTask {
+        /// Which.
+        id: TaskId,
+        /// Decided on.
+        expected: Generation,
+        /// Why.
+        reason: String,
+    },
+    /// Forget an ended task.
+    ReapTask {
+        /// Which.
+        id: TaskId,
+        /// Decided on.
+        expected: Generation,
+    },
+    /// Move the rollout's cursor.
+    SetRollout {
+        /// Whose.
+        service: ServiceId,
+        /// Decided on.
+        expected: Generation,
+        /// The whole new cursor.
+        rollout: Rollout,
+    },
+    /// Make the previous template the newest one (automatic rollback): the declaration returns, the cursor is set.
+    RollBack {
+        /// Whose.
+        service: ServiceId,
+        /// Decided on.
+        expected: Generation,
+        /// Why.
+        reason: String,
+    },
+    /// Forget a removed service that has no task left.
+    DropService {
+        /// Which.
+        service: ServiceId,
+        /// Decided on.
+        expected: Generation,
+    },
+    /// Forget a token that expired or has no use left.
+    DropToken {
+        /// Which.
+        id: TokenId,
+    },
+}
+
+/// What an applied command answers to the client that asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Nothing to say but that it is done.
+    Done,
+    /// The service, and the generation to wait for.
+    Service {
+        /// Which.
+        id: ServiceId,
+        /// Its new generation.
+        generation: Generation,
+    },
+    /// The node.
+    Node {
+        /// Which.
+        id: NodeId,
+        /// Its new generation.
+        generation: Generation,
+    },
+    /// The member.
+    Member {
+        /// Which.
+        id: MemberId,
+    },
+}
+
+/// Why a command was not applied. The state is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rejection {
+    /// Something of that name exists.
+    #[error("{kind} \"{name}\" exists already")]
+    Exists {
+        /// Such as "service".
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// There is nothing of that name or id.
+    #[error("{kind} \"{name}\" does not exist")]
+    Missing {
+        /// Such as "service".
+        kind: String,
+        /// Its name or id.
+        name: String,
+    },
+    /// It has changed since the client or the control loop looked.
+    #[error(
+        "{kind} \"{name}\" has changed: decided on version {expected}, now at {actual}; read it again and retry"
+    )]
+    Stale {
+        /// Such as "service".
+        kind: String,
+        /// Its name or id.
+        name: String,
+        /// Decided on.
+        expected: Generation,
+        /// Now.
+        actual: Generation,
+    },
+    /// It contradicts the present state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The token does not admit it.
+    #[error("the {role} join token {id} is not accepted: {why}")]
+    Token {
+        /// Which.
+        id: TokenId,
+        /// What it was presented for.
+        role: JoinRole,
+        /// Unknown, used up, expired, of another role.
+        why: String,
+    },
+    /// It is not valid.
+    #[error("{0}")]
+    Invalid(String),
+}

@@ -1,0 +1,139 @@
+//! Who is asking: always from the TLS peer or a verified token, never from a field of a message.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClusterId, MemberId, NodeId};
+
+/// What an operator may do. This release knows two; finer roles extend the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Reads only.
+    Viewer,
+}
+
+/// A verified identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// A member of the Raft group.
+    Manager(MemberId),
+    /// A node's agent.
+    Node(NodeId),
+    /// A person or a script with a client certificate.
+    Operator {
+        /// The certificate's name, for messages and records.
+        name: String,
+        /// What it may do.
+        role: Role,
+    },
+    /// No certificate: may only present a join token.
+    Anonymous,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manager(id) => write!(f, "manager {id}"),
+            Self::Node(id) => write!(f, "node {id}"),
+            Self::Operator { name, .. } => write!(f, "operator {name}"),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+/// What a join token admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JoinRole {
+    /// Another manager: a learner first, then a voter.
+    Manager,
+    /// A node's agent.
+    Agent,
+}
+
+impl fmt::Display for JoinRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manager => "manager",
+            Self::Agent => "agent",
+        })
+    }
+}
+
+/// The URI that names an identity in a certificate: `orch://CLUSTER/manager/1`, `orch://CLUSTER/node/NODEID`,
+/// `orch://CLUSTER/operator/NAME/admin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertName {
+    /// The cluster whose authority signed it.
+    pub cluster: ClusterId,
+    /// Who it names; never [`Identity::Anonymous`].
+    pub identity: Identity,
+}
+
+/// A certificate's URI that names no identity of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" does not name a manager, node or operator of a cluster")]
+pub struct ParseCertNameError(pub String);
+
+impl fmt::Display for CertName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "orch://{}/", self.cluster)?;
+        match &self.identity {
+            Identity::Manager(id) => write!(f, "manager/{id}"),
+            Identity::Node(id) => write!(f, "node/{id}"),
+            Identity::Operator { name, role: Role::Admin } => write!(f, "operator/{name}/admin"),
+            Identity::Operator { name, role: Role::Viewer } => write!(f, "operator/{name}/viewer"),
+            Identity::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+impl std::str::FromStr for CertName {
+    type Err = ParseCertNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseCertNameError(text.chars().take(128).collect());
+        let rest = text.strip_prefix("orch://").ok_or_else(wrong)?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        let cluster = parts[0].parse().map_err(|_| wrong())?;
+        let identity = match parts[1..] {
+            ["manager", id] => Identity::Manager(MemberId(id.parse().map_err(|_| wrong())?)),
+            ["node", id] => Identity::Node(id.parse().map_err(|_| wrong())?),
+            ["operator", name, role] if !name.is_empty() => {
+                let role = match role {
+                    "admin" => Role::Admin,
+                    "viewer" => Role::Viewer,
+                    _ => return Err(wrong()),
+                };
+                Identity::Operator { name: name.to_owned(), role }
+            }
+            _ => return Err(wrong()),
+        };
+        Ok(Self { cluster, identity })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_name_reads_back_and_anonymous_never_does() {
+        let identities = [
+            Identity::Manager(MemberId(3)),
+            Identity::Node(NodeId(77)),
+            Identity::Operator { name: "ann".into(), role: Role::Admin },
+        ];
+        for identity in identities {
+            let name = CertName { cluster: ClusterId(9), identity };
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        let anonymous = CertName { cluster: ClusterId(9), identity: Identity::Anonymous };
+        assert!(anonymous.to_string().parse::<CertName>().is_err());
+    }
+}

@@ -1,0 +1,488 @@
+//! The control API: what a client asks, what it is answered, how it is refused.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cluster::{ClusterSettings, Member, Token},
+    command::{Answer, Rejection},
+    event::{Event, Revision},
+    id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
+    identity::JoinRole,
+    node::{Availability, Facts, Node, NodeClass, NodeSpec},
+    service::{Service, ServiceSpec},
+    session::LogOptions,
+    task::Task,
+    time::ClusterTime,
+    validate::Problem,
+};
+
+/// An object as people name it: its name, its id, or an unambiguous beginning of its id (4 letters at least).
+pub type Reference = String;
+
+/// Which answer is good enough.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Reflects every write acknowledged before the question (ReadIndex); needs a quorum.
+    #[default]
+    Linearizable,
+    /// What this manager has applied, marked as stale; works without a quorum.
+    Stale,
+}
+
+/// Which tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskFilter {
+    /// Of this service only.
+    pub service: Option<Reference>,
+    /// On this node only.
+    pub node: Option<Reference>,
+    /// Ended ones too.
+    pub all: bool,
+}
+
+/// What changes about a node; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeChange {
+    /// Whether it takes tasks.
+    pub availability: Option<Availability>,
+    /// Its class.
+    pub class: Option<NodeClass>,
+    /// Labels to set.
+    pub set_labels: Vec<(String, String)>,
+    /// Labels to remove.
+    pub remove_labels: Vec<String>,
+}
+
+/// What a client asks. Reads say in the second group; everything else changes something and carries a request id beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// A new service.
+    CreateService(Arc<ServiceSpec>),
+    /// A new declaration for an existing one.
+    UpdateService {
+        /// Which.
+        service: Reference,
+        /// The generation that the client saw.
+        expected: Generation,
+        /// The whole declaration.
+        spec: Arc<ServiceSpec>,
+    },
+    /// New replica counts, all or none.
+    ScaleServices(Vec<(Reference, u32)>),
+    /// The previous declaration again.
+    RollbackService(Reference),
+    /// Stop and forget.
+    RemoveService(Reference),
+    /// A change of a node.
+    UpdateNode {
+        /// Which.
+        node: Reference,
+        /// What.
+        change: NodeChange,
+    },
+    /// Forget a node.
+    RemoveNode {
+        /// Which.
+        node: Reference,
+        /// Although it is up.
+        force: bool,
+    },
+    /// A new join token.
+    CreateToken {
+        /// For what.
+        role: JoinRole,
+        /// How long it lives; at most 30 days.
+        ttl: Duration,
+        /// How often it may be used, 1 to 1000.
+        uses: u32,
+        /// What a node that joins with it gets.
+        node_spec: NodeSpec,
+    },
+    /// End a token.
+    RevokeToken(TokenId),
+    /// New settings.
+    SetSettings(ClusterSettings),
+    /// Hand the lead to another manager.
+    TransferLeader {
+        /// To whom; `None` = the most advanced follower.
+        to: Option<MemberId>,
+    },
+    /// Take a manager out of the group.
+    RemoveMember(MemberId),
+    /// A manager's own new address or version (only from that manager).
+    UpdateMember {
+        /// `host:port`.
+        address: String,
+        /// Its software's version.
+        version: String,
+    },
+    /// Use a join token (the only request of [`Anonymous`](crate::identity::Identity::Anonymous)).
+    Join(JoinRequest),
+    /// A fresh certificate for the caller's own identity.
+    RenewCertificate {
+        /// The certificate request, PEM.
+        csr: String,
+    },
+
+    /// Services.
+    ListServices,
+    /// One service, with its tasks.
+    GetService(Reference),
+    /// Tasks.
+    ListTasks(TaskFilter),
+    /// Nodes.
+    ListNodes,
+    /// One node, with its tasks.
+    GetNode(Reference),
+    /// Members.
+    ListMembers,
+    /// Tokens, without secrets.
+    ListTokens,
+    /// Quorum, leader, versions, anything that waits.
+    GetStatus,
+    /// Why something is as it is: a service, task or node.
+    Explain(Reference),
+    /// Events from a revision on (exclusive); `None` = from now. Answered by a stream of [`Response::Events`].
+    Watch {
+        /// Where to resume.
+        after: Option<Revision>,
+    },
+    /// Logs of a service's or one task. Answered by one [`Response::LogPlan`]; the lines come on streams of their own.
+    Logs {
+        /// A service or a task.
+        of: Reference,
+        /// What of them.
+        options: LogOptions,
+    },
+}
+
+impl Request {
+    /// Whether it only reads.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::ListServices
+                | Self::GetService(_)
+                | Self::ListTasks(_)
+                | Self::ListNodes
+                | Self::GetNode(_)
+                | Self::ListMembers
+                | Self::ListTokens
+                | Self::GetStatus
+                | Self::Explain(_)
+                | Self::Watch { .. }
+                | Self::Logs { .. }
+        )
+    }
+}
+
+/// What a joiner presents.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// As what.
+    pub role: JoinRole,
+    /// The token's public part.
+    pub token: TokenId,
+    /// Its secret.
+    pub secret: Vec<u8>,
+    /// The certificate request, PEM; only its key is used.
+    pub csr: String,
+    /// What the machine is.
+    pub facts: Facts,
+    /// For a manager: where it is reached.
+    pub address: String,
+}
+
+impl std::fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("role", &self.role)
+            .field("token", &self.token)
+            .field("secret", &"<redacted>")
+            .finish_non_exhaustive()
+    }
+}
+
+/// A member as `manager ls` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The record.
+    pub member: Member,
+    /// Votes, or still a learner.
+    pub voter: bool,
+    /// Leads.
+    pub leader: bool,
+    /// The leader heard from it within the last election timeout.
+    pub reachable: bool,
+    /// How far its log is known to reach.
+    pub matched: u64,
+}
+
+/// Something that waits, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Such as "service ispyb slot 3".
+    pub what: String,
+    /// Why, in words.
+    pub why: String,
+    /// Since when.
+    pub since: ClusterTime,
+}
+
+/// `orchctl status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The settings.
+    pub settings: ClusterSettings,
+    /// Who answered.
+    pub answered_by: MemberId,
+    /// Who leads; `None` = nobody known.
+    pub leader: Option<MemberId>,
+    /// The term.
+    pub term: u64,
+    /// The applied index of who answered.
+    pub applied: u64,
+    /// Its time at that index.
+    pub time: ClusterTime,
+    /// Members.
+    pub members: Vec<MemberStatus>,
+    /// Nodes ready, of all.
+    pub nodes_ready: (u32, u32),
+    /// Services.
+    pub services: u32,
+    /// Tasks running, of those wanted.
+    pub tasks_running: (u32, u32),
+    /// What waits.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A service with the tasks that matter to its reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// The service.
+    pub service: Service,
+    /// Its tasks, ended ones included.
+    pub tasks: Vec<Task>,
+}
+
+/// A node with its tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The node.
+    pub node: Node,
+    /// Its tasks.
+    pub tasks: Vec<Task>,
+    /// Reserved by them: thousandths of a core, bytes.
+    pub reserved: (u64, u64),
+}
+
+/// A service in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    /// The service.
+    pub service: Service,
+    /// Tasks that are healthy.
+    pub healthy: u32,
+    /// Tasks that run.
+    pub running: u32,
+    /// Tasks wanted.
+    pub wanted: u32,
+}
+
+/// One log stream that the answer consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSource {
+    /// The stream; `None` when the node is away.
+    pub stream: Option<u64>,
+    /// Whose lines.
+    pub task: TaskId,
+    /// `ispyb.3`, for prefixes.
+    pub label: String,
+    /// Which node.
+    pub node: String,
+    /// Why there is no stream.
+    pub missing: Option<String>,
+}
+
+/// What a client is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// A change was committed and applied.
+    Changed {
+        /// What it answered.
+        answer: Answer,
+        /// The log index; a stale read at or after it sees the change.
+        index: u64,
+    },
+    /// A new token; the only time its secret is shown.
+    Token {
+        /// The token's whole text.
+        text: String,
+        /// When it ends.
+        expires: ClusterTime,
+    },
+    /// A signed certificate and who it names.
+    Joined {
+        /// The certificate, PEM.
+        certificate: String,
+        /// The authority's certificate, PEM.
+        authority: String,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The node, for an agent.
+        node: Option<NodeId>,
+        /// The member, for a manager.
+        member: Option<MemberId>,
+        /// All members.
+        managers: Vec<crate::session::ManagerAddress>,
+    },
+    /// A list, and whether it may be stale.
+    Services(Vec<ServiceRow>),
+    /// One service.
+    Service(Box<ServiceView>),
+    /// Tasks, with the names of their services and nodes in the same order.
+    Tasks(Vec<TaskRow>),
+    /// Nodes.
+    Nodes(Vec<NodeView>),
+    /// One node.
+    Node(Box<NodeView>),
+    /// Members.
+    Members(Vec<MemberStatus>),
+    /// Tokens; their hashes are blanked.
+    Tokens(Vec<Token>),
+    /// Status.
+    Status(Box<ClusterStatus>),
+    /// Sentences, the most telling first.
+    Explanation(Vec<String>),
+    /// The next events of a watch, in order, without a gap.
+    Events(Vec<Event>),
+    /// The watch cannot go on from where it was (the history is bounded): read the state again, then watch from here.
+    Resync {
+        /// Where the stream stands now.
+        at: Revision,
+    },
+    /// Where the logs come from.
+    LogPlan(Vec<LogSource>),
+}
+
+/// A task in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// The task.
+    pub task: Task,
+    /// Its service's name.
+    pub service: String,
+    /// Its node's name, empty without one.
+    pub node: String,
+    /// Its image, as declared.
+    pub image: String,
+}
+
+/// An answer with what a client must know about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The answer.
+    pub response: Response,
+    /// The applied index that it reflects.
+    pub index: u64,
+    /// True when it may miss acknowledged writes.
+    pub stale: bool,
+}
+
+/// How a request is refused, by what the caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// Mend the request.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// It changed meanwhile, or something else is under way: read again, retry.
+    Conflict,
+    /// Not allowed to.
+    Denied,
+    /// No certificate, or one that is not accepted.
+    Unauthenticated,
+    /// A beam-time window forbids it.
+    Frozen,
+    /// Not decided in time. It may still happen: ask again with the same request id.
+    Deadline,
+    /// No leader or no quorum right now: retry.
+    Unavailable,
+    /// This manager does not lead: ask the leader.
+    NotLeader,
+    /// A bound was reached, named in the message: disk, queue, history.
+    Exhausted,
+    /// A defect of ours.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The exit code of `orchctl`: 1 error, 2 invalid, 4 denied, 5 busy or conflict, 6 frozen, 7 deadline.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid => 2,
+            Self::Denied | Self::Unauthenticated => 4,
+            Self::AlreadyExists | Self::Conflict => 5,
+            Self::Frozen => 6,
+            Self::Deadline => 7,
+            Self::NotFound | Self::Unavailable | Self::NotLeader | Self::Exhausted | Self::Internal => 1,
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What kind.
+    pub code: ErrorCode,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Every problem of a spec, each with its path.
+    pub problems: Vec<Problem>,
+    /// With [`ErrorCode::NotLeader`]: who leads.
+    pub leader: Option<MemberId>,
+}
+
+impl ApiError {
+    /// A refusal without details.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), problems: Vec::new(), leader: None }
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let code = match &rejection {
+            Rejection::Exists { .. } => ErrorCode::AlreadyExists,
+            Rejection::Missing { .. } => ErrorCode::NotFound,
+            Rejection::Stale { .. } | Rejection::Conflict(_) => ErrorCode::Conflict,
+            Rejection::Token { .. } => ErrorCode::Denied,
+            Rejection::Invalid(_) => ErrorCode::Invalid,
+        };
+        Self::new(code, rejection.to_string())
+    }
+}
+
+impl From<Vec<Problem>> for ApiError {
+    fn from(problems: Vec<Problem>) -> Self {
+        let count = problems.len();
+        let message = match &problems[..] {
+            [only] => only.to_string(),
+            _ => format!("the request has {count} problems"),
+        };
+        Self { code: ErrorCode::Invalid, message, problems, leader: None }
+    }
+}

@@ -1,0 +1,261 @@
+//! Services: what a user declares, and what the cluster keeps about it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    container::ContainerSpec,
+    id::{Generation, NodeId, ServiceId},
+    placement::Placement,
+    time::ClusterTime,
+};
+
+/// How many replicas, and where from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// So many replicas in slots `1..=n`.
+    Replicated(u32),
+    /// One task on every eligible node.
+    Global,
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Self::Replicated(1)
+    }
+}
+
+/// When a container that ended is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartCondition {
+    /// Never.
+    None,
+    /// After a non-zero exit, a signal, an OOM kill or an unhealthy check.
+    OnFailure,
+    /// Always.
+    #[default]
+    Any,
+}
+
+/// The restart policy: exponential backoff with jitter up to a cap, reset after a stable period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPolicy {
+    /// When to restart at all.
+    pub condition: RestartCondition,
+    /// The pause before the second attempt in a row; the first restart after a stable period is immediate. Doubles
+    /// with every further failure.
+    pub delay: Duration,
+    /// The cap of the doubling.
+    pub max_delay: Duration,
+    /// Give up after so many restarts within `window`; `None` never gives up.
+    pub max_attempts: Option<u32>,
+    /// The span that `max_attempts` counts in; zero counts for ever.
+    pub window: Duration,
+    /// After running so long the failures count as past and the backoff starts anew.
+    pub stable_after: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            condition: RestartCondition::Any,
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(60),
+            max_attempts: None,
+            window: Duration::ZERO,
+            stable_after: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Which replica comes first when one replaces another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// The old one is stopped, then the new one starts: one replica fewer for the time of a start.
+    #[default]
+    StopFirst,
+    /// The new one is healthy before the old one stops: two containers of one slot meanwhile.
+    StartFirst,
+}
+
+/// What a rollout does when a new replica fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureAction {
+    /// Stop here and wait for a person.
+    #[default]
+    Pause,
+    /// Go on with the next slot.
+    Continue,
+    /// Return to the previous template.
+    Rollback,
+}
+
+/// How an update of the template replaces the replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdatePolicy {
+    /// Slots replaced at the same time, at least 1.
+    pub parallelism: u32,
+    /// Which comes first.
+    pub order: UpdateOrder,
+    /// The pause between two batches.
+    pub delay: Duration,
+    /// How long a new replica is watched after it became healthy before it counts as good.
+    pub monitor: Duration,
+    /// How long a new replica may take to become healthy.
+    pub progress_deadline: Duration,
+    /// What happens when one does not.
+    pub failure_action: FailureAction,
+}
+
+impl Default for UpdatePolicy {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            order: UpdateOrder::StopFirst,
+            delay: Duration::ZERO,
+            monitor: Duration::ZERO,
+            progress_deadline: Duration::from_secs(600),
+            failure_action: FailureAction::Pause,
+        }
+    }
+}
+
+/// What every task of a service is made from; a change of it replaces the tasks, a change of anything else does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskTemplate {
+    /// The container.
+    pub container: ContainerSpec,
+    /// Where it may and should run.
+    pub placement: Placement,
+    /// What happens when it ends.
+    pub restart: RestartPolicy,
+    /// Raised by `--force`: replaces the tasks although nothing else changed.
+    pub force: u64,
+}
+
+/// What a user declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceSpec {
+    /// Unique in the cluster: a DNS label (a-z, 0-9, `-`; at most 63).
+    pub name: String,
+    /// Free labels of the service itself, not of its containers.
+    pub labels: BTreeMap<String, String>,
+    /// How many.
+    pub mode: Mode,
+    /// Of what.
+    pub template: TaskTemplate,
+    /// How it is replaced.
+    pub update: UpdatePolicy,
+}
+
+/// Counts the templates of one service, from 1; a rollback makes an old template the newest again under a new number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TemplateVersion(pub u64);
+
+/// What a tag meant when it was first resolved: the same contents on every node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImagePin {
+    /// `repository@sha256:…`, pulled by digest everywhere.
+    Digest(String),
+    /// An image that no registry knows: the engine's image id. A node without it cannot run the task.
+    LocalId(String),
+}
+
+/// How far a rollout has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutState {
+    /// Replacing.
+    Updating,
+    /// Stopped after a failure; waits for a new spec or a rollback.
+    Paused,
+    /// Returning to the previous template.
+    RollingBack,
+    /// Every slot runs the target.
+    Done,
+    /// Every slot runs the previous template again.
+    RolledBack,
+}
+
+/// The stored cursor of a rollout: any leader resumes from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// What the slots are being moved to.
+    pub target: TemplateVersion,
+    /// What they came from; `None` for the first template.
+    pub from: Option<TemplateVersion>,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// When it began.
+    pub started: ClusterTime,
+    /// When `state` last changed.
+    pub since: ClusterTime,
+    /// The earliest time of the next batch (the `delay` between batches).
+    pub next_batch_at: ClusterTime,
+    /// Why it is paused or was rolled back, in words.
+    pub message: String,
+}
+
+/// A service as the cluster keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its identity.
+    pub id: ServiceId,
+    /// Index of the last change of the spec, the pin or the rollout.
+    pub generation: Generation,
+    /// The newest declaration.
+    pub spec: Arc<ServiceSpec>,
+    /// The number of `spec.template`.
+    pub template: TemplateVersion,
+    /// Templates that tasks still carry or a rollback may need, the current one included.
+    pub templates: BTreeMap<TemplateVersion, Arc<TaskTemplate>>,
+    /// The whole previous declaration, for `rollback`.
+    pub previous: Option<Arc<ServiceSpec>>,
+    /// What each kept template's tag was resolved to, once.
+    pub pins: BTreeMap<TemplateVersion, ImagePin>,
+    /// The newest rollout; `None` until the first update of the template.
+    pub rollout: Option<Rollout>,
+    /// When it was created.
+    pub created: ClusterTime,
+    /// When its spec was last changed.
+    pub updated: ClusterTime,
+    /// Set by `service rm`: its tasks are stopped, then it goes.
+    pub removing: bool,
+}
+
+impl Service {
+    /// The template that a task carries.
+    pub fn template_of(&self, version: TemplateVersion) -> Option<&Arc<TaskTemplate>> {
+        self.templates.get(&version)
+    }
+}
+
+/// Which of a service's places a task fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// Slot `1..` of a replicated service.
+    Replica(u32),
+    /// The one task of a global service on this node.
+    Node(NodeId),
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Replica(number) => number.fmt(f),
+            Self::Node(node) => node.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The conversation of an agent and the leader: one stream each way, plus streams of their own for logs.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    container::ContainerSpec,
+    id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
+    node::{Facts, Incarnation},
+    service::{ImagePin, RestartPolicy, Slot, TemplateVersion},
+    task::{DesiredState, Observed},
+};
+
+/// The newest version of this conversation that the software speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
+/// order of the fields; sets of different clusters never compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// The node's registration.
+    pub incarnation: Incarnation,
+    /// The leader's term.
+    pub term: u64,
+    /// The leader's count of sessions.
+    pub session: u64,
+    /// Counts the sets of the session, from 1.
+    pub sequence: u64,
+}
+
+/// What an agent is to do for one task: all that it needs, also without any manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which task.
+    pub task: TaskId,
+    /// Of which service.
+    pub service: ServiceId,
+    /// Its name.
+    pub service_name: String,
+    /// Which place.
+    pub slot: Slot,
+    /// From which template.
+    pub template: TemplateVersion,
+    /// What is wanted.
+    pub desired: DesiredState,
+    /// The container.
+    pub container: Arc<ContainerSpec>,
+    /// What happens when it ends.
+    pub restart: RestartPolicy,
+    /// What the image's tag means.
+    pub pin: Option<ImagePin>,
+    /// The node, for templates.
+    pub node: NodeId,
+    /// The node's host name, for templates.
+    pub node_name: String,
+}
+
+/// A desired set, or a difference to the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentSet {
+    /// Its place in the order.
+    pub fence: Fence,
+    /// `None`: the whole set, what is not in it goes. `Some(n)`: a difference to sequence `n` of the same session; an
+    /// agent that does not hold `n` asks for the whole set.
+    pub base: Option<u64>,
+    /// New or changed.
+    pub upsert: Vec<Assignment>,
+    /// No longer assigned: stop, remove, forget.
+    pub remove: Vec<TaskId>,
+    /// [`set_hash`] of the whole set that results.
+    pub hash: u64,
+}
+
+/// A hash over a set of assignments that does not depend on their order: FNV-1a of (task, desired state, template, pin), summed.
+pub fn set_hash<'a>(set: impl IntoIterator<Item = &'a Assignment>) -> u64 {
+    set.into_iter().fold(0u64, |sum, a| {
+        let mut hash = crate::hash::Fnv::new();
+        hash.write_u64(a.task.0);
+        hash.write_u64(a.desired as u64);
+        hash.write_u64(a.template.0);
+        match &a.pin {
+            None => hash.write_u64(0),
+            Some(ImagePin::Digest(text) | ImagePin::LocalId(text)) => hash.write(text.as_bytes()),
+        }
+        sum.wrapping_add(hash.finish())
+    })
+}
+
+/// What an agent says of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Which.
+    pub task: TaskId,
+    /// Everything observed.
+    pub observed: Observed,
+}
+
+/// Where a manager is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerAddress {
+    /// Which.
+    pub id: MemberId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// Agent to manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentMessage {
+    /// The first message.
+    Hello {
+        /// The newest version that the agent speaks.
+        protocol: u32,
+        /// What the node is.
+        facts: Facts,
+        /// The highest fence that it has stored.
+        fence: Option<Fence>,
+        /// [`set_hash`] of the set that it holds.
+        hash: u64,
+        /// Its registration, as it has stored it; `None` after a loss of its ledger.
+        incarnation: Option<Incarnation>,
+        /// What it knows of every task that it holds.
+        reports: Vec<TaskReport>,
+    },
+    /// Alive.
+    Heartbeat {
+        /// Counts up from 1; the manager's answer repeats it.
+        number: u64,
+        /// Milliseconds since the engine last answered; `None` = never.
+        engine_age_ms: Option<u64>,
+    },
+    /// Transitions.
+    Report(Vec<TaskReport>),
+    /// The facts changed.
+    Facts(Facts),
+    /// The set that was sent could not be applied (its base is not held): send all.
+    NeedFullSet,
+    /// What an image reference means here (answer to [`ManagerMessage::ResolveImage`]).
+    ImageResolved {
+        /// The reference.
+        image: String,
+        /// Its meaning, or why there is none.
+        outcome: Result<ImagePin, String>,
+    },
+    /// A planned restart of the agent: hold its tasks for so long.
+    Goodbye {
+        /// At most a minute is granted.
+        hold: Duration,
+    },
+}
+
+/// Manager to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManagerMessage {
+    /// The session is open.
+    Welcome {
+        /// The version that both speak.
+        protocol: u32,
+        /// Sequence 0 of the session: what its sets will be fenced with.
+        fence: Fence,
+        /// Beat so often.
+        heartbeat: Duration,
+        /// All managers, to be stored for reconnects.
+        managers: Vec<ManagerAddress>,
+    },
+    /// This manager does not lead.
+    Redirect {
+        /// Who does, as far as it knows.
+        leader: Option<ManagerAddress>,
+        /// All managers.
+        managers: Vec<ManagerAddress>,
+    },
+    /// The node is not (or no longer) of this cluster; do not come back.
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// Answer to a heartbeat.
+    HeartbeatAck {
+        /// The number answered.
+        number: u64,
+    },
+    /// What to run.
+    Assign(AssignmentSet),
+    /// The managers changed.
+    Managers(Vec<ManagerAddress>),
+    /// What does this reference mean on your engine or its registry?
+    ResolveImage {
+        /// The reference.
+        image: String,
+    },
+    /// Open a log stream of its own and send what is asked for.
+    OpenLogs {
+        /// Chosen by the manager; names the stream.
+        stream: u64,
+        /// Whose logs.
+        task: TaskId,
+        /// What of them.
+        options: LogOptions,
+    },
+}
+
+/// What of a task's logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogOptions {
+    /// Go on as new lines come.
+    pub follow: bool,
+    /// Only so many last lines; `None` = all.
+    pub tail: Option<u32>,
+    /// Only lines of the last so long.
+    pub since: Option<Duration>,
+    /// Lines begin with the engine's time stamp.
+    pub timestamps: bool,
+}
+
+/// One frame of a log stream, agent to manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFrame {
+    /// Output, at most 64 KiB, not cut inside a line unless the line is longer.
+    Data {
+        /// Standard error when true.
+        stderr: bool,
+        /// The bytes.
+        bytes: bytes::Bytes,
+    },
+    /// The end: `None` when all was sent, else why not.
+    End(Option<String>),
+}
