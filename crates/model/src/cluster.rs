@@ -69,15 +69,14 @@ pub struct Member {
     pub joined: ClusterTime,
 }
 
-/// A join token; its secret is kept as a hash.
+/// A join token. Its secret is not kept: it is an HMAC of the token's id under the authority's key, so that a repeated
+/// request is answered with the same text and a stolen list of tokens admits nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Its public part.
     pub id: TokenId,
     /// What it admits.
     pub role: JoinRole,
-    /// SHA-256 of the secret.
-    pub secret_hash: [u8; 32],
     /// When it ends.
     pub expires: ClusterTime,
     /// Uses left.

@@ -325,6 +325,13 @@ pub enum Answer {
         /// Which.
         id: MemberId,
     },
+    /// The token; its text is composed by the manager that answers the client.
+    Token {
+        /// Which.
+        id: TokenId,
+        /// When it ends.
+        expires: ClusterTime,
+    },
 }
 
 /// Why a command was not applied. The state is unchanged.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, MemberId, NodeId};
+use crate::id::{ClusterId, MemberId, NodeId, TokenId};
 
 /// What an operator may do. This release knows two; finer roles extend the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum Identity {
         /// What it may do.
         role: Role,
     },
+    /// Presented a join token whose secret was verified; may only join.
+    Joiner(TokenId),
     /// No certificate: may only present a join token.
     Anonymous,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Identity {
             Self::Manager(id) => write!(f, "manager {id}"),
             Self::Node(id) => write!(f, "node {id}"),
             Self::Operator { name, .. } => write!(f, "operator {name}"),
+            Self::Joiner(token) => write!(f, "the bearer of join token {token}"),
             Self::Anonymous => f.write_str("anonymous"),
         }
     }
@@ -71,7 +74,7 @@ impl fmt::Display for JoinRole {
 pub struct CertName {
     /// The cluster whose authority signed it.
     pub cluster: ClusterId,
-    /// Who it names; never [`Identity::Anonymous`].
+    /// Who it names; never a joiner or nobody.
     pub identity: Identity,
 }
 
@@ -88,7 +91,7 @@ impl fmt::Display for CertName {
             Identity::Node(id) => write!(f, "node/{id}"),
             Identity::Operator { name, role: Role::Admin } => write!(f, "operator/{name}/admin"),
             Identity::Operator { name, role: Role::Viewer } => write!(f, "operator/{name}/viewer"),
-            Identity::Anonymous => f.write_str("anonymous"),
+            Identity::Joiner(_) | Identity::Anonymous => f.write_str("anonymous"),
         }
     }
 }

@@ -122,7 +122,8 @@ pub enum Request {
         /// Its software's version.
         version: String,
     },
-    /// Use a join token (the only request of [`Anonymous`](crate::identity::Identity::Anonymous)).
+    /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
+    /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(JoinRequest),
     /// A fresh certificate for the caller's own identity.
     RenewCertificate {
@@ -142,7 +143,7 @@ pub enum Request {
     GetNode(Reference),
     /// Members.
     ListMembers,
-    /// Tokens, without secrets.
+    /// Tokens.
     ListTokens,
     /// Quorum, leader, versions, anything that waits.
     GetStatus,
@@ -189,7 +190,7 @@ pub struct JoinRequest {
     pub role: JoinRole,
     /// The token's public part.
     pub token: TokenId,
-    /// Its secret.
+    /// Its secret; blank once it was verified.
     pub secret: Vec<u8>,
     /// The certificate request, PEM; only its key is used.
     pub csr: String,
@@ -357,7 +358,7 @@ pub enum Response {
     Node(Box<NodeView>),
     /// Members.
     Members(Vec<MemberStatus>),
-    /// Tokens; their hashes are blanked.
+    /// Tokens.
     Tokens(Vec<Token>),
     /// Status.
     Status(Box<ClusterStatus>),
