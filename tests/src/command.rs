@@ -1,0 +1,41 @@
+//! Running a command to its end, with an error that holds what it said.
+
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs `command` without stdin and returns its stdout, trimmed.
+///
+/// # Errors
+/// The program is missing or exits non-zero; the message holds the command line and both outputs.
+pub fn run(command: &mut Command) -> Result<String> {
+    let output = finish(command)?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}\n{}{}", line_of(command), output.status, stdout, stderr.trim_end());
+    }
+    Ok(stdout.trim().to_owned())
+}
+
+/// Runs `program` with `args` as [`run`] does.
+///
+/// # Errors
+/// As [`run`].
+pub fn call(program: &str, args: &[&str]) -> Result<String> {
+    run(Command::new(program).args(args))
+}
+
+/// Runs `command` to its end, whatever its exit code.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn finish(command: &mut Command) -> Result<Output> {
+    command.stdin(Stdio::null()).output().with_context(|| line_of(command))
+}
+
+/// The command as a user would type it.
+pub fn line_of(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

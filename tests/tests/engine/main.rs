@@ -1,0 +1,3 @@
+//! The engine lane: one host with a real Docker Engine.
+
+mod ground;

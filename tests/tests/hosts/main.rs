@@ -1,0 +1,3 @@
+//! The hosts lane: several hosts on one switch.
+
+mod ground;
