@@ -1,0 +1,65 @@
+//! Everything that an agent can want done. Each is carried out as it stands; the shell makes no choice.
+
+use model::session::{AgentMessage, LogOptions};
+
+use crate::{engine::EngineCall, stored::StoreWrite};
+
+/// One output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Dial a manager and open the session's stream. Answered by `ManagerConnected` or `ManagerClosed`.
+    Connect {
+        /// Names the connection from now on; never reused.
+        connection: u64,
+        /// `host:port`.
+        address: String,
+    },
+    /// Close it; what was sent before may be flushed first.
+    Disconnect {
+        /// Which.
+        connection: u64,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Say something to the manager.
+    Send {
+        /// On which connection.
+        connection: u64,
+        /// What.
+        message: Box<AgentMessage>,
+    },
+    /// Call the engine; answered by `EngineDone`. Calls run at the same time as each other.
+    Engine {
+        /// Names the call; never reused.
+        op: u64,
+        /// What.
+        call: EngineCall,
+    },
+    /// Stop working on a call. An answer that comes all the same is ignored.
+    CancelEngine {
+        /// Which.
+        op: u64,
+    },
+    /// Write durably, in order; answered by `Stored`.
+    Store {
+        /// Counts up by one.
+        sequence: u64,
+        /// What.
+        write: Box<StoreWrite>,
+    },
+    /// Open a log stream of its own to the manager of this connection and send what these containers printed.
+    OpenLogs {
+        /// The session it was asked in.
+        connection: u64,
+        /// Chosen by the manager; names the stream.
+        stream: u64,
+        /// Engine ids, oldest first; empty when the task has no container here.
+        containers: Vec<String>,
+        /// What of the logs.
+        options: LogOptions,
+    },
+    /// One line on what the agent does now, for the service manager and people. Only when it changed.
+    Status(String),
+    /// The goodbye is said; the process may end.
+    Exit,
+}

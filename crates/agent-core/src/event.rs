@@ -1,0 +1,81 @@
+//! Everything that an agent can be told.
+
+use std::time::Duration;
+
+use model::{node::Facts, session::ManagerMessage};
+
+use crate::engine::{ContainerChange, ContainerView, EngineError, OpOutcome};
+
+/// One input. Time comes beside it, never in it.
+///
+/// Order that the shell keeps for the engine: `EngineUp`, `EngineListed`, then the `EngineChanged` of the event stream
+/// that was opened before the listing. When that stream breaks: `EngineDown`, and all over again. `EngineDone` may come
+/// at any time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The connection asked for by `Connect` stands; a stream is open on it.
+    ManagerConnected {
+        /// As chosen by `Connect`.
+        connection: u64,
+    },
+    /// It could not be made, or it ended. Also the answer to `Disconnect`, which need not be given.
+    ManagerClosed {
+        /// As chosen by `Connect`.
+        connection: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A manager says something.
+    ManagerMessage {
+        /// On which connection.
+        connection: u64,
+        /// What.
+        message: Box<ManagerMessage>,
+    },
+    /// The engine answers, and its events are being received.
+    EngineUp(EngineFacts),
+    /// The engine is not reachable, or its event stream broke. Nothing is known of the containers any more.
+    EngineDown {
+        /// Why.
+        reason: String,
+    },
+    /// All containers that carry this cluster's and this node's labels, running or not.
+    EngineListed {
+        /// In any order.
+        containers: Vec<ContainerView>,
+    },
+    /// The event stream says that something happened to one of our containers.
+    EngineChanged(ContainerChange),
+    /// A call was answered.
+    EngineDone {
+        /// As chosen by `Engine`.
+        op: u64,
+        /// The answer.
+        outcome: Result<OpOutcome, EngineError>,
+    },
+    /// Every `Store` up to this sequence is durable.
+    Stored {
+        /// As chosen by `Store`.
+        sequence: u64,
+    },
+    /// What the machine is; the fields about the engine are ignored (`EngineUp` and `EngineDown` say those).
+    Facts(Facts),
+    /// The process is asked to end. Containers go on; `Exit` follows.
+    ShutdownRequested {
+        /// For so long the managers should hold the node's tasks.
+        hold: Duration,
+    },
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// Its version.
+    pub version: String,
+    /// Its API version.
+    pub api: String,
+    /// Thousandths of a core that its containers can have in all.
+    pub cpu_millis: u64,
+    /// Bytes that its containers can have in all.
+    pub memory: u64,
+}
