@@ -52,7 +52,7 @@ impl Switch {
         switch.ip(&["link", "add", "br0", "type", "bridge"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
         switch.ip(&["link", "set", "lo", "up"])?;
-        switch.nft(&format!("add table bridge cut {{ {TABLE} }}"))?;
+        switch.nft(&format!("table bridge cut {{ {TABLE}\n}}"))?;
         Ok(switch)
     }
 
