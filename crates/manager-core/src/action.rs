@@ -1,0 +1,159 @@
+//! What goes out: everything that the shell is to carry out, in order, one closed list.
+
+use bytes::Bytes;
+use model::{
+    id::{MemberId, TokenId},
+    identity::{Identity, JoinRole},
+    request::{ApiError, Reply},
+    session::ManagerMessage,
+};
+use store::Store;
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// From 1, without a gap.
+    pub index: u64,
+    /// The leader's term.
+    pub term: u64,
+    /// What the payload is; opaque to the shell.
+    pub kind: u8,
+    /// The contents; opaque to the shell.
+    pub payload: Bytes,
+}
+
+/// A snapshot of the state at an index, with the membership there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotBlob {
+    /// The last entry that it contains.
+    pub index: u64,
+    /// That entry's term.
+    pub term: u64,
+    /// The membership, encoded; opaque to the shell.
+    pub conf: Bytes,
+    /// The state, encoded.
+    pub bytes: Bytes,
+}
+
+/// One step of the disk, all or in order: snapshot, truncation, entries, hard state. Answered by
+/// [`Event::Persisted`](crate::Event::Persisted) with this sequence or a later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Persist {
+    /// Counts up by one.
+    pub sequence: u64,
+    /// Replaces the hard state.
+    pub hard_state: Option<Bytes>,
+    /// Drop every record from this index on before appending.
+    pub truncate_from: Option<u64>,
+    /// To be appended.
+    pub entries: Vec<LogRecord>,
+    /// Replaces the older snapshot. When it comes with `reset_log`, no record of the log survives it.
+    pub snapshot: Option<SnapshotBlob>,
+    /// The snapshot came from the leader and replaces the whole log: drop every record before appending `entries`.
+    pub reset_log: bool,
+    /// Whether it must be durable before it is reported; always true at present (what needs no sync is folded into the
+    /// next step that does).
+    pub must_sync: bool,
+}
+
+/// One output.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Write and sync, then report [`Event::Persisted`](crate::Event::Persisted). In order.
+    Persist(Persist),
+    /// Records up to and including `index` are no longer needed.
+    Compact {
+        /// The last record that may go.
+        index: u64,
+    },
+    /// Encode `state` with `proto::codec::encode` off this thread, then report
+    /// [`Event::SnapshotEncoded`](crate::Event::SnapshotEncoded). Not to be written yet: a `Persist` follows.
+    EncodeSnapshot {
+        /// The state's index.
+        index: u64,
+        /// That entry's term.
+        term: u64,
+        /// A constant-time clone.
+        state: Store,
+    },
+    /// Send to a member; at most a little over 256 KiB unless one log entry alone is larger. May be lost.
+    SendPeer {
+        /// To whom.
+        to: MemberId,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Whom to keep connections to (all other members); replaces the previous list.
+    Peers(Vec<(MemberId, String)>),
+    /// Answer a request.
+    Reply {
+        /// Which.
+        handle: u64,
+        /// The answer.
+        result: Result<Reply, ApiError>,
+        /// The stream goes on (watch); otherwise the handle is free again.
+        more: bool,
+    },
+    /// Send to an agent.
+    SendAgent {
+        /// Which.
+        connection: u64,
+        /// What.
+        message: ManagerMessage,
+    },
+    /// End an agent's connection (after what was sent before); no `AgentClosed` is needed for it.
+    CloseAgent {
+        /// Which.
+        connection: u64,
+        /// For the log.
+        reason: String,
+    },
+    /// Sign a certificate with the cluster's authority (`Manager::store().cluster()`), then report
+    /// [`Event::Signed`](crate::Event::Signed).
+    Sign {
+        /// Names the answer.
+        job: u64,
+        /// The request, PEM; only its key is used.
+        csr: String,
+        /// Whom the certificate names.
+        identity: Identity,
+        /// Its serial number.
+        serial: u64,
+    },
+    /// Make a token with a secret from real entropy, then report [`Event::Minted`](crate::Event::Minted).
+    MintToken {
+        /// Names the answer.
+        job: u64,
+        /// The token's public part.
+        id: TokenId,
+        /// What it admits.
+        role: JoinRole,
+    },
+    /// These identities are refused from now on: cut their connections. Told when the list grows; the whole list at start.
+    Revoked(Vec<Identity>),
+    /// Who leads changed, for the status line and as the target of forwarding.
+    Leader {
+        /// This member leads and serves.
+        is_leader: bool,
+        /// The term.
+        term: u64,
+        /// Who leads, as far as known.
+        leader: Option<MemberId>,
+    },
+    /// Something worth a line in the log, not an answer to anybody.
+    Notice(Notice),
+    /// The process must end: going on could damage the cluster.
+    Halt {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Someone should look at it.
+    pub warning: bool,
+    /// The line.
+    pub text: String,
+}

@@ -1,0 +1,138 @@
+//! What comes in: every fact that the shell tells the manager, one closed list.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{
+    id::{MemberId, RequestId},
+    identity::Identity,
+    request::{Consistency, Request},
+    session::AgentMessage,
+};
+
+use crate::action::{LogRecord, SnapshotBlob};
+
+/// How much room the disk of the log has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpaceState {
+    /// Enough.
+    #[default]
+    Enough,
+    /// Little: clients' changes are refused, a snapshot is taken so that the log can be cut.
+    Low,
+    /// Only the reserve is left: the managers' own decisions wait too.
+    Exhausted,
+}
+
+/// A new token as the shell made it: the text for the user, the hash for the log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MintedToken {
+    /// The token's whole text, shown once.
+    pub text: String,
+    /// SHA-256 of its secret.
+    pub secret_hash: [u8; 32],
+}
+
+impl std::fmt::Debug for MintedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MintedToken(<redacted>)")
+    }
+}
+
+/// One input.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A message of another member, as its [`Action::SendPeer`](crate::Action::SendPeer) gave it. `from` is the
+    /// verified identity of the connection.
+    Peer {
+        /// Who sent it.
+        from: MemberId,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// The connection to a member broke or could not be made.
+    PeerUnreachable {
+        /// Which.
+        member: MemberId,
+    },
+    /// Everything of the [`Persist`](crate::Persist) actions up to this sequence is durable.
+    Persisted {
+        /// The greatest such sequence.
+        sequence: u64,
+    },
+    /// [`Action::EncodeSnapshot`](crate::Action::EncodeSnapshot) is done.
+    SnapshotEncoded {
+        /// Its index.
+        index: u64,
+        /// `proto::codec::encode(&state)`.
+        bytes: Bytes,
+    },
+    /// The disk's room changed.
+    Space(SpaceState),
+    /// A client asks. Answered by [`Action::Reply`](crate::Action::Reply) exactly once, except for `more` of a watch.
+    ///
+    /// In a [`Request::Join`] the shell has replaced `secret` by its SHA-256: no secret enters the core.
+    Request {
+        /// Chosen by the shell, not in use.
+        handle: u64,
+        /// Who asks; for a forwarded request the client as vouched for by the forwarding manager.
+        identity: Identity,
+        /// So that a retry is applied once; needed for changes.
+        request_id: Option<RequestId>,
+        /// For reads.
+        consistency: Consistency,
+        /// How long the client waits; `None` = 30 s.
+        deadline: Option<Duration>,
+        /// What is asked.
+        request: Request,
+    },
+    /// The client of a request or watch went away; no reply is wanted.
+    Cancel {
+        /// Which.
+        handle: u64,
+    },
+    /// An agent connected.
+    AgentOpened {
+        /// Chosen by the shell, never reused.
+        connection: u64,
+        /// From its certificate.
+        identity: Identity,
+    },
+    /// An agent said something.
+    AgentMessage {
+        /// Which.
+        connection: u64,
+        /// What.
+        message: AgentMessage,
+    },
+    /// An agent's connection ended.
+    AgentClosed {
+        /// Which.
+        connection: u64,
+    },
+    /// [`Action::Sign`](crate::Action::Sign) is done.
+    Signed {
+        /// Which.
+        job: u64,
+        /// The certificate, PEM, or why there is none.
+        certificate: Result<String, String>,
+    },
+    /// [`Action::MintToken`](crate::Action::MintToken) is done.
+    Minted {
+        /// Which.
+        job: u64,
+        /// The token, or why there is none.
+        token: Result<MintedToken, String>,
+    },
+}
+
+/// What a member found on its disk at start. Nothing at all for a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// The newest durable hard state.
+    pub hard_state: Option<Bytes>,
+    /// The newest durable snapshot.
+    pub snapshot: Option<SnapshotBlob>,
+    /// The log, in order, without a gap; may begin before the snapshot's index.
+    pub entries: Vec<LogRecord>,
+}
