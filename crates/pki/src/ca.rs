@@ -7,8 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use model::id::ClusterId;
-use model::identity::{CertName, Identity};
+use model::id::{ClusterId, TokenId};
+use model::identity::{CertName, Identity, JoinRole};
 use model::time::WallTime;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -26,7 +26,8 @@ use crate::fingerprint::sha256;
 use crate::name::{authority_uri, check_holder};
 use crate::validity::{utc, wall_sum};
 use crate::{
-    CaCertificate, CertificateError, Fingerprint, IssueError, KeyError, MANAGER_SERVER_NAME, PrivateKey,
+    CaCertificate, CertificateError, Fingerprint, IssueError, JoinToken, KeyError, MANAGER_SERVER_NAME,
+    PrivateKey,
 };
 
 /// Ten years: replacing the authority means touching every machine, so it happens on purpose and not by expiry.
@@ -106,6 +107,24 @@ impl ClusterCa {
         self.certificate.cluster()
     }
 
+    /// The join token of that id. Its secret is an HMAC-SHA-256 under the authority's key, so that no secret has to be
+    /// stored and every manager composes the same text.
+    pub fn join_token(&self, role: JoinRole, id: TokenId) -> JoinToken {
+        let tag = ring::hmac::sign(&self.token_key(), &token_message(role, id));
+        let secret = tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes");
+        JoinToken::new(role, self.fingerprint(), id, secret)
+    }
+
+    /// Whether `secret` is that of the join token of that role and id, in a time that does not depend on where they
+    /// differ. Says nothing of expiry and uses.
+    pub fn admits(&self, role: JoinRole, id: TokenId, secret: &[u8]) -> bool {
+        ring::hmac::verify(&self.token_key(), &token_message(role, id), secret).is_ok()
+    }
+
+    fn token_key(&self) -> ring::hmac::Key {
+        ring::hmac::Key::new(ring::hmac::HMAC_SHA256, self.key.to_pem().as_bytes())
+    }
+
     /// Issues a certificate, as PEM, over the key in a request (PEM or DER).
     ///
     /// Of the request only the key counts. The certificate starts [`BACKDATE`] before the wall-clock time `now`, and
@@ -136,6 +155,10 @@ impl ClusterCa {
         let certificate = params.signed_by(&public_key, &self.issuer);
         certificate.map(|certificate| certificate.pem()).map_err(|error| IssueError::Sign(error.to_string()))
     }
+}
+
+fn token_message(role: JoinRole, id: TokenId) -> Vec<u8> {
+    format!("orch join token: {role} {id}").into_bytes()
 }
 
 impl fmt::Debug for ClusterCa {

@@ -28,7 +28,7 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::PrivateKey;
 pub use name::NameError;
 pub use request::KeyAndCsr;
-pub use token::{JoinToken, SecretHash, TokenError};
+pub use token::{JoinToken, TokenError};
 pub use validity::{ClockProblem, Validity};
 
 /// The one DNS name that every manager's certificate carries.

@@ -50,7 +50,7 @@ pub(crate) fn single_uri<'a>(uris: impl IntoIterator<Item = &'a str>) -> Result<
 /// Refuses what would not come back from a certificate as the same identity.
 pub(crate) fn check_holder(name: &CertName) -> Result<(), NameError> {
     match &name.identity {
-        Identity::Manager(MemberId(0)) | Identity::Anonymous => Err(NameError::Nobody),
+        Identity::Manager(MemberId(0)) | Identity::Joiner(_) | Identity::Anonymous => Err(NameError::Nobody),
         Identity::Manager(_) | Identity::Node(_) => Ok(()),
         Identity::Operator { name, .. } => check_operator(name),
     }

@@ -10,7 +10,6 @@
 //! one that the cluster refuses, without asking the cluster.
 
 use std::fmt;
-use std::hint::black_box;
 use std::str::FromStr;
 
 use model::id::TokenId;
@@ -34,12 +33,6 @@ pub struct JoinToken {
     id: TokenId,
     secret: [u8; 32],
 }
-
-/// What managers store in place of a token's secret.
-///
-/// A plain SHA-256 is enough: the secret is 256 bits of entropy and not a password, so nothing can be guessed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SecretHash([u8; 32]);
 
 /// Text that is not a join token. No variant repeats the text: it may be most of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,8 +61,8 @@ pub enum TokenError {
 }
 
 impl JoinToken {
-    /// Puts a token together. `secret` must come from a source of entropy; `id` is the handle for listing and revoking.
-    pub fn new(role: JoinRole, fingerprint: Fingerprint, id: TokenId, secret: [u8; 32]) -> Self {
+    /// Puts a token together; [`ClusterCa::join_token`](crate::ClusterCa::join_token) derives the secret.
+    pub(crate) fn new(role: JoinRole, fingerprint: Fingerprint, id: TokenId, secret: [u8; 32]) -> Self {
         Self { role, fingerprint, id, secret }
     }
 
@@ -91,11 +84,6 @@ impl JoinToken {
     /// The secret, as the Join call sends it inside of the verified connection.
     pub fn secret(&self) -> &[u8; 32] {
         &self.secret
-    }
-
-    /// What the managers store.
-    pub fn secret_hash(&self) -> SecretHash {
-        SecretHash::of(&self.secret)
     }
 
     /// The token's text, secret included: for the terminal of the admin who made it, never for a log.
@@ -146,37 +134,6 @@ impl FromStr for JoinToken {
         let secret = from_hex(secret).ok_or(TokenError::WrongCheckDigits)?;
         let id = id.parse().map_err(|_| TokenError::WrongCheckDigits)?;
         Ok(Self::new(role, Fingerprint::from_bytes(fingerprint), id, secret))
-    }
-}
-
-impl SecretHash {
-    /// Hashes a secret that a joiner presents.
-    pub fn of(secret: &[u8]) -> Self {
-        Self(sha256(secret))
-    }
-
-    /// Wraps a hash that was stored.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes to store.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Tells whether `secret` is the one that was hashed, in a time that does not depend on where they differ.
-    pub fn verify(&self, secret: &[u8]) -> bool {
-        let presented = sha256(secret);
-        let difference =
-            self.0.iter().zip(presented).fold(0, |sum, (stored, byte)| black_box(sum | (stored ^ byte)));
-        difference == 0
-    }
-}
-
-impl fmt::Debug for SecretHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretHash(<redacted>)")
     }
 }
 
