@@ -1,12 +1,11 @@
 //! The programs under test, fresh from the sources: a test against a stale binary proves nothing.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-use crate::command::run;
+use crate::command::{cargo, run};
 
 /// A directory with programs built elsewhere, such as those of an earlier release.
 const DIRECTORY: &str = "ORCH_BIN_DIR";
@@ -57,9 +56,8 @@ fn find() -> Result<Binaries> {
 /// # Errors
 /// The build fails; the message holds the compiler's.
 pub fn build(args: &[&str], rustflags: Option<&str>) -> Result<Vec<PathBuf>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.arg("build").args(args).args(["--quiet", "--message-format=json-render-diagnostics"]);
-    cargo.current_dir(workspace());
     if let Some(flags) = rustflags {
         cargo.env("RUSTFLAGS", flags);
     }

@@ -1,2 +1,45 @@
-//! TODO
-fn main() {}
+//! The commands that the README names: `cargo xtask setup`, `test`, and the rest.
+//!
+//! Each sub-command is one file. What needs root, an engine or a network namespace comes from the `tests` library, so
+//! that the commands and the tests stand on the same ground.
+
+mod advisories;
+mod cargo;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Sets up, tests and shows Orch")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs and starts a Docker Engine if there is none, and puts the mimic's images into it
+    Setup,
+    /// Runs the test suite, lane by lane
+    Test(test::Options),
+    /// Runs the test suite as the CI does: a lane that cannot run is a failure
+    Ci,
+    /// Asks the advisory database about the dependencies; needs the network
+    Advisories,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::run(&options),
+        Command::Ci => test::run(&test::Options::ci()),
+        Command::Advisories => advisories::run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
