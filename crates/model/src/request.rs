@@ -124,7 +124,7 @@ pub enum Request {
     },
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
-    Join(JoinRequest),
+    Join(Box<JoinRequest>),
     /// A fresh certificate for the caller's own identity.
     RenewCertificate {
         /// The certificate request, PEM.
