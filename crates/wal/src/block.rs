@@ -81,7 +81,8 @@ pub(crate) fn decode(block: &[u8], place: Place) -> BlockState<'_> {
 
 /// Returns whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    bytes.chunks(BLOCK).all(|piece| *piece == ZEROS[..piece.len()])
 }
 
 /// Reads a little-endian number; the caller has checked the length.

@@ -21,6 +21,7 @@ mod block;
 mod check;
 mod disk;
 mod error;
+mod extent;
 mod file_disk;
 mod fill;
 mod mem_disk;

@@ -10,14 +10,15 @@ use std::io;
 use std::sync::Arc;
 
 use crate::Options;
-use crate::batch::Recovered;
+use crate::batch::{Recovered, TruncatedTail};
 use crate::block::BLOCK;
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
+use crate::extent::{EXTENT_FILE, Extent, ExtentFile};
 use crate::poison::Poison;
 use crate::record::chain_start;
 use crate::scan::{ActiveScan, Scan, SegmentInfo, scan};
-use crate::segment::{DATA_BLOCK, Extent, MIN_SEGMENT, SegmentHeader, file_name};
+use crate::segment::{DATA_BLOCK, MIN_SEGMENT, SegmentHeader, file_name};
 use crate::space::Room;
 use crate::wal::{Active, Lock, Wal};
 
@@ -34,31 +35,37 @@ impl Wal {
             return Err(OpenError::Missing);
         }
         let mut room = Room::new(disk.clone(), &options, found.reserve);
-        let spare = tidy(&*disk, &mut found, &room).map_err(OpenError::io("tidy", "the data directory"))?;
-        if let Some(number) = spare {
-            room.adopt(number).map_err(OpenError::io("open", &file_name(number)))?;
-        }
-        let active = match found.active.take() {
-            Some(active) => resume(&*disk, &found, &active).map_err(OpenError::io("repair", "the log"))?,
-            None => create(&mut room, &mut found, options.log_id)?,
+        let resumed = match found.active.take() {
+            Some(active) => {
+                let resumed = resume(&*disk, &mut found, active).map_err(OpenError::io("repair", "the log"))?;
+                tidy(&*disk, &mut found, &mut room).map_err(OpenError::io("tidy", "the data directory"))?;
+                resumed
+            }
+            None => {
+                tidy(&*disk, &mut found, &mut room).map_err(OpenError::io("tidy", "the data directory"))?;
+                create(&*disk, &mut room, &mut found, options.log_id)?
+            }
         };
+        let Resumed { active, extents, unsaid, torn } = resumed;
         let recovered = Recovered {
             hard_state: found.state.hard_state.clone(),
             snapshot: found.state.snapshot.map(|mark| mark.meta),
             entries: found.entries,
-            truncated_tail: active.1,
+            truncated_tail: torn,
         };
         let wal = Self {
             disk,
             poison: Poison::default(),
             log_id: found.log_id,
             segments: VecDeque::from(found.segments),
-            active: active.0,
+            active,
             room,
             state: found.state,
             seq: found.seq,
             chain: found.chain,
-            unsealed: None,
+            extents,
+            unsaid,
+            sealed: true,
             deferred: false,
             snapshot_attempts: 0,
             stream: Vec::new(),
@@ -77,26 +84,34 @@ pub(crate) fn lock(disk: &Arc<dyn Disk>) -> Result<Lock, OpenError> {
     }
 }
 
-/// Removes what crashes have left behind; returns the prepared segment that can be used.
-fn tidy(disk: &dyn Disk, found: &mut Scan, room: &Room) -> io::Result<Option<u64>> {
-    let mut spare = None;
-    match found.spare.take() {
-        Some((number, bytes)) if bytes == room.segment_bytes() => spare = Some(number),
-        Some((number, _)) => found.junk.push(file_name(number)),
-        None => {}
+/// Removes what crashes have left behind, and takes over a prepared segment. Only after `resume`: a former snapshot must
+/// stay until the record of its successor, which may have been read from the page cache, is durable.
+fn tidy(disk: &dyn Disk, found: &mut Scan, room: &mut Room) -> io::Result<()> {
+    let spare = found.spare.take();
+    if let Some((number, _)) = spare.filter(|(_, bytes)| *bytes != room.segment_bytes()) {
+        found.junk.push(file_name(number));
     }
     for name in &found.junk {
         disk.remove(name)?;
     }
     // Names that a former process saw may not be durable yet, if it died before its own directory sync.
     disk.sync_dir()?;
-    Ok(spare)
+    match spare {
+        Some((number, bytes)) if bytes == room.segment_bytes() => room.adopt(number),
+        _ => Ok(()),
+    }
 }
 
-type Resumed = (Active, Option<crate::TruncatedTail>);
+/// What a log goes on with.
+struct Resumed {
+    active: Active,
+    extents: ExtentFile,
+    unsaid: Option<Extent>,
+    torn: Option<TruncatedTail>,
+}
 
 /// Makes durable what was read, cuts the torn tail off, and seals.
-fn resume(disk: &dyn Disk, found: &Scan, scan: &ActiveScan) -> io::Result<Resumed> {
+fn resume(disk: &dyn Disk, found: &mut Scan, scan: ActiveScan) -> io::Result<Resumed> {
     let header = &scan.header;
     let name = file_name(header.number);
     let file = disk.open(&name)?;
@@ -108,22 +123,25 @@ fn resume(disk: &dyn Disk, found: &Scan, scan: &ActiveScan) -> io::Result<Resume
         file.write_at(block * BLOCK as u64, bytes)?;
     }
     file.sync()?;
-    if scan.last_batch.is_some() {
-        let extent = Extent {
-            seq: found.seq,
-            end_block: scan.next_block,
-            last_index: found.state.last,
-            chain: found.chain,
-            continued: false,
-        };
-        write_extent(&*file, found.log_id, header.number, &extent)?;
+    let mut extents = ExtentFile::open(disk, found.log_id, &found.sealed)?;
+    let extent = Extent {
+        segment: header.number,
+        seq: found.seq,
+        end_block: scan.next_block,
+        last_index: found.state.last,
+        chain: found.chain,
+        continued: false,
+    };
+    if let Some(closing) = &found.unclosed {
+        let file = disk.open(&file_name(closing.segment))?;
+        closing.write_to_segment(&*file, found.log_id)?;
+        file.sync()?;
     }
-    if let Some((number, closing)) = &found.unclosed {
-        write_extent(&*disk.open(&file_name(*number))?, found.log_id, *number, closing)?;
-    }
+    extents.record(&extent)?;
+    let unsaid = scan.last_batch.is_some().then_some(extent);
     let active =
         Active { file, name, number: header.number, blocks: header.blocks, next_block: scan.next_block };
-    Ok((active, scan.torn.clone()))
+    Ok(Resumed { active, extents, unsaid, torn: scan.torn })
 }
 
 /// Writes zeros over a torn batch: blocks that are not in use stay zero, which is what tells them from damage.
@@ -132,12 +150,8 @@ fn wipe(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     file.sync()
 }
 
-fn write_extent(file: &dyn DiskFile, log_id: u64, segment: u64, extent: &Extent) -> io::Result<()> {
-    file.write_at(extent.place(log_id, segment).block * BLOCK as u64, &extent.encode(log_id, segment))?;
-    file.sync()
-}
-
-fn create(room: &mut Room, found: &mut Scan, log_id: u64) -> Result<Resumed, OpenError> {
+fn create(disk: &dyn Disk, room: &mut Room, found: &mut Scan, log_id: u64) -> Result<Resumed, OpenError> {
+    let extents = ExtentFile::create(disk, log_id).map_err(OpenError::io("create", EXTENT_FILE))?;
     let number = 1;
     let header = SegmentHeader {
         log_id,
@@ -152,5 +166,6 @@ fn create(room: &mut Room, found: &mut Scan, log_id: u64) -> Result<Resumed, Ope
     found.log_id = log_id;
     found.chain = header.base_chain;
     found.segments = vec![SegmentInfo { number, max_index: 0 }];
-    Ok((Active { file, name, number, blocks: header.blocks, next_block: DATA_BLOCK }, None))
+    let active = Active { file, name, number, blocks: header.blocks, next_block: DATA_BLOCK };
+    Ok(Resumed { active, extents, unsaid: None, torn: None })
 }

@@ -22,10 +22,10 @@ use crate::batch::{Record, SnapshotMeta, TruncatedTail};
 use crate::block::{self, BLOCK, BLOCK_DATA, BlockState, Place};
 use crate::disk::{Disk, read_all, read_full};
 use crate::error::OpenError;
+use crate::extent::{self, EXTENT_FILE, EXTENT_MAGIC, Extent, ExtentFileState, Slots};
 use crate::record::{BATCH_HEADER, BatchHeader, Op, decode_batch};
 use crate::segment::{
-    DATA_BLOCK, Extent, MIN_SEGMENT, PREFIX, SEGMENT_MAGIC, SegmentHeader, check_prefix, file_name,
-    latest_extent, parse_name,
+    DATA_BLOCK, MIN_SEGMENT, PREFIX, SEGMENT_MAGIC, SegmentHeader, check_prefix, file_name, parse_name,
 };
 use crate::snapshot;
 use crate::space::RESERVE_FILE;
@@ -62,7 +62,9 @@ pub(crate) struct Scan {
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) active: Option<ActiveScan>,
     /// The closing extent that the predecessor of the active segment lacks.
-    pub(crate) unclosed: Option<(u64, Extent)>,
+    pub(crate) unclosed: Option<Extent>,
+    /// What the extent file says.
+    pub(crate) sealed: Slots,
     /// A segment that is prepared and not in use: its number and length.
     pub(crate) spare: Option<(u64, u64)>,
     pub(crate) reserve: Option<u64>,
@@ -94,6 +96,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
             scan.reserve = Some(file.len().map_err(OpenError::io("read", &name))?);
         }
     }
+    scan.read_extent_file(disk, numbers.is_empty())?;
     scan.read_segments(disk, &numbers)?;
     scan.settle_snapshots(disk, snapshots)?;
     Ok(scan)
@@ -104,6 +107,7 @@ fn refuse_newer_formats(disk: &dyn Disk, names: &[String]) -> Result<(), OpenErr
         let magic = match (parse_name(name), snapshot::parse_name(name)) {
             (Some(_), _) => SEGMENT_MAGIC,
             (_, Some(_)) => snapshot::SNAPSHOT_MAGIC,
+            _ if name == EXTENT_FILE => EXTENT_MAGIC,
             _ => continue,
         };
         let file = disk.open(name).map_err(OpenError::io("open", name))?;
@@ -124,8 +128,25 @@ impl Scan {
         }
     }
 
+    /// Reads how far the log must reach. A log without this file was not created to its end.
+    fn read_extent_file(&mut self, disk: &dyn Disk, new: bool) -> Result<(), OpenError> {
+        match extent::read_file(disk)? {
+            ExtentFileState::Missing if new => Ok(()),
+            ExtentFileState::Missing => Err(self.damaged(EXTENT_FILE, 0, "the extent record is missing")),
+            ExtentFileState::Wrong => Err(self.damaged(EXTENT_FILE, 0, "the extent record is wrong")),
+            ExtentFileState::Read { slots, .. } if new && slots.latest.is_some() => {
+                Err(self.damaged(&file_name(1), 0, "the log is missing"))
+            }
+            ExtentFileState::Read { log_id, slots } => {
+                self.log_id = log_id;
+                self.sealed = slots;
+                Ok(())
+            }
+        }
+    }
+
     fn read_segments(&mut self, disk: &dyn Disk, numbers: &[u64]) -> Result<(), OpenError> {
-        let mut former: Option<(u64, Extent, bool)> = None;
+        let mut former: Option<(Extent, bool)> = None;
         for (position, number) in numbers.iter().copied().enumerate() {
             let name = file_name(number);
             if position > 0 && number != numbers[position - 1] + 1 {
@@ -140,7 +161,7 @@ impl Scan {
             };
             let Some(header) = header else {
                 let last = position + 1 == numbers.len();
-                self.accept_spare(&name, number, &bytes, last && former.is_some_and(|former| !former.2))?;
+                self.accept_spare(&name, number, &bytes, last && former.is_some_and(|former| !former.1))?;
                 break;
             };
             if self.active.as_ref().is_some_and(|active| active.torn.is_some()) {
@@ -153,20 +174,25 @@ impl Scan {
             }
             self.check_header(&name, &header, number, bytes.len() as u64, position == 0)?;
             let closed = self.read_segment(&name, header, &bytes)?;
-            self.unclosed = former.filter(|former| !former.2).map(|former| (former.0, former.1));
+            self.unclosed = former.filter(|former| !former.1).map(|former| former.0);
             let active = self.active.as_ref().expect("read_segment sets it");
             let closing = Extent {
+                segment: number,
                 seq: self.seq,
                 end_block: active.next_block,
                 last_index: self.state.last,
                 chain: self.chain,
                 continued: true,
             };
-            former = Some((number, closing, closed));
+            former = Some((closing, closed));
         }
         match (&self.active, former) {
-            (Some(active), Some((number, _, true))) => {
-                Err(self.damaged(&file_name(number + 1), active.next_block, "the segment is missing"))
+            (Some(_), Some((closing, true))) => {
+                Err(self.damaged(&file_name(closing.segment + 1), 0, "the segment is missing"))
+            }
+            (Some(active), _) if self.sealed.latest.is_some_and(|extent| extent.seq > self.seq) => {
+                let name = file_name(active.header.number);
+                Err(self.damaged(&name, active.next_block, "durable batches are missing"))
             }
             _ => Ok(()),
         }
@@ -200,7 +226,6 @@ impl Scan {
         first: bool,
     ) -> Result<(), OpenError> {
         if first {
-            self.log_id = header.log_id;
             self.seq = header.base_seq;
             self.chain = header.base_chain;
         }
@@ -218,8 +243,9 @@ impl Scan {
 
     /// Reads one segment; returns whether it is closed.
     fn read_segment(&mut self, name: &str, header: SegmentHeader, bytes: &[u8]) -> Result<bool, OpenError> {
-        let extent = latest_extent(bytes, self.log_id, header.number)
-            .map_err(|()| self.damaged(name, DATA_BLOCK, "both extent records are wrong"))?;
+        let extent = Slots::read(bytes, self.log_id, header.number)
+            .map_err(|()| self.damaged(name, DATA_BLOCK, "both extent records are wrong"))?
+            .latest;
         self.segments.push(SegmentInfo { number: header.number, max_index: 0 });
         let mut reader = SegmentReader { bytes, header, block: DATA_BLOCK };
         let mut last_batch = None;
@@ -246,21 +272,23 @@ impl Scan {
         Ok(extent.is_some_and(|extent| extent.continued))
     }
 
+    /// Compares what is read so far with the extents that end just here.
     fn check_extent(
         &self,
         name: &str,
         reader: &SegmentReader<'_>,
         extent: Option<Extent>,
     ) -> Result<(), OpenError> {
-        match extent {
-            Some(extent)
-                if extent.seq == self.seq
-                    && (extent.chain != self.chain || extent.end_block != reader.block) =>
-            {
-                Err(self.damaged(name, reader.block, "the log does not match its extent record"))
-            }
-            _ => Ok(()),
+        let here = (reader.header.number, reader.block, self.chain);
+        let differs = |extent: &Extent| {
+            extent.seq == self.seq && (extent.segment, extent.end_block, extent.chain) != here
+        };
+        // A new segment begins where its predecessor ends: the sequence number alone does not tell the two apart.
+        let sealed = self.sealed.latest.filter(|extent| extent.segment == reader.header.number);
+        if extent.iter().chain(&sealed).any(differs) {
+            return Err(self.damaged(name, reader.block, "the log does not match its extent record"));
         }
+        Ok(())
     }
 
     fn replay(&mut self, stream: &Bytes, records: u32) -> Result<(), &'static str> {

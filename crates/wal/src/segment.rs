@@ -1,4 +1,4 @@
-//! The layout of a segment file, and its two kinds of fixed block: the header and the extent slots.
+//! The layout of a segment file, and its header.
 //!
 //! ```text
 //! byte 0      header: magic, format version, checksum of both (this much never changes), log id, segment number,
@@ -8,10 +8,10 @@
 //! byte 12288  batches, each from a block of its own, then zeros
 //! ```
 //!
-//! An extent says: all up to this batch is durable, and the chain value there is this. A segment that is full ends with
-//! an extent that says `continued`; its successor must exist, and starts from the same chain value.
+//! A segment that is full ends with an extent that says `continued`; its successor must exist, and starts from the same
+//! chain value.
 
-use crate::block::{self, BLOCK, BlockState, Place, u32_at, u64_at};
+use crate::block::{BLOCK, u32_at, u64_at};
 use crate::error::OpenError;
 
 /// The newest storage format that this release reads, and the one that it writes.
@@ -25,9 +25,6 @@ pub(crate) const PREFIX: usize = 16;
 
 /// First block that holds batches.
 pub(crate) const DATA_BLOCK: u64 = 24;
-
-/// Blocks of the two extent slots.
-pub(crate) const SLOT_BLOCKS: [u64; 2] = [8, 16];
 
 /// The smallest segment: room for a few batches.
 pub(crate) const MIN_SEGMENT: u64 = 32 << 10;
@@ -112,73 +109,4 @@ impl SegmentHeader {
             base_chain: field(4),
         })
     }
-}
-
-/// The extent record: how far the log is known to be durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// Sequence number of the last durable batch.
-    pub(crate) seq: u64,
-    /// The block after it.
-    pub(crate) end_block: u64,
-    /// Last index of the log at that point.
-    pub(crate) last_index: u64,
-    /// Chain value after it.
-    pub(crate) chain: u64,
-    /// No batch follows in this segment; the next one is in use.
-    pub(crate) continued: bool,
-}
-
-impl Extent {
-    /// Returns which slot takes this extent: alternating, so that the former one stays valid while this is written.
-    /// The closing extent repeats the sequence number of the last one and takes the other slot.
-    pub(crate) fn slot(&self) -> usize {
-        ((self.seq + u64::from(self.continued)) % 2) as usize
-    }
-
-    pub(crate) fn place(&self, log_id: u64, segment: u64) -> Place {
-        Place { log_id, segment, block: SLOT_BLOCKS[self.slot()] }
-    }
-
-    pub(crate) fn encode(&self, log_id: u64, segment: u64) -> Vec<u8> {
-        let mut data = Vec::with_capacity(40);
-        for field in [self.seq, self.end_block, self.last_index, self.chain, u64::from(self.continued)] {
-            data.extend_from_slice(&field.to_le_bytes());
-        }
-        let mut out = Vec::with_capacity(BLOCK);
-        block::encode(&mut out, self.place(log_id, segment), self.seq as u32, &data);
-        out
-    }
-
-    fn decode(data: &[u8]) -> Self {
-        Self {
-            seq: u64_at(data, 0),
-            end_block: u64_at(data, 8),
-            last_index: u64_at(data, 16),
-            chain: u64_at(data, 24),
-            continued: u64_at(data, 32) != 0,
-        }
-    }
-}
-
-/// Reads both slots of a segment and returns the later extent. `Err` when both were written and neither is whole: the
-/// two are never written at the same time, so one of them has decayed.
-pub(crate) fn latest_extent(bytes: &[u8], log_id: u64, segment: u64) -> Result<Option<Extent>, ()> {
-    let mut best: Option<Extent> = None;
-    let mut broken = 0;
-    for block in SLOT_BLOCKS {
-        let at = block as usize * BLOCK;
-        match block::decode(&bytes[at..at + BLOCK], Place { log_id, segment, block }) {
-            BlockState::Empty => {}
-            BlockState::Torn | BlockState::Rotten => broken += 1,
-            BlockState::Whole { data, .. } => {
-                let extent = Extent::decode(data);
-                let order = |extent: &Extent| (extent.seq, extent.continued);
-                if best.is_none_or(|best| order(&extent) > order(&best)) {
-                    best = Some(extent);
-                }
-            }
-        }
-    }
-    if broken == SLOT_BLOCKS.len() { Err(()) } else { Ok(best) }
 }

@@ -8,10 +8,11 @@ use crate::batch::{Batch, MAX_RECORD, SnapshotMeta};
 use crate::block::{self, BLOCK, BLOCK_DATA, Place};
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
+use crate::extent::{EXTENT_FILE, Extent, ExtentFile};
 use crate::poison::Poison;
 use crate::record::{BATCH_HEADER, Op, encode_batch, encoded_len};
 use crate::scan::SegmentInfo;
-use crate::segment::{DATA_BLOCK, Extent, SegmentHeader, file_name};
+use crate::segment::{DATA_BLOCK, SegmentHeader, file_name};
 use crate::snapshot::{self, FinishedSnapshot, SnapshotReader, SnapshotWriter};
 use crate::space::{Room, Space, Tended};
 use crate::state::LogState;
@@ -68,8 +69,11 @@ pub struct Wal {
     /// Sequence number and chain value of the last batch.
     pub(crate) seq: u64,
     pub(crate) chain: u64,
-    /// What the extent record does not say yet: the last batch is durable.
-    pub(crate) unsealed: Option<Extent>,
+    pub(crate) extents: ExtentFile,
+    /// The last batch is durable, and the next one will say so in the segment.
+    pub(crate) unsaid: Option<Extent>,
+    /// The extent file says so already.
+    pub(crate) sealed: bool,
     /// A hard state was accepted without a sync and is not in the log yet.
     pub(crate) deferred: bool,
     pub(crate) snapshot_attempts: u64,
@@ -137,10 +141,10 @@ impl Wal {
             let hard_state = self.state.hard_state.clone().expect("deferred implies a hard state");
             self.commit(vec![Op::HardState(hard_state)])?;
         }
-        if let Some(extent) = self.unsealed {
-            self.write_extent(&extent)?;
-            self.sync_active()?;
-            self.unsealed = None;
+        if let (false, Some(extent)) = (self.sealed, self.unsaid) {
+            let result = self.extents.record(&extent);
+            self.must("write", EXTENT_FILE, result)?;
+            self.sealed = true;
         }
         Ok(())
     }
@@ -315,7 +319,8 @@ impl Wal {
         let closing = Extent { continued: true, ..self.extent(self.state.last) };
         self.write_extent(&closing)?;
         self.sync_active()?;
-        self.unsealed = None;
+        self.unsaid = None;
+        self.sealed = true;
         self.segments.push_back(SegmentInfo { number: spare.number, max_index: 0 });
         self.active = Active {
             file: spare.file,
@@ -335,7 +340,7 @@ impl Wal {
         let chain = encode_batch(&mut self.stream, seq, self.chain, ops);
         let place = Place { log_id: self.log_id, segment: self.active.number, block: self.active.next_block };
         block::encode(&mut self.blocks, place, seq as u32, &self.stream);
-        if let Some(extent) = self.unsealed {
+        if let Some(extent) = self.unsaid {
             self.write_extent(&extent)?;
         }
         let result = self.active.file.write_at(self.active.next_block * BLOCK as u64, &self.blocks);
@@ -344,12 +349,14 @@ impl Wal {
         self.seq = seq;
         self.chain = chain;
         self.active.next_block += (self.blocks.len() / BLOCK) as u64;
-        self.unsealed = Some(self.extent(last_index));
+        self.unsaid = Some(self.extent(last_index));
+        self.sealed = false;
         Ok(())
     }
 
-    pub(crate) fn extent(&self, last_index: u64) -> Extent {
+    fn extent(&self, last_index: u64) -> Extent {
         Extent {
+            segment: self.active.number,
             seq: self.seq,
             end_block: self.active.next_block,
             last_index,
@@ -359,8 +366,7 @@ impl Wal {
     }
 
     fn write_extent(&self, extent: &Extent) -> Result<(), WalError> {
-        let at = extent.place(self.log_id, self.active.number).block * BLOCK as u64;
-        let result = self.active.file.write_at(at, &extent.encode(self.log_id, self.active.number));
+        let result = extent.write_to_segment(&*self.active.file, self.log_id);
         self.must("write", &self.active.name, result)
     }
 

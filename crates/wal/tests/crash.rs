@@ -1,0 +1,103 @@
+//! Power cuts and kills at every moment: what was acknowledged is there, and what was not is there in whole or not.
+
+mod common;
+
+use common::workload::Workload;
+use common::*;
+use wal::{MemDisk, WalError};
+
+const SCRIPT: u64 = 0x0c4a;
+const SCRIPT_STEPS: u64 = 60;
+
+/// Runs the script until the disk stops; `false` when it got to the end.
+fn run_script(disk: &MemDisk, workload: &mut Workload) -> bool {
+    let Ok((mut wal, recovered)) = open(disk) else { return true };
+    workload.resume(&recovered, "a new log");
+    for _ in 0..SCRIPT_STEPS {
+        match workload.step(&mut wal) {
+            Ok(()) => {}
+            Err(WalError::Io { .. }) => {
+                assert!(matches!(wal.seal(), Err(WalError::Poisoned)));
+                return true;
+            }
+            Err(error) => panic!("the script is in order: {error}"),
+        }
+    }
+    false
+}
+
+fn changes_of_script() -> u64 {
+    let disk = MemDisk::new();
+    let mut workload = Workload::new(SCRIPT);
+    assert!(!run_script(&disk, &mut workload));
+    assert!(workload.acknowledged.snapshot.is_some(), "the script takes snapshots");
+    assert!(!segments(&disk).contains(&"log-000000000001".to_owned()), "the script compacts");
+    disk.changes()
+}
+
+#[test]
+fn a_power_cut_after_any_disk_operation_loses_nothing_acknowledged() {
+    let total = changes_of_script();
+    for cut in 0..total {
+        for seed in 0..rounds(4) {
+            let disk = MemDisk::new();
+            let mut workload = Workload::new(SCRIPT);
+            disk.stop_after(cut);
+            assert!(run_script(&disk, &mut workload), "the disk stops before the end");
+            disk.crash(cut * 1000 + seed);
+            let (mut wal, recovered) = must_open(&disk);
+            workload.resume(&recovered, &format!("cut {cut}, seed {seed}"));
+            check_snapshot(&wal);
+            for _ in 0..3 {
+                workload.step(&mut wal).expect("a healthy disk after the restart");
+            }
+            drop(wal);
+            disk.crash(seed);
+            workload.resume(&must_open(&disk).1, &format!("cut {cut}, seed {seed}, second cut"));
+        }
+    }
+}
+
+#[test]
+fn a_kill_after_any_disk_operation_and_a_power_cut_right_after_the_restart_lose_nothing() {
+    let total = changes_of_script();
+    for cut in 0..total {
+        let disk = MemDisk::new();
+        let mut workload = Workload::new(SCRIPT);
+        disk.stop_after(cut);
+        run_script(&disk, &mut workload);
+        disk.kill();
+        let (wal, recovered) = must_open(&disk);
+        workload.resume(&recovered, &format!("cut {cut}"));
+        drop(wal);
+        disk.crash(4); // whatever was not synced by the restart is lost
+        disk.crash(cut);
+        workload.resume(&must_open(&disk).1, &format!("cut {cut}, after the restart"));
+    }
+}
+
+#[test]
+fn power_cuts_at_random_moments_of_a_long_life_lose_nothing() {
+    for seed in 0..rounds(60) {
+        let disk = MemDisk::new();
+        let mut workload = Workload::new(seed);
+        let mut dice = Dice(seed ^ 0xdead);
+        for life in 0..12 {
+            disk.stop_after(dice.roll(120));
+            if let Ok((mut wal, recovered)) = open(&disk) {
+                workload.resume(&recovered, &format!("seed {seed}, life {life}"));
+                check_snapshot_unless_stopped(&wal);
+                while workload.step(&mut wal).is_ok() {}
+            }
+            if dice.roll(3) == 0 { disk.kill() } else { disk.crash(dice.roll(u64::MAX)) }
+        }
+        let (wal, recovered) = must_open(&disk);
+        workload.resume(&recovered, &format!("seed {seed}, at the end"));
+        check_snapshot(&wal);
+    }
+}
+
+fn check_snapshot_unless_stopped(wal: &wal::Wal) {
+    // Reads never stop: only changes do.
+    check_snapshot(wal);
+}
