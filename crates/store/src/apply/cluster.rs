@@ -1,0 +1,228 @@
+//! The cluster's settings and authority, its members, its join tokens.
+
+use std::sync::Arc;
+
+use model::{
+    cluster::{Authority, Cluster, ClusterSettings, Member, Token},
+    command::{Answer, Rejection},
+    event::ObjectChange,
+    id::{ClusterId, MemberId, NodeId, TokenId},
+    identity::JoinRole,
+};
+
+use crate::{requests::Outcome, resolve::missing, write::Writer};
+
+/// Join tokens at a time: each is a way in, and a person hands it out.
+const MAX_TOKENS: usize = 1024;
+/// Members at a time: five vote in a large cluster, the rest are changes under way.
+const MAX_MEMBERS: usize = 32;
+/// The serial number of the first manager's certificate, which `init` signs before there is a log.
+const FIRST_SERIAL: u64 = 1;
+
+impl Writer<'_> {
+    pub(super) fn bootstrap(
+        &mut self,
+        id: ClusterId,
+        settings: &ClusterSettings,
+        authority: &Authority,
+        name: &str,
+        address: &str,
+    ) -> Outcome {
+        if let Some(cluster) = &self.store.cluster {
+            return Err(Rejection::Conflict(format!("this is cluster {} already", cluster.id)));
+        }
+        let first = MemberId(1);
+        self.put_cluster(Cluster {
+            id,
+            generation: self.generation,
+            settings: settings.clone(),
+            authority: authority.clone(),
+            last_serial: FIRST_SERIAL,
+            last_member: first,
+            created: self.at,
+        });
+        self.add_member(first, name, address, "the cluster was made");
+        Ok(Answer::Member { id: first })
+    }
+
+    pub(super) fn set_settings(&mut self, settings: &ClusterSettings) -> Outcome {
+        let cluster = self.cluster()?;
+        if cluster.settings != *settings {
+            let generation = self.generation;
+            self.put_cluster(Cluster { settings: settings.clone(), generation, ..(*cluster).clone() });
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn certificate_issued(&mut self, serial: u64, node: Option<NodeId>) -> Outcome {
+        let cluster = self.next_serial(serial)?;
+        let node = match node {
+            None => None,
+            Some(id) => Some(self.store.nodes.get(&id).cloned().ok_or_else(|| missing("node", id))?),
+        };
+        self.take_serial(&cluster, serial);
+        if let Some(node) = node {
+            let mut node = (*node).clone();
+            node.certificate = serial;
+            node.generation = self.generation;
+            self.node_event(&node, ObjectChange::Updated, format!("certificate {serial} was issued"));
+            self.put_node(node);
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn create_token(&mut self, token: &Token) -> Outcome {
+        if self.store.tokens.contains_key(&token.id) {
+            return Err(Rejection::Exists { kind: "token".into(), name: token.id.to_string() });
+        }
+        if token.uses_left == 0 || token.expires <= self.at {
+            return Err(Rejection::Invalid("a token without uses or time would admit nobody".into()));
+        }
+        if self.store.tokens.len() >= MAX_TOKENS {
+            let message = format!("there are {MAX_TOKENS} join tokens, the most there may be; revoke some");
+            return Err(Rejection::Conflict(message));
+        }
+        self.put_token(token.clone());
+        let message = format!("{} token for {} uses", token.role, token.uses_left);
+        self.token_event(token.id, ObjectChange::Created, message);
+        Ok(Answer::Token { id: token.id, expires: token.expires })
+    }
+
+    pub(super) fn revoke_token(&mut self, id: TokenId) -> Outcome {
+        if !self.store.tokens.contains_key(&id) {
+            return Err(missing("token", id));
+        }
+        self.remove_token(id);
+        self.token_event(id, ObjectChange::Removed, "revoked");
+        Ok(Answer::Done)
+    }
+
+    /// A token that admits to a role now.
+    pub(super) fn usable_token(&self, id: TokenId, role: JoinRole) -> Result<Arc<Token>, Rejection> {
+        let refuse = |why: String| Rejection::Token { id, role, why };
+        let token = self.store.tokens.get(&id);
+        let token = token.ok_or_else(|| refuse("it is unknown or was revoked; ask for a new one".into()))?;
+        if token.role != role {
+            return Err(refuse(format!("it was made for joining as {}", token.role)));
+        }
+        if token.expires <= self.at {
+            return Err(refuse(format!("it expired at {}; ask for a new one", token.expires)));
+        }
+        if token.uses_left == 0 {
+            return Err(refuse("it is used up; ask for a new one".into()));
+        }
+        Ok(token.clone())
+    }
+
+    /// Takes one use of a token that [`usable_token`](Self::usable_token) gave.
+    pub(super) fn use_token(&mut self, token: &Token) {
+        let uses_left = token.uses_left.saturating_sub(1);
+        self.put_token(Token { uses_left, ..token.clone() });
+        self.token_event(token.id, ObjectChange::Updated, format!("used, {uses_left} uses left"));
+    }
+
+    /// Checks that a serial number is the next one.
+    pub(super) fn next_serial(&self, serial: u64) -> Result<Arc<Cluster>, Rejection> {
+        let cluster = self.cluster()?;
+        if cluster.last_serial.checked_add(1) == Some(serial) {
+            return Ok(cluster);
+        }
+        Err(Rejection::Conflict(format!(
+            "certificate {serial} is not the one after {}; ask again",
+            cluster.last_serial
+        )))
+    }
+
+    /// Takes a serial number that [`next_serial`](Self::next_serial) allowed.
+    pub(super) fn take_serial(&mut self, cluster: &Cluster, serial: u64) {
+        let generation = self.generation;
+        self.put_cluster(Cluster { last_serial: serial, generation, ..cluster.clone() });
+    }
+
+    pub(super) fn join_member(
+        &mut self,
+        id: MemberId,
+        token: TokenId,
+        name: &str,
+        address: &str,
+        serial: u64,
+    ) -> Outcome {
+        let token = self.usable_token(token, JoinRole::Manager)?;
+        let cluster = self.next_serial(serial)?;
+        if cluster.last_member.0.checked_add(1) != Some(id.0) {
+            let message = format!("manager {id} is not the one after {}; ask again", cluster.last_member);
+            return Err(Rejection::Conflict(message));
+        }
+        if self.store.members.len() >= MAX_MEMBERS {
+            let message = format!("there are {MAX_MEMBERS} managers, the most there may be; remove some");
+            return Err(Rejection::Conflict(message));
+        }
+        self.use_token(&token);
+        self.take_serial(&Cluster { last_member: id, ..(*cluster).clone() }, serial);
+        self.add_member(id, name, address, "joined");
+        Ok(Answer::Member { id })
+    }
+
+    pub(super) fn update_member(&mut self, id: MemberId, address: &str, version: &str) -> Outcome {
+        let old = self.store.members.get(&id).cloned().ok_or_else(|| missing("manager", id))?;
+        if old.address != address || old.version != version {
+            let mut member = (*old).clone();
+            address.clone_into(&mut member.address);
+            version.clone_into(&mut member.version);
+            member.generation = self.generation;
+            let message = format!("version {version} at {address}");
+            self.member_event(&member, ObjectChange::Updated, message);
+            self.put_member(member);
+        }
+        Ok(Answer::Member { id })
+    }
+
+    pub(super) fn remove_member_of(&mut self, id: MemberId) -> Outcome {
+        let member = self.store.members.get(&id).cloned().ok_or_else(|| missing("manager", id))?;
+        if self.store.members.len() == 1 {
+            return Err(Rejection::Conflict(format!("manager {id} is the last one: it cannot be removed")));
+        }
+        self.remove_member(id);
+        self.member_event(&member, ObjectChange::Removed, "left; its certificate is refused from now on");
+        Ok(Answer::Member { id })
+    }
+
+    pub(super) fn recover_members(&mut self, survivor: MemberId, address: &str) -> Outcome {
+        let cluster = self.cluster()?;
+        if survivor <= cluster.last_member {
+            return Err(Rejection::Conflict(format!(
+                "manager ids are never reused: {survivor} is not beyond {}",
+                cluster.last_member
+            )));
+        }
+        let old: Vec<Arc<Member>> = self.store.members.values().cloned().collect();
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let same = old.iter().find(|member| member.address == address);
+        let name = same.map_or_else(|| host.to_owned(), |member| member.name.clone());
+        for member in &old {
+            self.remove_member(member.id);
+            self.member_event(member, ObjectChange::Removed, "left behind by a recovery");
+        }
+        let generation = self.generation;
+        self.put_cluster(Cluster { last_member: survivor, generation, ..(*cluster).clone() });
+        self.add_member(survivor, &name, address, "survived: the only manager now");
+        Ok(Answer::Member { id: survivor })
+    }
+
+    fn add_member(&mut self, id: MemberId, name: &str, address: &str, message: &str) {
+        let member = Member {
+            id,
+            generation: self.generation,
+            name: name.to_owned(),
+            address: address.to_owned(),
+            version: String::new(),
+            joined: self.at,
+        };
+        self.member_event(&member, ObjectChange::Created, format!("{message}, at {address}"));
+        self.put_member(member);
+    }
+
+    fn cluster(&self) -> Result<Arc<Cluster>, Rejection> {
+        self.store.cluster.clone().ok_or_else(|| Rejection::Conflict("there is no cluster yet".into()))
+    }
+}

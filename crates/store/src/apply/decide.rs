@@ -1,0 +1,266 @@
+//! The managers' own decisions. Each names what it was decided on, and is rejected when that has changed: two leaders, or
+//! one with an old view, can never fill a slot twice (invariant I4).
+
+use std::sync::Arc;
+
+use model::{
+    command::{Decision, Rejection},
+    event::ObjectChange,
+    id::{Generation, NodeId, ServiceId, TaskId, TokenId},
+    node::{Availability, NodeState},
+    service::{Mode, Rollout, Service, Slot},
+    task::{DesiredState, Observed, PendingReason, Task, TaskState},
+};
+
+use super::expect_generation;
+use crate::{resolve::missing, write::Writer};
+
+type Decided = Result<(), Rejection>;
+
+impl Writer<'_> {
+    pub(super) fn decide(&mut self, decision: &Decision) -> Decided {
+        match decision {
+            Decision::CreateTask { id, service, slot, template, node, pending, inherited, alongside } => {
+                let task = Task {
+                    id: *id,
+                    generation: self.generation,
+                    service: *service,
+                    slot: *slot,
+                    template: *template,
+                    node: *node,
+                    desired: DesiredState::Running,
+                    observed: Observed { state: state_on(*node), ..Observed::default() },
+                    created: self.at,
+                    since: self.at,
+                    healthy_since: None,
+                    pending: node.is_none().then(|| pending.clone().unwrap_or_default()),
+                    inherited: inherited.clone(),
+                };
+                self.create_task(task, *alongside)
+            }
+            Decision::AssignTask { id, expected, node } => self.assign_task(*id, *expected, *node),
+            Decision::ExplainPending { id, expected, reason } => self.explain_pending(*id, *expected, reason),
+            Decision::StopTask { id, expected, reason } => self.stop_task(*id, *expected, reason),
+            Decision::LoseTask { id, expected, reason } => self.lose_task(*id, *expected, reason),
+            Decision::ReapTask { id, expected } => self.reap_task(*id, *expected),
+            Decision::SetRollout { service, expected, rollout } => {
+                self.set_rollout(*service, *expected, rollout)
+            }
+            Decision::RollBack { service, expected, reason } => self.roll_back(*service, *expected, reason),
+            Decision::DropService { service, expected } => self.drop_service(*service, *expected),
+            Decision::DropToken { id } => self.drop_token(*id),
+        }
+    }
+}
+
+impl Writer<'_> {
+    fn create_task(&mut self, task: Task, alongside: Option<TaskId>) -> Decided {
+        if self.store.tasks.contains_key(&task.id) {
+            return conflict(format!("task id {} is taken", task.id));
+        }
+        let service = self.changeable(task.service)?;
+        if !service.templates.contains_key(&task.template) {
+            return conflict(format!(
+                "service \"{}\" has no template {}",
+                service.spec.name, task.template.0
+            ));
+        }
+        self.slot_exists(&service, task.slot, task.node)?;
+        if let Some(node) = task.node {
+            self.node_takes_tasks(node)?;
+        }
+        self.slot_is_free(&service, task.slot, alongside)?;
+        let message = task.pending.as_ref().map_or_else(String::new, |pending| pending.message.clone());
+        self.task_event(&task, message);
+        self.put_task(task);
+        Ok(())
+    }
+
+    fn slot_is_free(&self, service: &Service, slot: Slot, alongside: Option<TaskId>) -> Decided {
+        let mut active = self.store.tasks_of_slot(service.id, slot).filter(|task| task.is_active());
+        match active.find(|task| Some(task.id) != alongside) {
+            None => Ok(()),
+            Some(other) => {
+                let name = &service.spec.name;
+                conflict(format!("slot {slot} of service \"{name}\" is filled by task {}", other.id))
+            }
+        }
+    }
+
+    /// A slot is a place of its service now, and a global service's slot is filled on its own node only.
+    fn slot_exists(&self, service: &Service, slot: Slot, node: Option<NodeId>) -> Decided {
+        let name = &service.spec.name;
+        match (service.spec.mode, slot) {
+            (Mode::Replicated(replicas), Slot::Replica(number)) if (1..=replicas).contains(&number) => Ok(()),
+            (Mode::Global, Slot::Node(of)) if node.is_none_or(|node| node == of) => {
+                self.known(of).map(|_| ())
+            }
+            (Mode::Global, Slot::Node(of)) => {
+                conflict(format!("slot {of} of service \"{name}\" is filled on that node only"))
+            }
+            (Mode::Replicated(_) | Mode::Global, _) => {
+                conflict(format!("service \"{name}\" has no slot {slot}"))
+            }
+        }
+    }
+
+    fn node_takes_tasks(&self, id: NodeId) -> Decided {
+        let node = self.known(id)?;
+        match (node.state, node.spec.availability) {
+            (NodeState::Ready, Availability::Active) => Ok(()),
+            (NodeState::Joining | NodeState::Down, _) => {
+                conflict(format!("node \"{}\" is not ready", node.facts.hostname))
+            }
+            (NodeState::Ready, Availability::Pause | Availability::Drain) => {
+                conflict(format!("node \"{}\" takes no tasks", node.facts.hostname))
+            }
+        }
+    }
+
+    fn assign_task(&mut self, id: TaskId, expected: Generation, node: NodeId) -> Decided {
+        let old = self.unplaced(id, expected)?;
+        if matches!(old.slot, Slot::Node(of) if of != node) {
+            return conflict(format!("task {id} is bound to node {}", old.slot));
+        }
+        self.node_takes_tasks(node)?;
+        let mut task = (*old).clone();
+        task.node = Some(node);
+        task.pending = None;
+        task.observed.state = TaskState::Assigned;
+        task.since = self.at;
+        self.change_task(task, "");
+        Ok(())
+    }
+
+    fn explain_pending(&mut self, id: TaskId, expected: Generation, reason: &PendingReason) -> Decided {
+        let old = self.unplaced(id, expected)?;
+        if old.pending.as_ref() != Some(reason) {
+            let task = Task { pending: Some(reason.clone()), ..(*old).clone() };
+            self.change_task(task, &reason.message);
+        }
+        Ok(())
+    }
+
+    fn stop_task(&mut self, id: TaskId, expected: Generation, reason: &str) -> Decided {
+        let old = self.task_at(id, expected)?;
+        if old.desired == DesiredState::Stopped {
+            return Ok(());
+        }
+        let task = Task { desired: DesiredState::Stopped, ..(*old).clone() };
+        if task.node.is_none() && !task.observed.state.is_terminal() {
+            self.end_task(&task, TaskState::Stopped, reason);
+        } else {
+            self.change_task(task, reason);
+        }
+        Ok(())
+    }
+
+    fn lose_task(&mut self, id: TaskId, expected: Generation, reason: &str) -> Decided {
+        let old = self.task_at(id, expected)?;
+        if old.observed.state.is_terminal() {
+            return conflict(format!("task {id} has ended: {}", old.observed.state));
+        }
+        self.lose(id, reason);
+        Ok(())
+    }
+
+    fn reap_task(&mut self, id: TaskId, expected: Generation) -> Decided {
+        let old = self.task_at(id, expected)?;
+        if !old.observed.state.is_terminal() {
+            return conflict(format!("task {id} has not ended: {}", old.observed.state));
+        }
+        self.remove_task(id);
+        if self.store.template_uses(old.service, old.template) == 0 {
+            self.trim_templates(old.service);
+        }
+        Ok(())
+    }
+
+    fn set_rollout(&mut self, id: ServiceId, expected: Generation, rollout: &Rollout) -> Decided {
+        let old = self.service_at(id, expected)?;
+        if rollout.target != old.template {
+            return conflict(format!(
+                "the newest template of service \"{}\" is {}, not {}",
+                old.spec.name, old.template.0, rollout.target.0
+            ));
+        }
+        if old.rollout.as_ref() == Some(rollout) {
+            return Ok(());
+        }
+        let service =
+            Service { rollout: Some(rollout.clone()), generation: self.generation, ..(*old).clone() };
+        let told = |rollout: &Rollout| (rollout.state, rollout.message.clone());
+        if old.rollout.as_ref().map(told) != Some(told(rollout)) {
+            self.rollout_event(&service, rollout.message.clone());
+        }
+        self.put_service(service);
+        Ok(())
+    }
+
+    fn roll_back(&mut self, id: ServiceId, expected: Generation, reason: &str) -> Decided {
+        let old = self.service_at(id, expected)?;
+        self.return_to_previous(&old, None, reason)
+    }
+
+    fn drop_service(&mut self, id: ServiceId, expected: Generation) -> Decided {
+        let old = self.store.services.get(&id).cloned().ok_or_else(|| missing("service", id))?;
+        expect_generation("service", &old.spec.name, expected, old.generation)?;
+        if !old.removing {
+            return conflict(format!("nobody removed service \"{}\"", old.spec.name));
+        }
+        if self.store.tasks_of_service(id).next().is_some() {
+            return conflict(format!("service \"{}\" still has tasks", old.spec.name));
+        }
+        self.remove_service(id);
+        self.service_event(&old, ObjectChange::Removed, "removed");
+        Ok(())
+    }
+
+    fn drop_token(&mut self, id: TokenId) -> Decided {
+        let token = self.store.tokens.get(&id).cloned().ok_or_else(|| missing("token", id))?;
+        let message = match (token.uses_left, token.expires <= self.at) {
+            (0, _) => "used up",
+            (_, true) => "expired",
+            (_, false) => return conflict(format!("token {id} is still good")),
+        };
+        self.remove_token(id);
+        self.token_event(id, ObjectChange::Removed, message);
+        Ok(())
+    }
+
+    fn task_at(&self, id: TaskId, expected: Generation) -> Result<Arc<Task>, Rejection> {
+        let task = self.store.tasks.get(&id).cloned().ok_or_else(|| missing("task", id))?;
+        expect_generation("task", id, expected, task.generation)?;
+        Ok(task)
+    }
+
+    /// A task that waits for a node.
+    fn unplaced(&self, id: TaskId, expected: Generation) -> Result<Arc<Task>, Rejection> {
+        let task = self.task_at(id, expected)?;
+        if task.node.is_some() || !task.is_active() {
+            let message = format!("task {id} does not wait for a node: {}", task.observed.state);
+            return Err(Rejection::Conflict(message));
+        }
+        Ok(task)
+    }
+
+    fn service_at(&self, id: ServiceId, expected: Generation) -> Result<Arc<Service>, Rejection> {
+        let service = self.changeable(id)?;
+        expect_generation("service", &service.spec.name, expected, service.generation)?;
+        Ok(service)
+    }
+
+    fn change_task(&mut self, mut task: Task, message: &str) {
+        task.generation = self.generation;
+        self.task_event(&task, message);
+        self.put_task(task);
+    }
+}
+
+fn state_on(node: Option<NodeId>) -> TaskState {
+    if node.is_some() { TaskState::Assigned } else { TaskState::Pending }
+}
+
+fn conflict(message: String) -> Decided {
+    Err(Rejection::Conflict(message))
+}

@@ -1,0 +1,151 @@
+//! Applying an entry: find out whether it was applied before, check everything, then write.
+//!
+//! Every function here checks first and writes last, so that an `Err` has changed nothing. Checks look only at the entry and
+//! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
+//! entry is proposed, not here): all managers must come to the same answer during an upgrade.
+//!
+//! Read in this order: this file, then `cluster`, `service`, `node`, `observe`, `decide`.
+
+mod cluster;
+mod decide;
+mod node;
+mod observe;
+mod service;
+
+use model::{
+    command::{Answer, Command, Entry, Rejection},
+    id::{Generation, MemberId, NodeId, ServiceId, TaskId, TokenId},
+    service::Slot,
+};
+
+use crate::{Store, requests::Outcome, write::Writer};
+
+/// What an entry did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// What the client is answered.
+    pub outcome: Outcome,
+    /// The decisions of a batch that were not applied, by their place in it.
+    pub rejected: Vec<(usize, Rejection)>,
+    /// What changed, in order; an object may occur more than once.
+    pub changes: Vec<Change>,
+    /// The request was applied before; `outcome` is what it was answered then.
+    pub replay: bool,
+}
+
+/// One object that changed: look it up; one that is not found is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// The settings or the authority's serial number.
+    Cluster,
+    /// A service.
+    Service(ServiceId),
+    /// A task that is new or changed.
+    Task(TaskId),
+    /// A task that was forgotten, with what its readers can no longer look up.
+    TaskGone {
+        /// Which.
+        id: TaskId,
+        /// Whose it was.
+        service: ServiceId,
+        /// Which place it filled.
+        slot: Slot,
+        /// Where it was.
+        node: Option<NodeId>,
+    },
+    /// A node.
+    Node(NodeId),
+    /// A member.
+    Member(MemberId),
+    /// A token.
+    Token(TokenId),
+}
+
+impl Applied {
+    fn without_changes(outcome: Outcome, replay: bool) -> Self {
+        Self { outcome, rejected: Vec::new(), changes: Vec::new(), replay }
+    }
+}
+
+impl Store {
+    /// Applies the entry at a log index. Deterministic, total, and once per [request id](Entry::request): a retry gets the
+    /// recorded answer. A rejected command changes no object; it is remembered like an accepted one. An index that is not
+    /// beyond [`applied`](Self::applied) changes nothing at all.
+    pub fn apply(&mut self, index: u64, entry: &Entry) -> Applied {
+        if index <= self.applied {
+            let message = format!("entry {index} was applied before: the state stands at {}", self.applied);
+            return Applied::without_changes(Err(Rejection::Conflict(message)), false);
+        }
+        self.applied = index;
+        self.time = self.time.max(entry.at);
+        if let Some(outcome) = entry.request.and_then(|request| self.requests.get(request)) {
+            return Applied::without_changes(outcome.clone(), true);
+        }
+        let mut rejected = Vec::new();
+        let mut writer = Writer::new(self);
+        let outcome = writer.command(&entry.command, &mut rejected);
+        let changes = writer.changes;
+        if let Some(request) = entry.request {
+            let gain = self.requests.record(request, outcome.clone());
+            self.sum = self.sum.wrapping_add(gain);
+        }
+        Applied { outcome, rejected, changes, replay: false }
+    }
+}
+
+impl Writer<'_> {
+    fn command(&mut self, command: &Command, rejected: &mut Vec<(usize, Rejection)>) -> Outcome {
+        if self.store.cluster.is_none() && !matches!(command, Command::Bootstrap { .. }) {
+            return Err(Rejection::Conflict("there is no cluster yet".into()));
+        }
+        match command {
+            Command::Bootstrap { cluster, settings, authority, name, address } => {
+                self.bootstrap(*cluster, settings, authority, name, address)
+            }
+            Command::SetSettings(settings) => self.set_settings(settings),
+            Command::CreateService { id, spec } => self.create_service(*id, spec),
+            Command::UpdateService { id, expected, spec } => self.update_service(*id, *expected, spec),
+            Command::ScaleServices(scales) => self.scale_services(scales),
+            Command::RollbackService { id } => self.rollback_service(*id),
+            Command::RemoveService { id } => self.remove_service_of(*id),
+            Command::PinImage { service, template, pin } => self.pin_image(*service, *template, pin),
+            Command::CreateToken(token) => self.create_token(token),
+            Command::RevokeToken { id } => self.revoke_token(*id),
+            Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),
+            Command::UpdateNode { id, expected, spec } => self.update_node(*id, *expected, spec),
+            Command::RemoveNode { id, force } => self.remove_node_of(*id, *force),
+            Command::NodeUp { id, incarnation, facts } => self.node_up(*id, *incarnation, facts),
+            Command::NodeFacts { id, incarnation, facts } => self.node_facts(*id, *incarnation, facts),
+            Command::NodeDown { id, expected, message } => self.node_down(*id, *expected, message),
+            Command::Observe { node, incarnation, reports } => self.observe(*node, *incarnation, reports),
+            Command::JoinMember { id, token, name, address, serial } => {
+                self.join_member(*id, *token, name, address, *serial)
+            }
+            Command::UpdateMember { id, address, version } => self.update_member(*id, address, version),
+            Command::RemoveMember { id } => self.remove_member_of(*id),
+            Command::RecoverMembers { survivor, address } => self.recover_members(*survivor, address),
+            Command::CertificateIssued { serial, node } => self.certificate_issued(*serial, *node),
+            Command::Decide(decisions) => {
+                for (place, decision) in decisions.iter().enumerate() {
+                    if let Err(rejection) = self.decide(decision) {
+                        rejected.push((place, rejection));
+                    }
+                }
+                Ok(Answer::Done)
+            }
+        }
+    }
+}
+
+/// Compare-and-set: the object must still be as it was decided on.
+fn expect_generation(
+    kind: &str,
+    name: impl ToString,
+    expected: Generation,
+    actual: Generation,
+) -> Result<(), Rejection> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(Rejection::Stale { kind: kind.to_owned(), name: name.to_string(), expected, actual })
+}

@@ -1,0 +1,281 @@
+//! Services: declarations, templates, pins, rollbacks.
+//!
+//! `previous` always is the declaration before the last change of the *template*; scaling is written into both, so that a
+//! rollback returns to the older contents and keeps the present number of replicas. The templates kept are those that tasks
+//! carry, the newest one, and the one that a rollback would return to, each with its pin: a rollback asks no registry
+//! (invariant I12).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{
+    command::{Answer, Rejection},
+    event::ObjectChange,
+    id::{Generation, ServiceId},
+    service::{ImagePin, Mode, Rollout, RolloutState, Service, ServiceSpec, TemplateVersion},
+};
+
+use super::expect_generation;
+use crate::{requests::Outcome, resolve::missing, write::Writer};
+
+impl Writer<'_> {
+    pub(super) fn create_service(&mut self, id: ServiceId, spec: &Arc<ServiceSpec>) -> Outcome {
+        if let Some(old) = self.store.service_by_name(&spec.name) {
+            return Err(match old.removing {
+                true => being_removed(old),
+                false => Rejection::Exists { kind: "service".into(), name: spec.name.clone() },
+            });
+        }
+        if self.store.services.contains_key(&id) {
+            return Err(Rejection::Conflict(format!("service id {id} is taken; ask again")));
+        }
+        let first = TemplateVersion(1);
+        let service = Service {
+            id,
+            generation: self.generation,
+            spec: spec.clone(),
+            template: first,
+            templates: [(first, Arc::new(spec.template.clone()))].into(),
+            previous: None,
+            pins: [].into(),
+            rollout: None,
+            created: self.at,
+            updated: self.at,
+            removing: false,
+        };
+        self.service_event(&service, ObjectChange::Created, format!("created, {}", describe(spec.mode)));
+        self.put_service(service);
+        Ok(Answer::Service { id, generation: self.generation })
+    }
+
+    pub(super) fn update_service(
+        &mut self,
+        id: ServiceId,
+        expected: Generation,
+        spec: &Arc<ServiceSpec>,
+    ) -> Outcome {
+        let old = self.changeable(id)?;
+        expect_generation("service", &old.spec.name, expected, old.generation)?;
+        if spec.name != old.spec.name {
+            return Err(Rejection::Invalid(format!(
+                "a service keeps its name: \"{}\" cannot become \"{}\"",
+                old.spec.name, spec.name
+            )));
+        }
+        if is_global(spec.mode) != is_global(old.spec.mode) {
+            return Err(Rejection::Invalid(
+                "a service stays replicated or global; remove it and create it anew".into(),
+            ));
+        }
+        if *spec == old.spec {
+            return Ok(Answer::Service { id, generation: old.generation });
+        }
+        let mut service = (*old).clone();
+        service.spec = spec.clone();
+        service.updated = self.at;
+        if spec.template == old.spec.template {
+            service.previous = old.previous.as_ref().map(|previous| with_mode(previous, spec.mode));
+            self.finish(service, "updated without a change of its template".into());
+        } else {
+            service.previous = Some(old.spec.clone());
+            self.begin_rollout(&mut service, RolloutState::Updating, "");
+            let message = format!("updated to template {}", service.template.0);
+            self.finish(service, message);
+        }
+        Ok(Answer::Service { id, generation: self.generation })
+    }
+
+    pub(super) fn scale_services(&mut self, scales: &[(ServiceId, u32)]) -> Outcome {
+        let mut seen = BTreeSet::new();
+        for (id, _) in scales {
+            let service = self.changeable(*id)?;
+            if is_global(service.spec.mode) {
+                let name = &service.spec.name;
+                let message = format!("service \"{name}\" is global: it has one task on every node");
+                return Err(Rejection::Conflict(message));
+            }
+            if !seen.insert(*id) {
+                let message = format!("service \"{}\" is scaled twice in one request", service.spec.name);
+                return Err(Rejection::Invalid(message));
+            }
+        }
+        for (id, replicas) in scales {
+            self.scale(*id, *replicas);
+        }
+        Ok(match scales {
+            [(id, _)] => self.answer(*id),
+            _ => Answer::Done,
+        })
+    }
+
+    fn scale(&mut self, id: ServiceId, replicas: u32) {
+        let Some(old) = self.store.services.get(&id).cloned() else { return };
+        let mode = Mode::Replicated(replicas);
+        if old.spec.mode == mode {
+            return;
+        }
+        let mut service = (*old).clone();
+        service.spec = with_mode(&old.spec, mode);
+        service.previous = old.previous.as_ref().map(|previous| with_mode(previous, mode));
+        service.updated = self.at;
+        let message = format!("scaled from {} to {replicas}", describe(old.spec.mode));
+        self.finish(service, message);
+    }
+
+    pub(super) fn rollback_service(&mut self, id: ServiceId) -> Outcome {
+        let old = self.changeable(id)?;
+        if old.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::RollingBack) {
+            let message = format!("service \"{}\" is being rolled back already", old.spec.name);
+            return Err(Rejection::Conflict(message));
+        }
+        self.return_to_previous(&old, Some(old.spec.clone()), "rolled back on request")?;
+        Ok(Answer::Service { id, generation: self.generation })
+    }
+
+    /// Makes the previous declaration the newest one, `previous` the one before it.
+    ///
+    /// After a rollback on request the declaration that was left can be returned to. After an automatic one it cannot:
+    /// it failed, and a hasty `rollback` by an operator must not bring it back.
+    pub(super) fn return_to_previous(
+        &mut self,
+        old: &Service,
+        previous: Option<Arc<ServiceSpec>>,
+        message: &str,
+    ) -> Result<(), Rejection> {
+        let Some(spec) = old.previous.clone() else {
+            let message = format!("service \"{}\" has no previous declaration", old.spec.name);
+            return Err(Rejection::Conflict(message));
+        };
+        let pin = previous_template(old).and_then(|version| old.pins.get(&version).cloned());
+        let mut service = old.clone();
+        service.spec = spec;
+        service.previous = previous;
+        service.updated = self.at;
+        self.begin_rollout(&mut service, RolloutState::RollingBack, message);
+        if let Some(pin) = pin {
+            service.pins.insert(service.template, pin);
+        }
+        self.finish(service, message.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn remove_service_of(&mut self, id: ServiceId) -> Outcome {
+        let old = self.store.services.get(&id).cloned().ok_or_else(|| missing("service", id))?;
+        if self.store.tasks_of_service(id).next().is_none() {
+            self.remove_service(id);
+            self.service_event(&old, ObjectChange::Removed, "removed");
+            return Ok(Answer::Service { id, generation: self.generation });
+        }
+        if !old.removing {
+            let service = Service { removing: true, updated: self.at, ..(*old).clone() };
+            self.finish(service, "is being removed: its tasks are stopped first".into());
+        }
+        Ok(self.answer(id))
+    }
+
+    pub(super) fn pin_image(&mut self, id: ServiceId, template: TemplateVersion, pin: &ImagePin) -> Outcome {
+        let old = self.changeable(id)?;
+        if !old.templates.contains_key(&template) {
+            let message = format!("service \"{}\" no longer has template {}", old.spec.name, template.0);
+            return Err(Rejection::Conflict(message));
+        }
+        if !old.pins.contains_key(&template) {
+            let mut service = (*old).clone();
+            service.pins.insert(template, pin.clone());
+            let (ImagePin::Digest(text) | ImagePin::LocalId(text)) = pin;
+            self.finish(service, format!("the image of template {} is {text}", template.0));
+        }
+        Ok(self.answer(id))
+    }
+
+    /// The service, if it may change: it exists and is not being removed.
+    pub(super) fn changeable(&self, id: ServiceId) -> Result<Arc<Service>, Rejection> {
+        let service = self.store.services.get(&id).cloned().ok_or_else(|| missing("service", id))?;
+        if service.removing { Err(being_removed(&service)) } else { Ok(service) }
+    }
+
+    /// Drops the templates that nothing needs any more.
+    pub(super) fn trim_templates(&mut self, id: ServiceId) {
+        let Some(old) = self.store.services.get(&id).cloned() else { return };
+        let mut service = (*old).clone();
+        self.trim(&mut service);
+        if service.templates.len() < old.templates.len() {
+            self.put_service(service);
+        }
+    }
+
+    fn trim(&self, service: &mut Service) {
+        let kept = previous_template(service);
+        let (id, newest) = (service.id, service.template);
+        let needed = |version: &TemplateVersion| {
+            *version == newest || Some(*version) == kept || self.store.template_uses(id, *version) > 0
+        };
+        service.templates.retain(|version, _| needed(version));
+        service.pins.retain(|version, _| needed(version));
+    }
+
+    /// Gives the service's template the next number and makes it the target.
+    fn begin_rollout(&self, service: &mut Service, state: RolloutState, message: &str) {
+        let from = service.template;
+        service.template = TemplateVersion(from.0.saturating_add(1));
+        service.templates.insert(service.template, Arc::new(service.spec.template.clone()));
+        service.rollout = Some(Rollout {
+            target: service.template,
+            from: Some(from),
+            state,
+            started: self.at,
+            since: self.at,
+            next_batch_at: self.at,
+            message: message.to_owned(),
+        });
+    }
+
+    /// Stores a changed service with what is said about it.
+    fn finish(&mut self, mut service: Service, message: String) {
+        service.generation = self.generation;
+        self.trim(&mut service);
+        let began = service.rollout.as_ref().is_some_and(|rollout| rollout.target == service.template)
+            && !self.store.services.get(&service.id).is_some_and(|old| old.template == service.template);
+        if began {
+            self.rollout_event(&service, message.clone());
+        }
+        self.service_event(&service, ObjectChange::Updated, message);
+        self.put_service(service);
+    }
+
+    fn answer(&self, id: ServiceId) -> Answer {
+        let generation = self.store.service(id).map_or(self.generation, |service| service.generation);
+        Answer::Service { id, generation }
+    }
+}
+
+/// The kept template that a rollback would return to: the newest one, besides the current, with the previous contents.
+fn previous_template(service: &Service) -> Option<TemplateVersion> {
+    let previous = service.previous.as_ref()?;
+    let mut kept = service.templates.iter().rev();
+    let found =
+        kept.find(|(version, template)| **version != service.template && ***template == previous.template);
+    found.map(|(version, _)| *version)
+}
+
+fn with_mode(spec: &Arc<ServiceSpec>, mode: Mode) -> Arc<ServiceSpec> {
+    if spec.mode == mode {
+        return spec.clone();
+    }
+    Arc::new(ServiceSpec { mode, ..(**spec).clone() })
+}
+
+fn being_removed(service: &Service) -> Rejection {
+    Rejection::Conflict(format!("service \"{}\" is being removed", service.spec.name))
+}
+
+fn is_global(mode: Mode) -> bool {
+    matches!(mode, Mode::Global)
+}
+
+fn describe(mode: Mode) -> String {
+    match mode {
+        Mode::Replicated(1) => "1 replica".into(),
+        Mode::Replicated(replicas) => format!("{replicas} replicas"),
+        Mode::Global => "one task on every node".into(),
+    }
+}

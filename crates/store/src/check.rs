@@ -1,0 +1,143 @@
+//! What must hold of every reachable state. The simulator and the tests ask after each step; a manager never does.
+
+use model::{
+    service::Mode,
+    task::{DesiredState, TaskState},
+};
+
+use crate::{
+    Store,
+    hash::{Table, object_hash},
+    index::Index,
+};
+
+/// Something that cannot be: a defect of the state machine, or a damaged snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the replicated state is inconsistent: {0}")]
+pub struct Inconsistency(pub String);
+
+impl Store {
+    /// Compares everything derived with what the tables say, and checks every reference and rule. Linear in the size of
+    /// the state.
+    ///
+    /// # Errors
+    /// The first [`Inconsistency`] found.
+    pub fn check(&self) -> Result<(), Inconsistency> {
+        self.check_references()?;
+        self.check_rules()?;
+        self.check_slots()?;
+        let rebuilt = self.rebuilt_index();
+        ensure(rebuilt.service_names == self.index.service_names, || "service names differ".into())?;
+        ensure(rebuilt.node_names == self.index.node_names, || "node names differ".into())?;
+        ensure(rebuilt.slots == self.index.slots, || "tasks by slot differ".into())?;
+        ensure(rebuilt.on_node == self.index.on_node, || "tasks by node differ".into())?;
+        ensure(rebuilt.pending == self.index.pending, || "pending tasks differ".into())?;
+        ensure(rebuilt.template_uses == self.index.template_uses, || "template uses differ".into())?;
+        ensure(rebuilt.usage == self.index.usage, || "reservations or ports differ".into())?;
+        ensure(self.rebuilt_sum() == self.sum, || "the sum of hashes differs".into())
+    }
+
+    /// Every task's service, template and node exist. A snapshot that fails this is not loaded.
+    pub(crate) fn check_references(&self) -> Result<(), Inconsistency> {
+        for task in self.tasks() {
+            let service = self.services.get(&task.service);
+            let service = service
+                .ok_or_else(|| Inconsistency(format!("task {} has no service {}", task.id, task.service)))?;
+            ensure(service.templates.contains_key(&task.template), || {
+                format!("task {} has no template {}", task.id, task.template.0)
+            })?;
+            ensure(
+                task.node.is_none_or(|node| self.nodes.contains_key(&node)) || !task.may_have_container(),
+                || format!("task {} may run on a node that is gone", task.id),
+            )?;
+        }
+        for service in self.services() {
+            let newest = service.templates.get(&service.template);
+            ensure(newest.is_some_and(|newest| **newest == service.spec.template), || {
+                format!("the newest template of service {} is not the declared one", service.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rebuilt_index(&self) -> Index {
+        let mut index = Index::default();
+        for service in self.services() {
+            index.service(None, Some(service));
+        }
+        for node in self.nodes() {
+            index.node(None, Some(node));
+        }
+        for task in self.tasks() {
+            let service = self.services.get(&task.service);
+            let template = service.and_then(|service| service.template_of(task.template));
+            index.task(None, Some(task), template.map(|template| &**template));
+        }
+        index
+    }
+
+    pub(crate) fn rebuilt_sum(&self) -> u64 {
+        let mut sum = self.events.sum().wrapping_add(self.requests.sum());
+        let mut add = |hash: u64| sum = sum.wrapping_add(hash);
+        self.cluster.iter().for_each(|cluster| add(object_hash(Table::Cluster, &**cluster)));
+        self.services.values().for_each(|service| add(object_hash(Table::Service, &**service)));
+        self.tasks.values().for_each(|task| add(object_hash(Table::Task, &**task)));
+        self.nodes.values().for_each(|node| add(object_hash(Table::Node, &**node)));
+        self.members.values().for_each(|member| add(object_hash(Table::Member, &**member)));
+        self.tokens.values().for_each(|token| add(object_hash(Table::Token, &**token)));
+        self.removed_nodes.iter().for_each(|node| add(object_hash(Table::RemovedNode, node)));
+        sum
+    }
+
+    fn check_rules(&self) -> Result<(), Inconsistency> {
+        for task in self.tasks() {
+            let id = task.id;
+            let ended = task.observed.state.is_terminal();
+            let waits = task.observed.state == TaskState::Pending;
+            ensure(waits == (task.node.is_none() && !ended), || format!("task {id} is pending on a node"))?;
+            ensure(task.pending.is_some() == waits, || format!("task {id} gives a reason for not waiting"))?;
+            ensure(!waits || task.desired == DesiredState::Running, || {
+                format!("task {id} waits to be stopped")
+            })?;
+            ensure(task.healthy_since.is_some() == task.observed.is_healthy(), || {
+                format!("task {id} is healthy since never, or sick since ever")
+            })?;
+        }
+        for id in &self.removed_nodes {
+            ensure(!self.nodes.contains_key(id), || format!("node {id} came back"))?;
+        }
+        let last = self.cluster.as_ref().map(|cluster| cluster.last_member);
+        for id in self.members.keys() {
+            ensure(Some(*id) <= last, || format!("member {id} is beyond the last id given out"))?;
+        }
+        ensure(self.index.service_names.len() == self.services.len(), || "two services of one name".into())?;
+        ensure(self.events.is_ordered(), || "the events are out of order".into())?;
+        ensure(self.requests.is_consistent(), || "the remembered requests are torn".into())
+    }
+
+    /// At most one active task in a slot, two while one replaces the other (invariant I4); a slot of the service's kind.
+    fn check_slots(&self) -> Result<(), Inconsistency> {
+        let mut run: Option<(model::id::ServiceId, model::service::Slot, u32)> = None;
+        for (service, slot, id) in &self.index.slots {
+            let active = u32::from(self.task(*id).is_some_and(model::task::Task::is_active));
+            run = match run {
+                Some((of, place, count)) if (of, place) == (*service, *slot) => {
+                    Some((of, place, count + active))
+                }
+                _ => Some((*service, *slot, active)),
+            };
+            ensure(run.is_none_or(|(_, _, count)| count <= 2), || {
+                format!("slot {slot} of service {service} has more than two active tasks")
+            })?;
+            let global = self.service(*service).is_some_and(|service| service.spec.mode == Mode::Global);
+            ensure(global == matches!(slot, model::service::Slot::Node(_)), || {
+                format!("service {service} has a slot {slot} of the other mode")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), Inconsistency> {
+    if holds { Ok(()) } else { Err(Inconsistency(message())) }
+}
