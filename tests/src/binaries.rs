@@ -41,7 +41,8 @@ fn find() -> Result<Binaries> {
         });
     }
     let release = std::env::var(PROFILE).is_ok_and(|profile| profile == "release");
-    let mut args = vec!["--package", "orchestrator", "--package", "agent", "--package", "cli", "--bins"];
+    // All of the workspace, for the features that the tests' own build has: nothing is built twice.
+    let mut args = vec!["--workspace", "--bins"];
     args.extend(release.then_some("--release"));
     let built = build(&args, None)?;
     let named = |name: &str| {

@@ -1,5 +1,6 @@
 //! Running a command to its end, with an error that holds what it said.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -34,9 +35,10 @@ pub fn finish(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().with_context(|| line_of(command))
 }
 
-/// The command as a user would type it.
+/// The command as a user would type it, the program without its directory.
 pub fn line_of(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or(program.as_os_str())).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use tests::command::cargo;
 
 /// The version that deny.toml is written for.
-const DENY_VERSION: &str = "^0.18";
+const DENY_VERSION: &str = "^0.20";
 
 /// `cargo deny`, installed on first use, which takes a few minutes of compiling.
 ///

@@ -1,12 +1,19 @@
 //! The lanes: what each shows, what it needs, which commands it is.
+//!
+//! Tests are always chosen out of the whole workspace, by target: `--package` would give the dependencies other
+//! features than the lane before did, and build them all again.
 
 use std::fmt;
-use std::process::Command;
 
 use ::tests::command::{cargo, line_of};
 use ::tests::require::{LAB, Need, REQUIRE_ALL};
 use anyhow::{Result, bail};
 
+use super::targets::Targets;
+
+/// The package of the laboratory and its lanes.
+const LABORATORY: &str = "tests";
+const SIMULATOR: &str = "sim";
 /// How many seeds the simulator's lane runs.
 const SEEDS: &str = "ORCH_SIM_SEEDS";
 const QUICK_SEEDS: u32 = 20;
@@ -24,8 +31,11 @@ pub struct Lane {
 }
 
 enum Step {
-    Cargo(Vec<&'static str>),
-    Simulator { seeds: u32 },
+    /// Cargo with these arguments, and so many seeds for the simulator.
+    Cargo {
+        args: Vec<String>,
+        seeds: u32,
+    },
     Deny,
 }
 
@@ -50,39 +60,42 @@ impl fmt::Display for Outcome {
 }
 
 /// Every lane in the order in which they run: cheap and likely to fail first.
-pub fn all(quick: bool) -> Vec<Lane> {
-    let fast = |name, shows, steps| Lane { name, shows, quick: true, needs: &[], steps };
-    let lab = |name, shows, steps| Lane { name, shows, quick: false, needs: &LAB, steps };
+pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
     let seeds = if quick { QUICK_SEEDS } else { FULL_SEEDS };
-    vec![
-        fast("fmt", "the sources are formatted", vec![words("fmt --all --check")]),
+    let step = |line: &str, more: Vec<String>| Step::Cargo {
+        args: line.split(' ').map(str::to_owned).chain(more).collect(),
+        seeds,
+    };
+    let fast = |name, shows, steps| Lane { name, shows, quick: true, needs: &[], steps };
+    let lab =
+        |name, shows, line| Lane { name, shows, quick: false, needs: &LAB, steps: vec![step(line, vec![])] };
+    let unit = targets.of(|package| package != LABORATORY && package != SIMULATOR);
+    let sim = targets.of(|package| package == SIMULATOR);
+    let mut lanes = vec![
+        fast("fmt", "the sources are formatted", vec![step("fmt --all --check", vec![])]),
         fast(
             "clippy",
             "no lint fires; the pure crates call no clock",
-            vec![words("clippy --workspace --all-targets --quiet -- --deny warnings")],
+            vec![step("clippy --workspace --all-targets --quiet -- --deny warnings", vec![])],
         ),
         fast(
             "architecture",
             "no import that the picture does not show",
-            vec![words("test --package tests --test architecture")],
+            vec![step("test --workspace --test=architecture", vec![])],
         ),
         fast(
             "unit",
             "every package's own tests and scripts",
-            vec![words("test --workspace --exclude tests --exclude sim --exclude mimic")],
+            vec![step("test --workspace --lib --bins", unit), step("test --workspace --doc --quiet", vec![])],
         ),
-        fast("sim", "whole clusters under faults, by seed", vec![Step::Simulator { seeds }]),
-        fast("mimic", "the workload misbehaves as asked", vec![words("test --package mimic")]),
-        lab(
-            "engine",
-            "one host with a real Docker Engine",
-            vec![words("test --package tests --test engine")],
-        ),
-        lab(
-            "hosts",
-            "several hosts, cut links and dead hosts",
-            vec![words("test --package tests --test hosts")],
-        ),
+    ];
+    // Without a target of its own, the arguments would choose every test of the workspace.
+    if !sim.is_empty() {
+        lanes.push(fast("sim", "whole clusters under faults, by seed", vec![step("test --workspace", sim)]));
+    }
+    lanes.extend([
+        lab("engine", "one host with a real Docker Engine", "test --workspace --test=engine"),
+        lab("hosts", "several hosts, cut links and dead hosts", "test --workspace --test=hosts"),
         Lane {
             name: "deny",
             shows: "licences, sources and bans of the dependencies",
@@ -90,11 +103,8 @@ pub fn all(quick: bool) -> Vec<Lane> {
             needs: &[],
             steps: vec![Step::Deny],
         },
-    ]
-}
-
-fn words(line: &'static str) -> Step {
-    Step::Cargo(line.split(' ').collect())
+    ]);
+    lanes
 }
 
 impl Lane {
@@ -115,29 +125,26 @@ impl Lane {
 impl Step {
     fn run(&self, strict: bool) -> Result<()> {
         let mut command = match self {
-            Step::Cargo(args) => with_args(cargo(), args),
-            Step::Simulator { seeds } => {
-                let mut command = with_args(cargo(), &["test", "--package", "sim"]);
-                command.env(SEEDS, seeds.to_string());
+            Step::Cargo { args, seeds } => {
+                let mut command = cargo();
+                command.args(args).env(SEEDS, seeds.to_string());
                 command
             }
-            Step::Deny => with_args(crate::cargo::deny()?, &["check", "bans", "licenses", "sources"]),
+            Step::Deny => {
+                let mut command = crate::cargo::deny()?;
+                command.args(["check", "bans", "licenses", "sources"]);
+                command
+            }
         };
         if strict {
             command.env(REQUIRE_ALL, "1");
         }
         println!("$ {}", line_of(&command));
-        let status = command.status()?;
-        if !status.success() {
+        if !command.status()?.success() {
             bail!("{}", line_of(&command));
         }
         Ok(())
     }
-}
-
-fn with_args(mut command: Command, args: &[&str]) -> Command {
-    command.args(args);
-    command
 }
 
 #[cfg(test)]
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_quick_lanes_need_nothing() {
-        let lanes = all(true);
+        let lanes = all(true, &Targets::default());
         let mut names: Vec<&str> = lanes.iter().map(|lane| lane.name).collect();
         names.sort_unstable();
         names.dedup();
@@ -156,13 +163,8 @@ mod tests {
 
     #[test]
     fn failing_step_fails_its_lane_and_names_the_command() {
-        let lane = Lane {
-            name: "broken",
-            shows: "",
-            quick: true,
-            needs: &[],
-            steps: vec![words("no-such-subcommand --quiet")],
-        };
+        let steps = vec![Step::Cargo { args: vec!["no-such-subcommand".to_owned()], seeds: 0 }];
+        let lane = Lane { name: "broken", shows: "", quick: true, needs: &[], steps };
         let Outcome::Failed(what) = lane.run(false) else { panic!("it cannot pass") };
         assert!(what.contains("no-such-subcommand"), "{what}");
     }

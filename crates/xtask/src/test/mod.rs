@@ -5,6 +5,7 @@
 
 mod lane;
 mod summary;
+mod targets;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use lane::{Lane, Outcome};
+use targets::Targets;
 
 /// Options of `test`.
 #[derive(Args, Debug, Default)]
@@ -37,7 +39,7 @@ impl Options {
     }
 
     fn chosen(&self) -> Result<Vec<Lane>> {
-        let lanes = lane::all(self.quick);
+        let lanes = lane::all(self.quick, &Targets::read()?);
         if let Some(unknown) = self.lane.iter().find(|name| !lanes.iter().any(|lane| lane.name == **name)) {
             let names: Vec<&str> = lanes.iter().map(|lane| lane.name).collect();
             bail!("there is no lane {unknown}; there are {}", names.join(", "));
