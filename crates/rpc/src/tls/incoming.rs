@@ -1,0 +1,204 @@
+//! Accepted connections, handshake done, as a stream for tonic's `serve_with_incoming`.
+//!
+//! Handshakes run beside each other and beside the accept loop: one slow client must not keep the others waiting. They
+//! are bounded in number and in time, and each belongs to the [`Incoming`] that accepted it: when that is dropped, so
+//! are they.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::Stream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::transport::server::Connected;
+
+use super::connections::Listed;
+use super::{Connections, HANDSHAKE_TIMEOUT, ServerTls, TlsError, tune};
+use crate::identity::{Peer, PeerCertificate};
+
+/// After a power cut thousands of agents come back at once. With a signature of about 0.1 ms per handshake, 256 keep
+/// every core busy, while memory stays at some 10 MiB; the rest waits in the kernel's backlog.
+const CONCURRENT_HANDSHAKES: usize = 256;
+
+/// When the process is out of file descriptors, accepting again at once would only burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The stream of connections of one listener. It never ends and never fails: what goes wrong with one connection is
+/// logged and concerns that one only.
+#[derive(Debug)]
+pub struct Incoming {
+    listener: TcpListener,
+    tls: ServerTls,
+    handshakes: JoinSet<Result<TlsConnection, TlsError>>,
+    pause: Option<Pin<Box<Sleep>>>,
+    connections: Connections,
+}
+
+/// One accepted connection. Its [`Peer`] is in the extensions of every request that arrives on it.
+#[derive(Debug)]
+pub struct TlsConnection {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _listed: Listed,
+}
+
+impl Incoming {
+    /// Accepts on `listener`.
+    pub fn new(listener: TcpListener, tls: ServerTls) -> Self {
+        Self { listener, tls, handshakes: JoinSet::new(), pause: None, connections: Connections::default() }
+    }
+
+    /// The connections that are open, for revocation. Take it before the server consumes the stream.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    /// Where it listens, for example after binding port 0.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts as long as there are clients and free places; registers for the next one.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) {
+        while self.handshakes.len() < CONCURRENT_HANDSHAKES {
+            if let Some(pause) = self.pause.as_mut() {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                self.pause = None;
+            }
+            match self.listener.poll_accept(cx) {
+                Poll::Ready(Ok((socket, address))) => {
+                    let (tls, connections) = (self.tls.clone(), self.connections.clone());
+                    self.handshakes.spawn(shake_hands(socket, address, tls, connections));
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<TlsConnection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            self.poll_accept(cx);
+            match ready!(self.poll_handshake(cx)) {
+                Some(connection) => return Poll::Ready(Some(Ok(connection))),
+                None => continue,
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// The next finished handshake; `None` when it failed and its place is free.
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Option<TlsConnection>> {
+        match self.handshakes.poll_join_next(cx) {
+            Poll::Ready(Some(Ok(Ok(connection)))) => Poll::Ready(Some(connection)),
+            Poll::Ready(Some(Ok(Err(_logged)))) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                tracing::error!(%error, "a TLS handshake panicked");
+                Poll::Ready(None)
+            }
+            // Nobody is shaking hands: the listener alone wakes this task.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+async fn shake_hands(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: ServerTls,
+    connections: Connections,
+) -> Result<TlsConnection, TlsError> {
+    let result = accept(socket, address, tls, connections).await;
+    if let Err(error) = &result {
+        tracing::info!(peer = %address, %error, "connection refused");
+    }
+    result
+}
+
+async fn accept(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: ServerTls,
+    connections: Connections,
+) -> Result<TlsConnection, TlsError> {
+    tune(&socket).map_err(|error| TlsError::of_io(&error))?;
+    let handshake = TlsAcceptor::from(tls.0).accept(socket);
+    let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
+        .await
+        .map_err(|_elapsed| TlsError::TimedOut { limit: HANDSHAKE_TIMEOUT })?
+        .map_err(|error| TlsError::of_io(&error))?;
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate = leaf.map(|leaf| PeerCertificate::read(leaf.clone().into_owned())).transpose()?;
+    let peer = Peer::new(address, certificate);
+    let cut = Box::pin(peer.cut().cancelled_owned());
+    let listed = connections.list(peer.clone());
+    Ok(TlsConnection { stream, peer, cut, _listed: listed })
+}
+
+impl TlsConnection {
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Connected for TlsConnection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    /// An HTTP/2 connection always waits in a read, so this is where a cut reaches it.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection was cut",
+            )));
+        }
+        pin!(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        pin!(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,82 @@
+//! TLS 1.3 between managers, agents and clients: both sides, and the errors that people see.
+//!
+//! Certificates change while connections run, and identities are revoked. Three rules follow:
+//!
+//! - Certificates are looked up per handshake in a [`CertReloader`], so that a renewal needs no restart and cuts nothing.
+//! - Session resumption is off on both sides. A resumed TLS 1.3 session replays the certificate, and thereby the role,
+//!   of the original handshake, also after the certificate was swapped or revoked.
+//! - The client certificate is optional for TLS, because a machine that joins has none yet. Services demand the
+//!   identity from the request's [`crate::identity::Peer`].
+//!
+//! Clients verify the one name [`SERVER_NAME`] whatever address they dialled. There is no plaintext mode.
+//!
+//! Reading order: `credentials` (what we present), `server` and `incoming` (accept), `client` (dial), `pinned` (the
+//! joiner's first contact), `error`.
+
+mod client;
+mod connections;
+mod credentials;
+mod error;
+mod incoming;
+mod pinned;
+mod server;
+
+pub use client::{CONNECT_TIMEOUT, ClientStream, ClientTls, channel};
+pub use connections::Connections;
+pub use credentials::{CertReloader, Credentials};
+pub use error::{Refusal, TlsError};
+pub use incoming::{Incoming, TlsConnection};
+pub use server::ServerTls;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::net::TcpStream;
+
+/// The DNS name in every manager's certificate.
+pub const SERVER_NAME: &str = "orch-manager";
+
+/// HTTP/2 and nothing else.
+const ALPN: &[u8] = b"h2";
+
+/// A handshake takes two round trips and two signatures; whoever needs longer is broken or hostile.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silent connections are probed after 10 s, then every 5 s, and given up after three probes: a router that forgot the
+/// connection is noticed within half a minute even when the process above is stopped and sends no HTTP/2 pings.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots_of(ca_pem: &str) -> Result<RootCertStore, TlsError> {
+    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
+        .map_err(|error| TlsError::Credentials { reason: format!("the authority's certificate: {error}") })?;
+    root_of(ca)
+}
+
+fn root_of(ca: CertificateDer<'static>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let added = roots.add(ca);
+    added
+        .map_err(|error| TlsError::Credentials { reason: format!("the authority's certificate: {error}") })?;
+    Ok(roots)
+}
+
+/// Small messages leave at once, and dead peers are noticed.
+fn tune(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(socket, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    rustix::net::sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    rustix::net::sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The accepting side's settings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+
+use super::{ALPN, CertReloader, TlsError, provider, roots_of};
+
+/// How a manager answers: with the reloader's certificate, verifying client certificates against the cluster's
+/// authority where one is presented. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerTls(pub(super) Arc<ServerConfig>);
+
+impl ServerTls {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// The authority's certificate is unusable.
+    pub fn new(ca_pem: &str, credentials: CertReloader) -> Result<Self, TlsError> {
+        let unusable = |error: &dyn fmt::Display| TlsError::Credentials { reason: error.to_string() };
+        let roots = Arc::new(roots_of(ca_pem)?);
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| unusable(&error))?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(credentials));
+        // A ticket or a stored session would replay the client's old identity after a revocation.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}

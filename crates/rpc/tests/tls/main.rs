@@ -1,0 +1,6 @@
+//! The TLS layer over real sockets on loopback.
+
+mod cluster;
+mod refusals;
+mod reload;
+mod session;
