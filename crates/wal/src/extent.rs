@@ -117,7 +117,10 @@ pub(crate) enum ExtentFileState {
     Missing,
     /// It was written and does not check out.
     Wrong,
-    Read { log_id: u64, slots: Slots },
+    Read {
+        log_id: u64,
+        slots: Slots,
+    },
 }
 
 /// Reads the extent file.

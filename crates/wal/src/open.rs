@@ -37,7 +37,8 @@ impl Wal {
         let mut room = Room::new(disk.clone(), &options, found.reserve);
         let resumed = match found.active.take() {
             Some(active) => {
-                let resumed = resume(&*disk, &mut found, active).map_err(OpenError::io("repair", "the log"))?;
+                let resumed =
+                    resume(&*disk, &mut found, active).map_err(OpenError::io("repair", "the log"))?;
                 tidy(&*disk, &mut found, &mut room).map_err(OpenError::io("tidy", "the data directory"))?;
                 resumed
             }

@@ -40,6 +40,17 @@ impl Workload {
         self.deferred = None;
     }
 
+    /// Goes on until the disk refuses.
+    pub fn run(&mut self, wal: &mut Wal) {
+        loop {
+            match self.step(wal) {
+                Ok(()) => {}
+                Err(WalError::Io { .. }) => return,
+                Err(error) => panic!("the workload is in order: {error}"),
+            }
+        }
+    }
+
     /// Does one step.
     pub fn step(&mut self, wal: &mut Wal) -> Result<(), WalError> {
         match self.dice.roll(16) {
@@ -48,7 +59,7 @@ impl Workload {
                 self.append(wal, &[batch])
             }
             7 => {
-                let batch = self.some_records(9000);
+                let batch = self.some_records(6000);
                 self.append(wal, &[batch])
             }
             8 => {
@@ -56,12 +67,16 @@ impl Workload {
                 self.append(wal, &[conflict])
             }
             9 => {
-                let batches = [self.some_records(300), Batch { hard_state: hard_state("merged"), ..Batch::default() }];
+                let batches =
+                    [self.some_records(300), Batch { hard_state: hard_state("merged"), ..Batch::default() }];
                 self.append(wal, &batches)
             }
             10 => self.local_snapshot(wal),
             11 if self.dice.roll(3) == 0 => {
-                let meta = SnapshotMeta { index: self.acknowledged.last() + 5, term: self.acknowledged.last_term() + 1 };
+                let meta = SnapshotMeta {
+                    index: self.acknowledged.last() + 5,
+                    term: self.acknowledged.last_term() + 1,
+                };
                 self.snapshot(wal, meta)
             }
             11 | 12 => wal.compact(u64::MAX).map(drop),
@@ -80,7 +95,8 @@ impl Workload {
         let first = self.acknowledged.last() + 1;
         let term = self.acknowledged.last_term() + u64::from(self.dice.roll(8) == 0);
         let count = 1 + self.dice.roll(3);
-        let records = (0..count).map(|at| record(first + at, term, self.dice.roll(length) as usize)).collect();
+        let records =
+            (0..count).map(|at| record(first + at, term, self.dice.roll(length) as usize)).collect();
         let state = if self.dice.roll(2) == 0 { hard_state(&format!("vote {first}")) } else { None };
         Batch { hard_state: state, ..entries(records) }
     }
