@@ -48,6 +48,7 @@ pub fn can_run(test: &str, needs: &[Need]) -> bool {
     };
     assert!(std::env::var_os(REQUIRE_ALL).is_none(), "{test}: {reason}, and {REQUIRE_ALL} is set");
     // Written to the handle itself, since libtest swallows what the print macros write in a test that passes.
-    drop(writeln!(std::io::stderr(), "NOT RUN {test}: {reason}"));
+    // One write, on a line of its own, since other tests write at the same time.
+    drop(std::io::stderr().write_all(format!("\nNOT RUN {test}: {reason}\n").as_bytes()));
     false
 }
