@@ -1,6 +1,7 @@
 //! What the tests of the log share: small sizes, a scripted workload, and the question that all of them ask.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod child;
 pub mod workload;
 
 use std::sync::Arc;
