@@ -3,10 +3,32 @@
 //! In come [`event::Event`]s and the time; out go [`action::Action`]s and the next time to be woken. Not here: sockets,
 //! the engine's API, files, clocks (the daemon in `agent/`, and the simulator, have those).
 //!
-//! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`].
+//! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`], [`agent`]; then what the agent is made
+//! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` (the
+//! picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
+//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`.
 
 pub mod action;
+pub mod agent;
+mod answer;
+mod assignment;
+mod containers;
 pub mod engine;
 pub mod event;
+mod exit;
+mod health;
 pub mod labels;
+mod managers;
+mod pending;
+mod prepare;
+mod queue;
+mod reconcile;
+mod report;
+mod restart;
+mod session;
 pub mod stored;
+mod task;
+mod template;
+#[cfg(test)]
+mod testing;
+mod work;

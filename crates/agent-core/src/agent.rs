@@ -1,0 +1,239 @@
+//! The agent as a value: inputs in, actions out, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::{
+    id::{ClusterId, NodeId, TaskId},
+    node::Facts,
+    session::{AgentMessage, Fence},
+    task::Observed,
+    time::Instant,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    action::Action,
+    assignment::Assignments,
+    event::Event,
+    health::EngineHealth,
+    labels::Labels,
+    pending::Pending,
+    queue::FairQueue,
+    report::Reports,
+    session::Session,
+    stored::Stored,
+    task::{Context, Task},
+};
+
+/// Starts under way at once: the engine serialises them, more only makes each slower.
+const MAX_STARTS: usize = 3;
+/// Pulls under way at once: they share the node's line to the registry.
+const MAX_PULLS: usize = 3;
+
+/// What an agent is, for its whole life.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its node.
+    pub node: NodeId,
+    /// Managers to dial besides the stored ones, `host:port`.
+    pub managers: Vec<String>,
+    /// What the machine is; the fields about the engine are ignored.
+    pub facts: Facts,
+    /// All of its random choices follow from this.
+    pub seed: u64,
+}
+
+/// Whose call to the engine it is.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    Task(TaskId),
+    Ping,
+    ResolveImage { connection: u64, image: String },
+}
+
+/// An agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    pub(crate) facts: Facts,
+    pub(crate) engine: EngineHealth,
+    pub(crate) session: Session,
+    pub(crate) assignments: Assignments,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    /// Containers with our labels of tasks that nobody told us of: left alone until a manager has said what is wanted.
+    pub(crate) strangers: BTreeMap<String, Labels>,
+    /// In this session the set was compared with the manager's.
+    pub(crate) confirmed: bool,
+    pub(crate) starts: FairQueue,
+    pub(crate) pulls: FairQueue,
+    pub(crate) ops: BTreeMap<u64, Owner>,
+    pub(crate) next_op: u64,
+    pub(crate) dirty: BTreeSet<TaskId>,
+    pub(crate) timers: BTreeSet<(Instant, TaskId)>,
+    pub(crate) pending: Pending,
+    pub(crate) reports: Reports,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) rng: ChaCha8Rng,
+    status: String,
+}
+
+impl Agent {
+    /// An agent that begins (again) with what was stored. It dials at once; it touches no container before the engine
+    /// has listed what there is.
+    pub fn new(config: Config, stored: Stored, now: Instant) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let session_rng = ChaCha8Rng::seed_from_u64(rng.random());
+        let mut records: BTreeMap<_, _> = stored.records.into_iter().collect();
+        let tasks: BTreeMap<_, _> = stored
+            .assignments
+            .iter()
+            .map(|a| (a.task, Task::new(a.clone(), records.remove(&a.task), 0, now)))
+            .collect();
+        Self {
+            cluster: config.cluster,
+            node: config.node,
+            facts: EngineHealth::without_engine(config.facts),
+            engine: EngineHealth::default(),
+            session: Session::new(stored.managers, config.managers, session_rng, now),
+            assignments: Assignments::new(config.cluster, config.node, stored.fence, stored.assignments),
+            dirty: tasks.keys().copied().collect(),
+            tasks,
+            strangers: BTreeMap::new(),
+            confirmed: false,
+            starts: FairQueue::new(MAX_STARTS),
+            pulls: FairQueue::new(MAX_PULLS),
+            ops: BTreeMap::new(),
+            next_op: 0,
+            timers: BTreeSet::new(),
+            pending: Pending::default(),
+            reports: Reports::default(),
+            actions: VecDeque::new(),
+            rng,
+            status: String::new(),
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::ManagerConnected { connection } => self.manager_connected(connection),
+            Event::ManagerClosed { connection, .. } => self.manager_closed(connection, now),
+            Event::ManagerMessage { connection, message } => self.manager_message(connection, *message, now),
+            Event::EngineUp(facts) => self.engine_up(facts, now),
+            Event::EngineDown { reason } => self.engine_down(reason),
+            Event::EngineListed { containers } => self.engine_listed(containers, now),
+            Event::EngineChanged(change) => self.engine_changed(change, now),
+            Event::EngineDone { op, outcome } => self.engine_done(op, outcome, now),
+            Event::Stored { sequence } => {
+                let freed = self.pending.stored(sequence);
+                self.dirty.extend(freed);
+            }
+            Event::Facts(facts) => self.new_facts(facts),
+            Event::ShutdownRequested { hold } => {
+                self.session.goodbye(hold, &mut self.actions);
+                self.actions.push_back(Action::Exit);
+            }
+        }
+        self.work(now);
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let age = self.engine.age_ms(now);
+        if self.session.timeout(age, now, &mut self.actions) {
+            self.session_ended();
+        }
+        while let Some((_, task)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.pop_first();
+            self.dirty.insert(task);
+        }
+        self.ping(now);
+        self.work(now);
+    }
+
+    /// The next thing to be done, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next needed, if nothing else happens.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let report = self.reports.deadline().filter(|_| self.session.open().is_some());
+        let task = self.timers.first().map(|(at, _)| *at);
+        [self.session.deadline(), task, report, self.engine.ping_at()].into_iter().flatten().min()
+    }
+
+    /// Every assigned task and what is observed of it; for tests and people.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Observed)> {
+        self.tasks.values().filter(|task| !task.leaving).map(|task| (task.id, &task.observed))
+    }
+
+    /// The highest fence ever accepted.
+    pub fn fence(&self) -> Option<Fence> {
+        self.assignments.fence()
+    }
+
+    /// Whether a manager has welcomed it.
+    pub fn is_in_session(&self) -> bool {
+        self.session.open().is_some()
+    }
+
+    pub(crate) fn context<'a>(rng: &'a mut ChaCha8Rng, now: Instant) -> Context<'a> {
+        Context { now, rng }
+    }
+
+    /// Says something to the manager, if there is one that listens.
+    pub(crate) fn tell(&mut self, message: AgentMessage) {
+        if let Some(connection) = self.session.open() {
+            self.actions.push_back(Action::Send { connection, message: Box::new(message) });
+        }
+    }
+
+    fn new_facts(&mut self, facts: Facts) {
+        let facts = self.engine.complete(facts);
+        if facts != self.facts {
+            self.facts = facts;
+            self.tell(AgentMessage::Facts(self.facts.clone()));
+        }
+    }
+
+    /// The engine's own facts changed.
+    pub(crate) fn refresh_facts(&mut self) {
+        self.new_facts(self.facts.clone());
+    }
+
+    /// Everything that follows from what was just taken in.
+    fn work(&mut self, now: Instant) {
+        self.evaluate_all(now);
+        self.store(now);
+        self.tell_reports(now);
+        self.tell_status();
+    }
+
+    fn tell_reports(&mut self, now: Instant) {
+        if self.session.open().is_none() {
+            return;
+        }
+        let tasks = &self.tasks;
+        let batches = self.reports.take(now, |task| tasks.get(&task).map(|task| &task.observed));
+        for batch in batches {
+            self.tell(AgentMessage::Report(batch));
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let session = match self.session.open() {
+            Some(_) => format!("in session with {}", self.session.address()),
+            None => "no manager".to_owned(),
+        };
+        let status = format!("{session}; {}", self.engine.status());
+        if status != self.status {
+            self.status.clone_from(&status);
+            self.actions.push_back(Action::Status(status));
+        }
+    }
+}

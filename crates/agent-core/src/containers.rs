@@ -1,0 +1,95 @@
+//! What the engine says of its own accord: that it is there, what containers it has, what happens to them.
+
+use std::collections::BTreeMap;
+
+use model::{id::TaskId, time::Instant};
+
+use crate::{
+    agent::Agent,
+    engine::{Change, ContainerChange, ContainerView},
+    event::EngineFacts,
+    labels::Labels,
+};
+
+impl Agent {
+    pub(crate) fn engine_up(&mut self, facts: EngineFacts, now: Instant) {
+        self.engine.up(facts, now);
+        self.refresh_facts();
+    }
+
+    /// Nothing is concluded from it about any container.
+    pub(crate) fn engine_down(&mut self, reason: String) {
+        self.engine.down(reason);
+        self.refresh_facts();
+        // Places in the line are given back; the line forms anew when the engine is there again.
+        self.dirty.extend(self.tasks.keys().copied());
+    }
+
+    pub(crate) fn engine_listed(&mut self, containers: Vec<ContainerView>, now: Instant) {
+        self.engine.listed(now);
+        self.strangers.clear();
+        let mut by_task: BTreeMap<TaskId, Vec<ContainerView>> = BTreeMap::new();
+        for view in containers {
+            if !self.is_ours(&view.labels) {
+                continue;
+            }
+            if self.tasks.contains_key(&view.labels.task) {
+                by_task.entry(view.labels.task).or_default().push(view);
+            } else {
+                self.strangers.insert(view.id, view.labels);
+            }
+        }
+        for (id, task) in &mut self.tasks {
+            let views = by_task.remove(id).unwrap_or_default();
+            task.listed(&views, &mut Self::context(&mut self.rng, now));
+            self.dirty.insert(*id);
+        }
+        self.expel_strangers();
+    }
+
+    pub(crate) fn engine_changed(&mut self, change: ContainerChange, now: Instant) {
+        let ContainerChange { id, labels, change } = change;
+        if !self.is_ours(&labels) || !self.engine.is_ready() {
+            return;
+        }
+        self.engine.heard(now);
+        let Some(task) = self.tasks.get_mut(&labels.task) else {
+            self.stranger_changed(id, labels, change);
+            return;
+        };
+        let context = &mut Self::context(&mut self.rng, now);
+        match change {
+            Change::Started => task.event_started(&id, labels.attempt),
+            Change::Died { code } => task.event_died(&id, code, context),
+            Change::Destroyed => task.gone(&id, context),
+            Change::OutOfMemory => {
+                if let Some(container) = task.containers.get_mut(&id) {
+                    container.out_of_memory = true;
+                }
+            }
+            Change::Health(health) => {
+                if let Some(container) = task.containers.get_mut(&id) {
+                    container.health = health;
+                }
+            }
+        }
+        self.dirty.insert(labels.task);
+    }
+
+    fn stranger_changed(&mut self, id: String, labels: Labels, change: Change) {
+        match change {
+            Change::Started => {
+                self.strangers.insert(id, labels);
+                self.expel_strangers();
+            }
+            Change::Destroyed => {
+                self.strangers.remove(&id);
+            }
+            Change::OutOfMemory | Change::Died { .. } | Change::Health(_) => {}
+        }
+    }
+
+    fn is_ours(&self, labels: &Labels) -> bool {
+        labels.cluster == self.cluster && labels.node == self.node
+    }
+}

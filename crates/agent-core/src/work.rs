@@ -1,0 +1,185 @@
+//! From dirty tasks to calls, writes and reports. The only place that hands calls to the engine.
+
+use model::{id::TaskId, time::Instant};
+
+use crate::{
+    action::Action,
+    agent::{Agent, Owner},
+    answer,
+    engine::{EngineCall, EngineError, EngineErrorKind, OpOutcome},
+    reconcile::{self, Step},
+    stored::StoreWrite,
+    task::Call,
+};
+
+impl Agent {
+    /// Looks at every task that something happened to, and at those whose turn it has become by it.
+    pub(crate) fn evaluate_all(&mut self, now: Instant) {
+        loop {
+            while let Some(task) = self.dirty.pop_first() {
+                self.evaluate(task, now);
+            }
+            let granted = if self.engine.is_ready() {
+                self.starts.grant().or_else(|| self.pulls.grant())
+            } else {
+                None
+            };
+            match granted {
+                Some(task) => self.dirty.insert(task),
+                None => return,
+            };
+        }
+    }
+
+    fn evaluate(&mut self, id: TaskId, now: Instant) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            self.release(id);
+            return;
+        };
+        let free = self.engine.is_ready() && self.pending.is_durable(task.gate);
+        if free {
+            task.settle();
+        }
+        if !task.leaving && task.unsaved {
+            task.unsaved = false;
+            self.pending.records.insert(id);
+            task.gate = self.pending.gate(id);
+        }
+        if !task.leaving && (task.verified || task.observed.state.is_terminal()) {
+            self.reports.note(id, &task.observed, now);
+        }
+        if free && self.pending.is_durable(task.gate) {
+            self.step(id, now);
+        } else if task.op.is_none() {
+            self.release(id);
+        }
+    }
+
+    fn step(&mut self, id: TaskId, now: Instant) {
+        self.cancel_useless_pull(id);
+        let Some(task) = self.tasks.get(&id) else { return };
+        let step = reconcile::next_step(task, now);
+        if task.op.is_none() {
+            if step != Step::Do(Call::Pull) {
+                self.pulls.release(id);
+            }
+            if !matches!(step, Step::Do(Call::Create | Call::Start { .. })) {
+                self.starts.release(id);
+            }
+        }
+        match step {
+            Step::Idle => {}
+            Step::Wait(at) => {
+                self.timers.insert((at, id));
+            }
+            Step::Do(call) => {
+                if self.may(id, &call) {
+                    self.call(id, call, now);
+                }
+            }
+            Step::Forget => {
+                self.tasks.remove(&id);
+                self.reports.forget(id);
+            }
+        }
+    }
+
+    /// Starts and pulls wait for their turn; everything else is done at once.
+    fn may(&mut self, id: TaskId, call: &Call) -> bool {
+        let queue = match call {
+            Call::Pull => &mut self.pulls,
+            Call::Create | Call::Start { .. } => &mut self.starts,
+            Call::Stop { .. } | Call::Remove { .. } | Call::Look { .. } | Call::LookByName => return true,
+        };
+        let Some(task) = self.tasks.get(&id) else { return false };
+        queue.request(id, task.service, task.is_failing());
+        queue.holds(id)
+    }
+
+    fn call(&mut self, id: TaskId, call: Call, now: Instant) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        answer::begun(task, &call);
+        let engine_call = reconcile::engine_call(task, &call, self.cluster);
+        self.next_op += 1;
+        task.op = Some((self.next_op, call));
+        task.settle();
+        if !task.leaving {
+            self.reports.note(id, &task.observed, now);
+        }
+        self.ops.insert(self.next_op, Owner::Task(id));
+        self.actions.push_back(Action::Engine { op: self.next_op, call: engine_call });
+    }
+
+    fn cancel_useless_pull(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.is_wanted()) else { return };
+        if let Some((op, Call::Pull)) = task.op {
+            task.op = None;
+            self.ops.remove(&op);
+            self.actions.push_back(Action::CancelEngine { op });
+        }
+    }
+
+    fn release(&mut self, id: TaskId) {
+        self.starts.release(id);
+        self.pulls.release(id);
+    }
+
+    /// The engine answered a call.
+    pub(crate) fn engine_done(&mut self, op: u64, outcome: Result<OpOutcome, EngineError>, now: Instant) {
+        self.note_answer(&outcome, now);
+        match self.ops.remove(&op) {
+            Some(Owner::Task(id)) => {
+                let Some(task) = self.tasks.get_mut(&id) else { return };
+                let Some((_, call)) = task.op.take_if(|(own, _)| *own == op) else { return };
+                answer::answered(task, call, outcome, &mut Self::context(&mut self.rng, now));
+                self.dirty.insert(id);
+            }
+            Some(Owner::ResolveImage { connection, image }) => {
+                self.image_resolved(connection, image, outcome)
+            }
+            // An answer after a cancellation.
+            Some(Owner::Ping) | None => {}
+        }
+    }
+
+    fn note_answer(&mut self, outcome: &Result<OpOutcome, EngineError>, now: Instant) {
+        let news = match outcome.as_ref().map_err(|error| error.kind) {
+            Err(EngineErrorKind::Unavailable | EngineErrorKind::Timeout) => self.engine.silent(),
+            Ok(_) | Err(_) => self.engine.heard(now),
+        };
+        if news {
+            self.refresh_facts();
+        }
+    }
+
+    /// Asks a silent engine whether it lives.
+    pub(crate) fn ping(&mut self, now: Instant) {
+        if self.engine.ping_at().is_some_and(|at| at <= now) {
+            self.engine.pinged(now);
+            let waits = self.ops.values().any(|owner| matches!(owner, Owner::Ping));
+            if !waits {
+                self.next_op += 1;
+                self.ops.insert(self.next_op, Owner::Ping);
+                self.actions.push_back(Action::Engine { op: self.next_op, call: EngineCall::Ping });
+            }
+        }
+    }
+
+    /// Issues what was collected as one write.
+    pub(crate) fn store(&mut self, now: Instant) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let tasks = &self.tasks;
+        let record = |id: TaskId| Some((id, tasks.get(&id).filter(|task| !task.leaving)?.record(now)));
+        let write = StoreWrite {
+            fence: std::mem::take(&mut self.pending.fence).then(|| self.assignments.fence()).flatten(),
+            managers: std::mem::take(&mut self.pending.managers).then(|| self.session.managers().to_vec()),
+            assignments: std::mem::take(&mut self.pending.assignments).into_values().collect(),
+            removed: std::mem::take(&mut self.pending.removed).into_iter().collect(),
+            records: std::mem::take(&mut self.pending.records).into_iter().filter_map(record).collect(),
+        };
+        let sequence = self.pending.issue();
+        self.actions.push_back(Action::Store { sequence, write: Box::new(write) });
+    }
+}
