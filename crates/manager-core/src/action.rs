@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use model::{
-    id::{MemberId, TokenId},
-    identity::{Identity, JoinRole},
+    id::MemberId,
+    identity::Identity,
     request::{ApiError, Reply},
     session::ManagerMessage,
 };
@@ -85,7 +85,7 @@ pub enum Action {
     },
     /// Whom to keep connections to (all other members); replaces the previous list.
     Peers(Vec<(MemberId, String)>),
-    /// Answer a request.
+    /// Answer a request. A new token is answered `Changed` with `Answer::Token`; the shell composes its text.
     Reply {
         /// Which.
         handle: u64,
@@ -119,15 +119,6 @@ pub enum Action {
         identity: Identity,
         /// Its serial number.
         serial: u64,
-    },
-    /// Make a token with a secret from real entropy, then report [`Event::Minted`](crate::Event::Minted).
-    MintToken {
-        /// Names the answer.
-        job: u64,
-        /// The token's public part.
-        id: TokenId,
-        /// What it admits.
-        role: JoinRole,
     },
     /// These identities are refused from now on: cut their connections. Told when the list grows; the whole list at start.
     Revoked(Vec<Identity>),

@@ -24,21 +24,6 @@ pub enum SpaceState {
     Exhausted,
 }
 
-/// A new token as the shell made it: the text for the user, the hash for the log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MintedToken {
-    /// The token's whole text, shown once.
-    pub text: String,
-    /// SHA-256 of its secret.
-    pub secret_hash: [u8; 32],
-}
-
-impl std::fmt::Debug for MintedToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MintedToken(<redacted>)")
-    }
-}
-
 /// One input.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -71,7 +56,9 @@ pub enum Event {
     Space(SpaceState),
     /// A client asks. Answered by [`Action::Reply`](crate::Action::Reply) exactly once, except for `more` of a watch.
     ///
-    /// In a [`Request::Join`] the shell has replaced `secret` by its SHA-256: no secret enters the core.
+    /// For a [`Request::Join`] the leader's shell has verified the token's secret (an HMAC under the authority's key, see
+    /// `pki`) and blanked it; the identity is then [`Identity::Joiner`], which must name the request's token. No secret
+    /// enters the core. A member that does not lead gets it as `Anonymous` and refers to the leader.
     Request {
         /// Chosen by the shell, not in use.
         handle: u64,
@@ -116,13 +103,6 @@ pub enum Event {
         job: u64,
         /// The certificate, PEM, or why there is none.
         certificate: Result<String, String>,
-    },
-    /// [`Action::MintToken`](crate::Action::MintToken) is done.
-    Minted {
-        /// Which.
-        job: u64,
-        /// The token, or why there is none.
-        token: Result<MintedToken, String>,
     },
 }
 

@@ -16,5 +16,5 @@ mod manager;
 
 pub use action::{Action, LogRecord, Notice, Persist, SnapshotBlob};
 pub use config::{Bootstrap, Config, Knobs};
-pub use event::{Event, MintedToken, Recovered, SpaceState};
+pub use event::{Event, Recovered, SpaceState};
 pub use manager::Manager;
