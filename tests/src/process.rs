@@ -152,12 +152,13 @@ impl Process {
         self.wait_exit(limit)
     }
 
-    /// SIGSTOP: the process is there, and silent.
+    /// SIGSTOP, and waits until every thread has stopped: the process is there, and silent.
     ///
     /// # Errors
     /// It has ended.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        wait::until_true(&format!("{} to stop", self.name), Duration::from_secs(10), || all_stopped(self.pid))
     }
 
     /// SIGCONT.
@@ -193,6 +194,17 @@ impl Drop for Process {
 pub fn child_of(pid: i32) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether every thread of `pid` is stopped; on a loaded machine that takes a while after the signal.
+fn all_stopped(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut states = threads.flatten().filter_map(|thread| {
+        // The state is the letter after the program's name, which is in parentheses and may hold any.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    });
+    states.all(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
 }
 
 /// The last `lines` lines of `text`.
