@@ -1,0 +1,128 @@
+//! What cannot wait in one slot: an empty one is filled, a task on a lost node is replaced, a surplus slot is cleared.
+
+use model::{
+    service::{Mode, RolloutState, Service, Slot, TemplateVersion},
+    task::{DesiredState, Task},
+};
+
+use super::{
+    read, replicated,
+    slot::{SlotTasks, is_on_lost_node, node_of},
+    wants,
+};
+use crate::{
+    enforce,
+    pass::{Fill, Pass},
+    reap,
+};
+
+/// Brings one slot forward; returns whether something in it waits for the budget of [`update`](crate::update).
+pub(crate) fn slot(pass: &mut Pass<'_>, service: &Service, slot: Slot) -> bool {
+    if pass.acted.contains(&(service.id, slot)) {
+        return false;
+    }
+    if let Some(waiting) = pass.soft.waiting.get_mut(&service.id) {
+        waiting.remove(&slot);
+        if waiting.is_empty() {
+            pass.soft.waiting.remove(&service.id);
+        }
+    }
+    let tasks = read(pass, service, slot);
+    if !wants(pass, service, slot) {
+        clear(pass, service, slot, &tasks);
+        return false;
+    }
+    reap::trim(pass, &tasks, reap::MAX_ENDED_PER_SLOT);
+    if tasks.active.is_empty() {
+        return fill_empty(pass, service, slot, &tasks);
+    }
+    for task in &tasks.active {
+        keep(pass, service, &tasks, task);
+    }
+    tasks.active.len() > 1 || tasks.active.iter().any(|task| wants_to_move(pass, service, task))
+}
+
+/// Whether a task should be replaced when the budget allows it.
+pub(crate) fn wants_to_move(pass: &Pass<'_>, service: &Service, task: &Task) -> bool {
+    is_outdated(pass, service, task) || enforce::must_leave(pass.store, service, task).is_some()
+}
+
+/// Whether a task carries another template than its slot should. While a rollout is paused every slot keeps its own.
+pub(crate) fn is_outdated(pass: &Pass<'_>, service: &Service, task: &Task) -> bool {
+    !is_paused(service) && !pass.store.is_current(task)
+}
+
+fn is_paused(service: &Service) -> bool {
+    service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused)
+}
+
+/// The template for a new task of the slot: the newest one, but nothing new is started while a rollout is paused.
+pub(crate) fn version_for(service: &Service, previous: Option<&Task>) -> TemplateVersion {
+    let kept = |version: &TemplateVersion| service.templates.contains_key(version);
+    let own = previous.map(|task| task.template);
+    let from = service.rollout.as_ref().and_then(|rollout| rollout.from);
+    match is_paused(service) {
+        true => own.or(from).filter(kept).unwrap_or(service.template),
+        false => service.template,
+    }
+}
+
+fn clear(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>) {
+    for task in &tasks.active {
+        let reason = match (service.spec.mode, node_of(pass.store, task)) {
+            (Mode::Global, Some(node)) => enforce::must_leave(pass.store, service, task)
+                .unwrap_or_else(|| format!("node {} takes none", node.facts.hostname)),
+            (Mode::Global, None) => "its node is not wanted any more".to_owned(),
+            (Mode::Replicated(replicas), _) => format!("scaled down to {replicas}"),
+        };
+        pass.stop(task, reason);
+    }
+    let kept = match (service.spec.mode, slot) {
+        (Mode::Replicated(replicas), Slot::Replica(number)) => replicated::kept_of_surplus(replicas, number),
+        (_, Slot::Node(node)) => usize::from(pass.store.node(node).is_some()),
+        (Mode::Global, Slot::Replica(_)) => 0,
+    };
+    reap::trim(pass, tasks, kept);
+}
+
+fn fill_empty(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>) -> bool {
+    if let Some(occupant) = tasks.occupant() {
+        return is_outdated(pass, service, occupant);
+    }
+    // The old container must be gone first: it may hold the port, the volume, the name.
+    if tasks.stopping.is_none() {
+        let version = version_for(service, tasks.newest);
+        pass.create(Fill { service, slot, version, previous: tasks.newest, alongside: None });
+    }
+    false
+}
+
+/// An active task that needs attention at once: it has no node yet, or its node is lost.
+fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Task) {
+    let Some(id) = task.node else {
+        if !wants_to_move(pass, service, task) {
+            pass.assign(service, task);
+        }
+        return;
+    };
+    let Some(node) = pass.store.node(id) else {
+        pass.lose(task, "its node is not in the cluster any more");
+        return;
+    };
+    if !is_on_lost_node(pass.store, task) || service.spec.mode == Mode::Global {
+        return;
+    }
+    let reason = format!("node {} is down: {}", node.facts.hostname, node.message);
+    let other = tasks.active.iter().any(|other| other.id != task.id && !is_on_lost_node(pass.store, other));
+    if other {
+        pass.stop(task, reason);
+        return;
+    }
+    let is_first = tasks.active.first().is_some_and(|first| first.id == task.id);
+    if is_first && tasks.stopping.is_none() {
+        let version =
+            version_for(service, tasks.newest.filter(|newest| newest.desired == DesiredState::Running));
+        let fill = Fill { service, slot: task.slot, version, previous: None, alongside: None };
+        pass.replace_if_possible(task, fill, reason);
+    }
+}

@@ -1,0 +1,163 @@
+//! Replaces tasks that need not go at once: a new template (rollout, rollback), a drained node, constraints that no longer
+//! hold.
+//!
+//! Intuition: look at every slot as it is observed now, count how many are not healthy, and spend what the policy's
+//! `parallelism` leaves. There is no memory besides the stored cursor ([`model::service::Rollout`]): any leader, at any
+//! moment, comes to the same next step, and a new template in the middle of a rollout is simply another answer to "which
+//! tasks are outdated".
+//!
+//! Guarantees (I11): stop-first never stops a healthy replica unless at least N - parallelism stay healthy; start-first never
+//! stops one before its successor is good. A replica that is not healthy is replaced first and costs nothing. What a lost
+//! node last said counts as not healthy.
+//!
+//! Not counted in N, or one dead machine would hold an update for ever: slots whose node is down and that no other node can
+//! take, slots that were given up under `continue`, and, for drains, slots that have not become healthy within the progress
+//! deadline.
+//!
+//! Failure it prevents: acting twice on one observation. A slot that this very plan already touched counts as not healthy
+//! and in flight, and the next plan is made only after this one was applied.
+//!
+//! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), then this file.
+
+mod cursor;
+mod standing;
+
+use model::{
+    service::{Mode, RolloutState, Service, Slot, UpdateOrder},
+    task::Task,
+};
+
+use crate::{
+    enforce,
+    pass::{Fill, Key, Pass},
+    reconcile,
+};
+use cursor::Next;
+use standing::Standing;
+
+/// Whether the stored cursor stands in the middle of a rollout.
+pub(crate) fn is_under_way(service: &Service) -> bool {
+    let state = service.rollout.as_ref().map(|rollout| rollout.state);
+    matches!(state, Some(RolloutState::Updating | RolloutState::RollingBack))
+}
+
+/// Takes the next step of a service: at most one change of the cursor, or as many replacements as the budget allows.
+pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
+    let slots = reconcile::wanted(pass, service, 0);
+    let standings: Vec<Standing<'_>> =
+        slots.into_iter().map(|slot| Standing::judge(pass, service, slot)).collect();
+    for at in standings.iter().filter_map(|standing| standing.next_look) {
+        pass.wake(at, Key::Service(service.id));
+    }
+    for surplus in standings.iter().flat_map(|standing| &standing.surplus) {
+        if pass.is_full() {
+            break;
+        }
+        pass.stop(surplus, "another task of its slot is better");
+    }
+    let delay = match cursor::next(service, &standings, pass.now) {
+        Next::Change(decision) => {
+            pass.decisions.push(decision);
+            return;
+        }
+        Next::Wait(at) => {
+            at.into_iter().for_each(|at| pass.wake(at, Key::Service(service.id)));
+            true
+        }
+        Next::Go => false,
+    };
+    finish_pairs(pass, service, &standings);
+    spend(pass, service, &standings, delay);
+}
+
+/// Ends start-first replacements whose new task is good.
+fn finish_pairs(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>]) {
+    for standing in standings {
+        let Some(old) = standing.goes.filter(|_| !standing.acted && !pass.is_full()) else { continue };
+        // A completed successor is as good as a healthy one; it is no active task any more.
+        let succeeded = standing.good && (standing.stays.is_some() || standing.completed);
+        let leaves = enforce::must_leave(pass.store, service, old);
+        let overdue = leaves.is_some() && standing.stays.is_some() && standing.overdue;
+        let idle = old.node.is_none() && standing.stays.is_some();
+        if succeeded || overdue || idle {
+            pass.stop(old, leaves.unwrap_or_else(|| replaced_reason(service)));
+        }
+    }
+}
+
+/// Starts replacements within the budget: unhealthy replicas first, then drained ones, then by slot.
+fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], delay: bool) {
+    let counted = || standings.iter().filter(|standing| !standing.excluded);
+    let most = usize::try_from(service.spec.update.parallelism.max(1)).unwrap_or(usize::MAX);
+    let mut in_flight = counted().filter(|standing| standing.in_flight).count();
+    let mut unhealthy = counted().filter(|standing| !standing.healthy).count();
+    let mut candidates: Vec<&Standing<'_>> =
+        counted().filter(|standing| standing.is_candidate(pass, service)).collect();
+    candidates.sort_by_key(|standing| (standing.healthy, !standing.leaves, standing.slot));
+    for standing in candidates {
+        if in_flight >= most || pass.is_full() {
+            break;
+        }
+        if delay && !standing.leaves {
+            continue;
+        }
+        let start_first = service.spec.update.order == UpdateOrder::StartFirst && standing.healthy;
+        if start_first {
+            replace(pass, service, standing, true);
+        } else if !standing.healthy {
+            replace(pass, service, standing, false);
+        } else if unhealthy < most {
+            unhealthy += 1;
+            replace(pass, service, standing, false);
+        } else {
+            continue;
+        }
+        in_flight += 1;
+    }
+}
+
+fn replace(pass: &mut Pass<'_>, service: &Service, standing: &Standing<'_>, start_first: bool) {
+    let slot = standing.slot;
+    let fill = |alongside| Fill {
+        service,
+        slot,
+        version: reconcile::fill::version_for(service, standing.newest),
+        previous: standing.newest,
+        alongside,
+    };
+    let Some(old) = standing.goes else {
+        // The slot is kept by a task that ended for good: nothing to stop.
+        pass.create(fill(None));
+        return;
+    };
+    if start_first {
+        pass.create(fill(Some(old.id)));
+        return;
+    }
+    let reason = enforce::must_leave(pass.store, service, old).unwrap_or_else(|| replaced_reason(service));
+    pass.stop(old, reason);
+    if old.node.is_none() {
+        // It ends at once, so that its successor need not wait.
+        pass.create(fill(None));
+    }
+}
+
+fn replaced_reason(service: &Service) -> String {
+    format!("replaced by template {}", service.template.0)
+}
+
+/// Whether a global slot's node takes a new task: on a paused node the old one simply goes on.
+fn takes_new(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
+    match (service.spec.mode, slot) {
+        (Mode::Global, Slot::Node(id)) => pass
+            .store
+            .node(id)
+            .is_some_and(|node| reconcile::global::wants(&service.spec.template, node, false)),
+        _ => true,
+    }
+}
+
+/// Whether two tasks are one and the same.
+fn is_same(a: Option<&Task>, b: &Task) -> bool {
+    a.is_some_and(|a| a.id == b.id)
+}

@@ -1,0 +1,203 @@
+//! One slot, judged: who stays, who goes, is it fit for work, has it failed.
+
+use model::{
+    service::{FailureAction, Mode, Service, Slot},
+    task::{DesiredState, Health, Task, TaskState},
+    time::ClusterTime,
+};
+
+use super::{is_same, is_under_way, takes_new};
+use crate::{
+    enforce, explain,
+    pass::Pass,
+    reconcile::{
+        self,
+        fill::{is_outdated, wants_to_move},
+        slot::{SlotTasks, is_healthy, is_on_lost_node, node_of},
+    },
+    restart,
+};
+
+/// So many rejections in a row mean that the template, not a node, is at fault.
+const MAX_REJECTIONS: u32 = 3;
+
+/// What a slot looks like to the updater.
+pub(super) struct Standing<'a> {
+    pub(super) slot: Slot,
+    /// This plan has decided something here already.
+    pub(super) acted: bool,
+    /// The task that is where and what it should be.
+    pub(super) stays: Option<&'a Task>,
+    /// The task to be replaced.
+    pub(super) goes: Option<&'a Task>,
+    /// The slot is kept by an ended task of an older template.
+    pub(super) ended_outdated: bool,
+    /// The newest task completed on the wanted template.
+    pub(super) completed: bool,
+    /// Tasks that lost against a better one of their slot.
+    pub(super) surplus: Vec<&'a Task>,
+    pub(super) newest: Option<&'a Task>,
+    /// Some task of the slot is known to be healthy.
+    pub(super) healthy: bool,
+    /// The task that stays is healthy, for long enough; or it completed.
+    pub(super) good: bool,
+    /// Its move has begun and is not over.
+    pub(super) in_flight: bool,
+    /// It must leave its node.
+    pub(super) leaves: bool,
+    /// Not counted: see the module's head.
+    pub(super) excluded: bool,
+    /// The successor has had its time.
+    pub(super) overdue: bool,
+    /// Why the new template failed here.
+    pub(super) failure: Option<String>,
+    /// What failed is no product of this rollout.
+    pub(super) old_failure: bool,
+    /// When to look again.
+    pub(super) next_look: Option<ClusterTime>,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn judge(pass: &Pass<'a>, service: &Service, slot: Slot) -> Self {
+        let acted = pass.acted.contains(&(service.id, slot));
+        let tasks = reconcile::read(pass, service, slot);
+        let (goes, stays): (Vec<&Task>, Vec<&Task>) =
+            tasks.active.iter().copied().partition(|task| wants_to_move(pass, service, task));
+        let (stays, mut surplus) = best(pass, stays);
+        let (goes, more) = best(pass, goes);
+        surplus.extend(more);
+        let occupant = tasks.occupant();
+        let current = |task: &&Task| !is_outdated(pass, service, task);
+        let arrived = stays.or_else(|| {
+            let done = tasks.newest.filter(|task| task.desired == DesiredState::Running);
+            done.filter(|task| task.observed.state.is_terminal()).filter(current)
+        });
+        let mut standing = Self {
+            slot,
+            acted,
+            stays,
+            goes,
+            ended_outdated: occupant.is_some_and(|task| !current(&task)),
+            completed: arrived.is_some_and(|task| task.observed.state == TaskState::Completed),
+            surplus: if acted { Vec::new() } else { surplus },
+            newest: tasks.newest,
+            healthy: !acted && tasks.active.iter().any(|task| is_healthy(pass.store, task)),
+            good: false,
+            in_flight: false,
+            leaves: goes.is_some_and(|task| enforce::must_leave(pass.store, service, task).is_some()),
+            excluded: false,
+            overdue: false,
+            failure: None,
+            old_failure: false,
+            next_look: None,
+        };
+        standing.watch(pass, service, &tasks, arrived);
+        standing.classify(pass, service);
+        standing
+    }
+
+    /// Judges the task that is to stay: good, failed, or still being watched until when.
+    fn watch(&mut self, pass: &Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, arrived: Option<&Task>) {
+        let Some(task) = arrived else { return };
+        if self.completed {
+            self.good = true;
+            return;
+        }
+        let policy = &service.spec.update;
+        if is_healthy(pass.store, task) && is_same(self.stays, task) {
+            let monitored = match is_under_way(service) {
+                true => task.healthy_since.unwrap_or(task.since) + policy.monitor,
+                false => ClusterTime(0),
+            };
+            self.good = monitored <= pass.now;
+            self.next_look = (!self.good).then_some(monitored);
+            return;
+        }
+        let deadline = self.begun(tasks, task) + policy.progress_deadline;
+        self.overdue = deadline <= pass.now;
+        self.next_look = (!self.overdue).then_some(deadline);
+        self.failure = self.failure_of(pass, service, task);
+        self.old_failure = service.rollout.as_ref().is_some_and(|rollout| task.created < rollout.started);
+    }
+
+    /// Since when the slot tries to become healthy on its template.
+    fn begun(&self, tasks: &SlotTasks<'_>, task: &Task) -> ClusterTime {
+        if task.observed.state == TaskState::CrashLoop {
+            return task.created;
+        }
+        if task.observed.restarts > 0 {
+            return task.since;
+        }
+        let earlier = tasks
+            .ended
+            .iter()
+            .filter(|ended| ended.template == task.template && ended.observed.state == TaskState::Rejected);
+        earlier.map(|ended| ended.created).min().unwrap_or(task.created).min(task.created)
+    }
+
+    fn failure_of(&self, pass: &Pass<'_>, service: &Service, task: &Task) -> Option<String> {
+        let place = || match node_of(pass.store, task) {
+            Some(node) => {
+                format!("slot {} on {}", explain::slot_name(pass.store, self.slot), node.facts.hostname)
+            }
+            None => format!("slot {}", explain::slot_name(pass.store, self.slot)),
+        };
+        let message = explain::with_cause(task);
+        let rejections = restart::failures(task);
+        if rejections >= MAX_REJECTIONS {
+            return Some(format!("{} was rejected {}{message}", place(), explain::times(rejections)));
+        }
+        match (task.observed.state, task.observed.health) {
+            (TaskState::CrashLoop, _) => Some(format!("{} ends again and again{message}", place())),
+            (TaskState::Failed, _) => Some(format!("{} failed{message}", place())),
+            (TaskState::Running, Health::Unhealthy) => Some(format!("{} is unhealthy{message}", place())),
+            _ if self.overdue => {
+                let limit = service.spec.update.progress_deadline.as_secs();
+                let state = task.observed.state;
+                Some(format!("{} did not become healthy within {limit} s: it is {state}{message}", place()))
+            }
+            _ => None,
+        }
+    }
+
+    fn classify(&mut self, pass: &Pass<'_>, service: &Service) {
+        let active = self.goes.or(self.stays);
+        let lost = active.is_some_and(|task| is_on_lost_node(pass.store, task)) && !self.acted;
+        let unreachable = match service.spec.mode {
+            Mode::Global => !takes_new(pass, service, self.slot),
+            Mode::Replicated(_) => lost && (self.goes.is_none() || self.stays.is_none()),
+        };
+        let ended = self.failure.is_some() && self.stays.is_none();
+        let given_up = match is_under_way(service) {
+            true => self.failure.is_some() && (self.old_failure || continues(service)),
+            false => self.overdue || ended,
+        };
+        self.excluded = unreachable || given_up;
+        let empty = active.is_none() && !self.ended_outdated && !self.completed;
+        let arriving = self.stays.is_some() && !self.good;
+        self.in_flight = self.acted || empty || arriving || (self.stays.is_some() && self.goes.is_some());
+    }
+
+    /// Whether its replacement may begin.
+    pub(super) fn is_candidate(&self, pass: &Pass<'_>, service: &Service) -> bool {
+        let outdated = self.goes.is_some() || self.ended_outdated;
+        outdated
+            && self.stays.is_none()
+            && !self.completed
+            && !self.acted
+            && takes_new(pass, service, self.slot)
+    }
+}
+
+fn continues(service: &Service) -> bool {
+    service.spec.update.failure_action == FailureAction::Continue
+}
+
+/// The healthiest of several, the oldest of equals, and the others.
+fn best<'a>(pass: &Pass<'_>, mut tasks: Vec<&'a Task>) -> (Option<&'a Task>, Vec<&'a Task>) {
+    let first = tasks.iter().position(|task| is_healthy(pass.store, task)).unwrap_or(0);
+    if tasks.is_empty() {
+        return (None, tasks);
+    }
+    (Some(tasks.remove(first)), tasks)
+}
