@@ -14,7 +14,7 @@
 //!
 //! # Reading order
 //! `disk` (the border), `batch` and `error` (what goes in and out), `block`, `record` and `segment` (the format, from
-//! small to large), `state`, `scan` (recovery), `open`, `wal`, `space` and `fill`, `snapshot`, `check`.
+//! small to large), `extent`, `state`, `reader` and `scan` (recovery), `open`, `wal`, `space` and `fill`, `snapshot`, `check`.
 
 mod batch;
 mod block;
@@ -28,6 +28,7 @@ mod mem_disk;
 mod open;
 mod options;
 mod poison;
+mod reader;
 mod record;
 mod scan;
 mod segment;
