@@ -79,6 +79,7 @@ impl Writer<'_> {
             service.previous = Some(old.spec.clone());
             self.begin_rollout(&mut service, RolloutState::Updating, "");
             let message = format!("updated to template {}", service.template.0);
+            self.rollout_event(&service, message.clone());
             self.finish(service, message);
         }
         Ok(Answer::Service { id, generation: self.generation })
@@ -154,6 +155,7 @@ impl Writer<'_> {
         if let Some(pin) = pin {
             service.pins.insert(service.template, pin);
         }
+        self.rollout_event(&service, message);
         self.finish(service, message.to_owned());
         Ok(())
     }
@@ -233,11 +235,6 @@ impl Writer<'_> {
     fn finish(&mut self, mut service: Service, message: String) {
         service.generation = self.generation;
         self.trim(&mut service);
-        let began = service.rollout.as_ref().is_some_and(|rollout| rollout.target == service.template)
-            && !self.store.services.get(&service.id).is_some_and(|old| old.template == service.template);
-        if began {
-            self.rollout_event(&service, message.clone());
-        }
         self.service_event(&service, ObjectChange::Updated, message);
         self.put_service(service);
     }

@@ -1,0 +1,326 @@
+//! Joining, leaving, certificates, retries, the stream of events, snapshots, references.
+
+mod common;
+
+use common::{SERVICE, TOKEN, World, bootstrap, encode, facts, load, observed, spec, token};
+use model::{
+    command::{Answer, Command, Decision, Entry, Rejection},
+    event::{EventKind, Revision},
+    id::{MemberId, NodeId, RequestId, TaskId, TokenId},
+    identity::{Identity, JoinRole, Role},
+    node::{Incarnation, NodeState},
+    task::TaskState,
+    time::ClusterTime,
+};
+use store::{MAX_EVENTS, MAX_REQUESTS, Store};
+
+const MANAGERS: TokenId = TokenId(8);
+
+fn join_node(world: &World, id: u64, token: TokenId) -> Command {
+    Command::JoinNode { id: NodeId(id), token, facts: facts("h1"), serial: world.serial() }
+}
+
+fn join_member(world: &World, id: u64) -> Command {
+    Command::JoinMember {
+        id: MemberId(id),
+        token: MANAGERS,
+        name: format!("m{id}"),
+        address: format!("m{id}:4400"),
+        serial: world.serial(),
+    }
+}
+
+fn world_of_managers(count: u64) -> World {
+    let mut world = World::new();
+    world.done(Command::CreateToken(token(MANAGERS, JoinRole::Manager)));
+    for id in 2..=count {
+        world.done(join_member(&world, id));
+    }
+    world
+}
+
+#[test]
+fn nothing_is_accepted_before_there_is_a_cluster_and_no_second_one_after() {
+    let mut store = Store::new();
+    let entry = |command| Entry { at: ClusterTime(1), request: None, actor: Identity::Anonymous, command };
+    assert!(store.apply(1, &entry(Command::RemoveMember { id: MemberId(1) })).outcome.is_err());
+    assert!(store.apply(2, &entry(bootstrap())).outcome.is_ok());
+    assert!(store.apply(3, &entry(bootstrap())).outcome.is_err());
+    assert_eq!(store.members().count(), 1);
+}
+
+#[test]
+fn a_token_admits_as_often_as_it_says_until_it_ends_and_for_its_role_only() {
+    let mut world = World::new();
+    let mut single = token(TokenId(20), JoinRole::Agent);
+    single.uses_left = 1;
+    single.expires = ClusterTime(world.now.0 + 1_000_000);
+    world.done(Command::CreateToken(single.clone()));
+    world.done(join_node(&world, 1, single.id));
+    let again = world.refused(join_node(&world, 2, single.id));
+    assert!(again.to_string().contains("used up"), "{again}");
+
+    let mut late = token(TokenId(21), JoinRole::Agent);
+    late.expires = ClusterTime(world.now.0 + 1_000_000);
+    world.done(Command::CreateToken(late.clone()));
+    world.now = late.expires;
+    assert!(world.refused(join_node(&world, 2, late.id)).to_string().contains("expired"));
+
+    world.done(Command::CreateToken(token(MANAGERS, JoinRole::Manager)));
+    assert!(world.refused(join_node(&world, 2, MANAGERS)).to_string().contains("manager"));
+    world.done(Command::RevokeToken { id: TOKEN });
+    assert!(world.refused(join_node(&world, 2, TOKEN)).to_string().contains("unknown or was revoked"));
+    assert!(matches!(world.refused(Command::RevokeToken { id: TOKEN }), Rejection::Missing { .. }));
+}
+
+#[test]
+fn a_serial_number_is_given_out_once() {
+    let mut world = World::with_nodes(&[1]);
+    let next = world.serial();
+    for serial in [next - 1, next + 1, 0, u64::MAX] {
+        world.refused(Command::CertificateIssued { serial, node: None });
+    }
+    world.refused(Command::CertificateIssued { serial: next, node: Some(NodeId(99)) });
+    world.done(Command::CertificateIssued { serial: next, node: Some(NodeId(1)) });
+    assert_eq!(world.store.node(NodeId(1)).expect("known").certificate, next);
+    world.refused(Command::CertificateIssued { serial: next, node: None });
+}
+
+#[test]
+fn a_removed_node_loses_its_tasks_and_never_comes_back() {
+    let mut world = World::with_nodes(&[1, 2]);
+    world.create(spec("web", "web:1", 1));
+    world.fill(11, 1, Some(1)).expect("fills");
+    world.report(11, observed(TaskState::Running, 1));
+    world.refused(Command::RemoveNode { id: NodeId(1), force: false });
+    world.done(Command::RemoveNode { id: NodeId(1), force: true });
+    assert_eq!(world.task(11).observed.state, TaskState::Lost);
+    assert!(world.store.is_revoked(&Identity::Node(NodeId(1))));
+    assert!(!world.store.is_revoked(&Identity::Node(NodeId(2))));
+    world.refused(join_node(&world, 1, TOKEN));
+    let up = Command::NodeUp { id: NodeId(1), incarnation: Incarnation(2), facts: facts("h1") };
+    world.refused(up);
+}
+
+#[test]
+fn a_node_that_is_down_is_removed_without_force() {
+    let mut world = World::with_nodes(&[1]);
+    world.down(NodeId(1));
+    world.done(Command::RemoveNode { id: NodeId(1), force: false });
+    assert_eq!(world.store.nodes().count(), 0);
+}
+
+#[test]
+fn a_verdict_on_a_node_that_has_come_back_meanwhile_is_refused() {
+    let mut world = World::with_nodes(&[1]);
+    let expected = world.store.node(NodeId(1)).expect("known").generation;
+    world.up(NodeId(1), 2);
+    world.refused(Command::NodeDown { id: NodeId(1), expected, message: "silent".into() });
+    assert_eq!(world.store.node(NodeId(1)).expect("known").state, NodeState::Ready);
+    let old = Command::NodeUp { id: NodeId(1), incarnation: Incarnation(1), facts: facts("h1") };
+    world.refused(old);
+}
+
+#[test]
+fn member_ids_grow_and_are_never_given_out_again() {
+    let mut world = world_of_managers(3);
+    world.refused(join_member(&world, 3));
+    world.refused(join_member(&world, 9));
+    world.done(Command::RemoveMember { id: MemberId(3) });
+    assert!(world.store.is_revoked(&Identity::Manager(MemberId(3))));
+    world.refused(join_member(&world, 3));
+    world.done(join_member(&world, 4));
+    assert!(!world.store.is_revoked(&Identity::Manager(MemberId(4))));
+    assert!(
+        !world.store.is_revoked(&Identity::Manager(MemberId(5))),
+        "this state may lag behind its joining"
+    );
+}
+
+#[test]
+fn the_last_manager_stays() {
+    let mut world = World::new();
+    world.refused(Command::RemoveMember { id: MemberId(1) });
+}
+
+#[test]
+fn a_recovery_leaves_one_manager_under_a_new_id() {
+    let mut world = world_of_managers(3);
+    world.refused(Command::RecoverMembers { survivor: MemberId(2), address: "m2:4400".into() });
+    world.done(Command::RecoverMembers { survivor: MemberId(4), address: "m2:4400".into() });
+    let members: Vec<_> = world.store.members().map(|member| (member.id, member.name.clone())).collect();
+    assert_eq!(members, [(MemberId(4), "m2".to_owned())]);
+    for id in 1..=3 {
+        assert!(world.store.is_revoked(&Identity::Manager(MemberId(id))));
+    }
+}
+
+#[test]
+fn an_operator_is_not_refused_by_the_tables_and_nobody_is_before_the_first_entry() {
+    let operator = Identity::Operator { name: "ann".into(), role: Role::Viewer };
+    assert!(!World::new().store.is_revoked(&operator));
+    assert!(!Store::new().is_revoked(&Identity::Manager(MemberId(1))));
+}
+
+#[test]
+fn a_retry_is_answered_the_same_and_happens_once() {
+    let mut world = World::with_nodes(&[1]);
+    world.create(spec("web", "web:1", 1));
+    let scale = || Command::ScaleServices(vec![(SERVICE, 5)]);
+    let first = world.retry(1, scale());
+    world.done(Command::ScaleServices(vec![(SERVICE, 2)]));
+    let before = world.store.objects_hash();
+    let second = world.retry(1, scale());
+    assert_eq!((second.outcome, second.replay, second.changes), (first.outcome, true, vec![]));
+    assert_eq!(world.store.objects_hash(), before);
+
+    let refused = world.retry(2, Command::RemoveMember { id: MemberId(77) });
+    let again = world.retry(2, bootstrap());
+    assert_eq!((again.outcome, again.replay), (refused.outcome, true));
+}
+
+#[test]
+fn requests_are_remembered_up_to_a_bound() {
+    let mut world = World::new();
+    let command = || Command::RemoveMember { id: MemberId(77) };
+    for request in 0..=MAX_REQUESTS as u64 {
+        let entry = Entry { request: Some(RequestId(request)), ..world.entry(command()) };
+        world.store.apply(world.store.applied() + 1, &entry);
+    }
+    assert!(!world.retry(0, command()).replay, "the oldest is forgotten");
+    assert!(world.retry(MAX_REQUESTS as u64, command()).replay);
+}
+
+#[test]
+fn an_entry_that_was_applied_changes_nothing_when_it_comes_again() {
+    let mut world = World::new();
+    let before = world.store.hash();
+    let entry = world.entry(Command::RevokeToken { id: TOKEN });
+    let applied = world.store.apply(world.store.applied(), &entry);
+    assert!(applied.outcome.is_err());
+    assert_eq!(world.store.hash(), before);
+}
+
+#[test]
+fn a_watcher_misses_nothing_or_is_told_to_start_again() {
+    let mut world = World::new();
+    let start = world.store.revision();
+    let mut seen = Vec::new();
+    let mut cursor = start;
+    for id in 1..=20 {
+        world.join(NodeId(id), &format!("h{id}"));
+        for event in world.store.events_after(Some(cursor)).expect("kept") {
+            assert!(event.revision > cursor);
+            cursor = event.revision;
+            seen.push(event.clone());
+        }
+    }
+    let at_once: Vec<_> = world.store.events_after(Some(start)).expect("kept").cloned().collect();
+    assert_eq!(at_once, seen);
+    let joined = seen.iter().filter(|event| matches!(event.kind, EventKind::Node { .. })).count();
+    assert_eq!(joined, 40, "each joined and connected");
+
+    for turn in 0..MAX_EVENTS as u64 {
+        let entry = world.entry(Command::UpdateMember {
+            id: MemberId(1),
+            address: format!("m1:{turn}"),
+            version: "1".into(),
+        });
+        world.store.apply(world.store.applied() + 1, &entry);
+    }
+    let resync = world.store.events_after(Some(start)).err().expect("no longer kept");
+    assert_eq!(resync.at, world.store.revision());
+    assert_eq!(world.store.events_after(Some(resync.at)).expect("kept").count(), 0);
+    assert_eq!(world.store.events_after(None).expect("kept").count(), MAX_EVENTS);
+    let beyond = Revision { index: world.store.applied() + 1, ordinal: 0 };
+    assert!(world.store.events_after(Some(beyond)).is_err(), "from a manager that was ahead");
+}
+
+#[test]
+fn a_snapshot_loads_into_the_same_state_and_goes_on_the_same() {
+    let mut world = World::with_nodes(&[1, 2]);
+    world.create(spec("web", "web:1", 3));
+    world.fill(11, 1, Some(1)).expect("fills");
+    world.fill(12, 2, None).expect("pending");
+    world.retry(5, Command::ScaleServices(vec![(SERVICE, 4)]));
+    let mut loaded = load(&encode(&world.store));
+    loaded.check().expect("consistent");
+    assert_eq!(loaded.hash(), world.store.hash());
+    let entry = Entry { request: Some(RequestId(5)), ..world.entry(bootstrap()) };
+    let index = loaded.applied() + 1;
+    assert_eq!(loaded.apply(index, &entry), world.store.apply(index, &entry));
+    assert_eq!(loaded.hash(), world.store.hash());
+}
+
+#[test]
+fn a_snapshot_whose_tables_contradict_each_other_is_not_loaded() {
+    let mut world = World::with_nodes(&[1]);
+    world.create(spec("web", "web:1", 3));
+    world.fill(11, 1, Some(1)).expect("fills");
+    let bytes = encode(&world.store);
+    let at = bytes.windows(8).position(|part| part == b"services").expect("the table of services");
+    let mut without = bytes.clone();
+    without[at] = b'x';
+    assert!(rmp_serde::from_slice::<Store>(&without).is_err(), "a task without its service");
+}
+
+#[test]
+fn a_clone_does_not_change_with_its_original() {
+    let mut world = World::with_nodes(&[1]);
+    let (view, hash) = (world.store.clone(), world.store.hash());
+    world.create(spec("web", "web:1", 3));
+    assert_eq!(view.hash(), hash);
+    assert!(view.service(SERVICE).is_none());
+}
+
+#[test]
+fn a_reference_is_a_name_an_id_or_an_unambiguous_beginning_of_one() {
+    let mut world = World::with_nodes(&[1]);
+    world.join(NodeId(1 << 60), "h2");
+    world.join(NodeId((1 << 60) + 1), "h3");
+    world.join(NodeId(77), "h3");
+    world.create(spec("web", "web:1", 3));
+    world.fill(11, 1, Some(1)).expect("fills");
+
+    let node = |text: &str| world.store.resolve_node(text).map(|node| node.id);
+    assert_eq!(node("h1"), Ok(NodeId(1)));
+    assert_eq!(node(&NodeId(1).to_string()), Ok(NodeId(1)));
+    assert!(matches!(node("1000"), Err(Rejection::Conflict(_))), "two ids begin so");
+    assert!(matches!(node("h3"), Err(Rejection::Conflict(_))), "two hosts are called so");
+    assert!(matches!(node("100000000000"), Err(Rejection::Conflict(_))), "two still");
+    assert!(matches!(node("100"), Err(Rejection::Missing { .. })), "too short");
+    assert!(matches!(node("zzzz"), Err(Rejection::Missing { .. })), "beyond 64 bits");
+    assert_eq!(
+        world.store.node_by_name("h3").map(|node| node.id),
+        Some(NodeId(77)),
+        "the one that joined last"
+    );
+
+    assert_eq!(world.store.resolve_service("web").map(|service| service.id), Ok(SERVICE));
+    let text = SERVICE.to_string();
+    assert_eq!(world.store.resolve_service(&text[..12]).map(|service| service.id), Ok(SERVICE));
+    assert_eq!(world.store.resolve_task("web.1").map(|task| task.id), Ok(TaskId(11)));
+    assert!(world.store.resolve_task("web.2").is_err());
+    assert_eq!(world.store.resolve_task(&TaskId(11).to_string()).map(|task| task.id), Ok(TaskId(11)));
+}
+
+#[test]
+fn a_token_goes_when_it_is_of_no_more_use_and_not_before() {
+    let mut world = World::new();
+    let drop = |id| Decision::DropToken { id };
+    assert!(world.decide(drop(TOKEN)).is_err());
+    let mut short = token(TokenId(20), JoinRole::Agent);
+    short.expires = ClusterTime(world.now.0 + 10);
+    world.done(Command::CreateToken(short.clone()));
+    world.decide(drop(short.id)).expect("expired by then");
+    assert_eq!(world.store.token(short.id), None);
+}
+
+#[test]
+fn a_new_token_is_answered_with_its_id_and_end() {
+    let mut world = World::new();
+    let new = token(TokenId(20), JoinRole::Agent);
+    let applied = world.done(Command::CreateToken(new.clone()));
+    assert_eq!(applied.outcome, Ok(Answer::Token { id: new.id, expires: new.expires }));
+    assert!(matches!(world.refused(Command::CreateToken(new)), Rejection::Exists { .. }));
+}
