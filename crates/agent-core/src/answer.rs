@@ -155,8 +155,11 @@ pub(crate) fn begun(task: &mut Task, call: &Call) {
     }
 }
 
+/// A further try keeps the message: it says why there had to be one.
 fn show(task: &mut Task, state: TaskState, message: &str) {
-    task.observed.state = state;
     task.observed.attempt = task.attempt;
-    message.clone_into(&mut task.observed.message);
+    if task.observed.state != state {
+        task.observed.state = state;
+        message.clone_into(&mut task.observed.message);
+    }
 }

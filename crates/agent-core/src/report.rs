@@ -3,10 +3,7 @@
 //! Every report costs the managers a commit. States that pass within moments (preparing, starting) are held back for a
 //! little while, so that an ordinary start is one report and a long pull is still seen.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     id::TaskId,
@@ -24,8 +21,8 @@ const MAX_REPORTS: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     told: BTreeMap<TaskId, Observed>,
-    untold: BTreeSet<TaskId>,
-    due: Option<Instant>,
+    /// With the time at which it is to be told.
+    untold: BTreeMap<TaskId, Instant>,
 }
 
 impl Reports {
@@ -33,20 +30,19 @@ impl Reports {
     pub(crate) fn restart(&mut self, reports: &[TaskReport]) {
         self.told = reports.iter().map(|report| (report.task, report.observed.clone())).collect();
         self.untold.clear();
-        self.due = None;
     }
 
     /// The task looks like this now.
     pub(crate) fn note(&mut self, task: TaskId, observed: &Observed, now: Instant) {
-        if self.told.get(&task) == Some(observed) {
+        // That it is assigned the managers know best.
+        if observed.state == TaskState::Assigned || self.told.get(&task) == Some(observed) {
             self.untold.remove(&task);
             return;
         }
-        self.untold.insert(task);
         let passing =
             matches!(observed.state, TaskState::Preparing | TaskState::Starting | TaskState::Stopping);
         let due = if passing { now + FOLD } else { now };
-        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        self.untold.entry(task).and_modify(|earlier| *earlier = due.min(*earlier)).or_insert(due);
     }
 
     /// There is no such task any more.
@@ -57,7 +53,7 @@ impl Reports {
 
     /// When something must be told.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.untold.is_empty())
+        self.untold.values().min().copied()
     }
 
     /// Everything to be told now, in messages of bounded size.
@@ -66,14 +62,9 @@ impl Reports {
         now: Instant,
         observed: impl Fn(TaskId) -> Option<&'a Observed>,
     ) -> Vec<Vec<TaskReport>> {
-        if self.deadline().is_none_or(|due| due > now) {
-            return Vec::new();
-        }
-        self.due = None;
-        let untold = std::mem::take(&mut self.untold);
-        let reports: Vec<TaskReport> = untold
-            .into_iter()
-            .filter_map(|task| Some(TaskReport { task, observed: observed(task)?.clone() }))
+        let due = self.untold.extract_if(.., |_, due| *due <= now);
+        let reports: Vec<TaskReport> = due
+            .filter_map(|(task, _)| Some(TaskReport { task, observed: observed(task)?.clone() }))
             .collect();
         self.told.extend(reports.iter().map(|report| (report.task, report.observed.clone())));
         reports.chunks(MAX_REPORTS).map(<[TaskReport]>::to_vec).collect()

@@ -102,7 +102,8 @@ fn exhausted(policy: &RestartPolicy, history: &mut History, now: Instant) -> Opt
         Duration::ZERO => String::new(),
         window => format!(" within {}", crate::exit::seconds(window)),
     };
-    Some(format!("gave up after {allowed} restarts{window}"))
+    let restarts = if allowed == 1 { "restart" } else { "restarts" };
+    Some(format!("gave up after {allowed} {restarts}{window}"))
 }
 
 fn pause(policy: &RestartPolicy, failures: u32, rng: &mut ChaCha8Rng) -> Duration {

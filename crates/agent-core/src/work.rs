@@ -1,6 +1,9 @@
 //! From dirty tasks to calls, writes and reports. The only place that hands calls to the engine.
 
-use model::{id::TaskId, time::Instant};
+use model::{
+    id::{ClusterId, NodeId, TaskId},
+    time::Instant,
+};
 
 use crate::{
     action::Action,
@@ -131,6 +134,7 @@ impl Agent {
             Some(Owner::Task(id)) => {
                 let Some(task) = self.tasks.get_mut(&id) else { return };
                 let Some((_, call)) = task.op.take_if(|(own, _)| *own == op) else { return };
+                let outcome = only_ours(outcome, self.cluster, self.node);
                 answer::answered(task, call, outcome, &mut Self::context(&mut self.rng, now));
                 self.dirty.insert(id);
             }
@@ -181,5 +185,20 @@ impl Agent {
         };
         let sequence = self.pending.issue();
         self.actions.push_back(Action::Store { sequence, write: Box::new(write) });
+    }
+}
+
+/// A container that carries other labels than ours is somebody else's, whatever its name.
+fn only_ours(
+    outcome: Result<OpOutcome, EngineError>,
+    cluster: ClusterId,
+    node: NodeId,
+) -> Result<OpOutcome, EngineError> {
+    match outcome {
+        Ok(OpOutcome::Container(view)) if (view.labels.cluster, view.labels.node) != (cluster, node) => {
+            let message = format!("the name is taken by container {}, which is not this node's", view.id);
+            Err(EngineError { kind: EngineErrorKind::Conflict, message })
+        }
+        other => other,
     }
 }

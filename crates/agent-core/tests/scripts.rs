@@ -100,6 +100,8 @@ fn command(world: &mut World, words: &[&str]) {
         "run" => world.run(),
         "advance" => world.advance(Duration::from_millis(number(1))),
         "restart" => world.restart(),
+        "lose-ledger" => world.ledger = agent_core::stored::Stored::default(),
+        "mute" => world.mute = true,
         "die" => {
             let container = world.container_of(number(1)).unwrap();
             world.engine.end(&container, number(2).try_into().unwrap(), world.now);

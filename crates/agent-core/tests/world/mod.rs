@@ -46,6 +46,8 @@ pub struct World {
     pub connection: Option<u64>,
     pub desired: BTreeMap<TaskId, Assignment>,
     pub fence: Fence,
+    /// The manager answers no heartbeat.
+    pub mute: bool,
     seed: u64,
 }
 
@@ -64,6 +66,7 @@ impl World {
             connection: None,
             desired: BTreeMap::new(),
             fence,
+            mute: false,
             seed,
         };
         world.agent.handle_timeout(world.now);
@@ -178,7 +181,9 @@ impl World {
     }
 
     fn acknowledge_beats(&mut self) {
-        let Some(connection) = self.connection.filter(|_| self.agent.is_in_session()) else { return };
+        let Some(connection) = self.connection.filter(|_| self.agent.is_in_session() && !self.mute) else {
+            return;
+        };
         let message = Box::new(ManagerMessage::HeartbeatAck { number: 0 });
         self.feed(Event::ManagerMessage { connection, message });
     }
