@@ -33,6 +33,13 @@ impl FileDisk {
         Ok(Self { root, lock: Mutex::new(None) })
     }
 
+    /// Opens a data directory that must be there already, for reading what is in it.
+    pub fn existing(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::read_dir(&root)?;
+        Ok(Self { root, lock: Mutex::new(None) })
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -27,13 +27,30 @@ impl Filler {
         Ok(Self { name, file, bytes, written: 0 })
     }
 
-    /// Writes the next piece; `true` when the file is complete.
+    /// Writes the next piece and syncs it; `true` when the file is complete.
     pub(crate) fn step(&mut self) -> io::Result<bool> {
+        self.write_piece()?;
+        self.file.sync()?;
+        Ok(self.is_complete())
+    }
+
+    /// Writes all that is missing, with one sync: somebody waits for the file.
+    pub(crate) fn complete(&mut self) -> io::Result<()> {
+        while !self.is_complete() {
+            self.write_piece()?;
+        }
+        self.file.sync()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.written == self.bytes
+    }
+
+    fn write_piece(&mut self) -> io::Result<()> {
         let length = (self.bytes - self.written).min(STEP as u64);
         self.file.write_at(self.written, &vec![0; length as usize])?;
-        self.file.sync()?;
         self.written += length;
-        Ok(self.written == self.bytes)
+        Ok(())
     }
 
     /// Writes the start of a complete file before it gets its name.

@@ -106,10 +106,8 @@ impl Room {
 
     /// Returns the next segment, preparing what is missing of it. `None`: the disk is full.
     pub(crate) fn take_segment(&mut self, number: u64) -> io::Result<Option<Spare>> {
-        while self.spare.is_none() {
-            if !self.prepare_segment(number)? {
-                return Ok(None);
-            }
+        if self.spare.is_none() {
+            self.prepare_segment(number, Filler::complete)?;
         }
         Ok(self.spare.take())
     }
@@ -122,7 +120,7 @@ impl Room {
     ) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let name = segment::file_name(number);
         let result = Filler::new(&*self.disk, name, self.segment_bytes).and_then(|mut filler| {
-            while !filler.step()? {}
+            filler.complete()?;
             filler.write_header(header)?;
             filler.finish(&*self.disk)
         });
@@ -135,7 +133,7 @@ impl Room {
             return Ok(Tended::Idle);
         }
         if self.spare.is_none() {
-            let going = self.prepare_segment(current + 1)?;
+            let going = self.prepare_segment(current + 1, |filler| filler.step().map(drop))?;
             return Ok(if going { Tended::More } else { Tended::Idle });
         }
         self.prepare_reserve()
@@ -159,9 +157,13 @@ impl Room {
         free >= self.low_water_bytes.max(self.segment_bytes)
     }
 
-    /// `false`: the disk is full.
-    fn prepare_segment(&mut self, number: u64) -> io::Result<bool> {
-        match self.segment_step(number) {
+    /// Goes on with the next segment as `work` does. `false`: the disk is full.
+    fn prepare_segment(
+        &mut self,
+        number: u64,
+        work: impl Fn(&mut Filler) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        match self.segment_step(number, work) {
             Ok(spare) => {
                 self.spare = spare;
                 self.starved = false;
@@ -176,13 +178,17 @@ impl Room {
         }
     }
 
-    fn segment_step(&mut self, number: u64) -> io::Result<Option<Spare>> {
+    fn segment_step(
+        &mut self,
+        number: u64,
+        work: impl Fn(&mut Filler) -> io::Result<()>,
+    ) -> io::Result<Option<Spare>> {
         let name = segment::file_name(number);
         if self.filling.is_none() {
             self.filling = Some(Filler::new(&*self.disk, name.clone(), self.segment_bytes)?);
         }
-        let complete = self.filling.as_mut().expect("set above").step()?;
-        match self.filling.take_if(|_| complete) {
+        work(self.filling.as_mut().expect("set above"))?;
+        match self.filling.take_if(|filler| filler.is_complete()) {
             None => Ok(None),
             Some(filler) => {
                 let file = filler.finish(&*self.disk)?;

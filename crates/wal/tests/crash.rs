@@ -96,3 +96,28 @@ fn power_cuts_at_random_moments_of_a_long_life_lose_nothing() {
         check_snapshot(&wal);
     }
 }
+
+#[test]
+fn a_power_cut_while_a_segment_begins_leaves_a_log_that_can_be_compacted() {
+    for cut in 0.. {
+        let disk = MemDisk::new();
+        let (mut wal, _) = must_open(&disk);
+        let batch = wal::Batch { hard_state: hard_state("vote"), ..entries(vec![record(1, 1, 15_000)]) };
+        wal.append(&batch).expect("a healthy disk");
+        take_snapshot(&mut wal, wal::SnapshotMeta { index: 1, term: 1 }, None).expect("a healthy disk");
+        disk.stop_after(cut);
+        let done = wal.append(&entries(vec![record(2, 1, 15_000)])).is_ok();
+        drop(wal);
+        disk.crash(4); // the rest is lost
+        let (mut wal, _) = must_open(&disk);
+        wal.compact(u64::MAX).expect("a healthy disk");
+        drop(wal);
+        let (_, recovered) = must_open(&disk);
+        assert_eq!(recovered.hard_state, hard_state("vote"), "cut {cut}");
+        assert_eq!(recovered.snapshot.map(|meta| meta.index), Some(1), "cut {cut}");
+        assert_eq!(recovered.entries.len(), usize::from(done), "cut {cut}");
+        if done {
+            return;
+        }
+    }
+}

@@ -179,6 +179,20 @@ fn a_missing_file_is_damage() {
 }
 
 #[test]
+fn a_last_segment_that_is_gone_or_emptied_is_damage_although_nothing_was_sealed() {
+    let (disk, history) = filled(30);
+    disk.kill();
+    let last = segments(&disk).pop().expect("several");
+    assert!(last.as_str() > "log-000000000001");
+    let copy = disk.fork();
+    copy.remove(&last).expect("it is there");
+    assert!(matches!(outcome(&copy, &history, "removed"), Outcome::Damaged));
+    let copy = disk.fork();
+    copy.set_contents(&last, vec![0; 32 << 10]);
+    assert!(matches!(outcome(&copy, &history, "emptied"), Outcome::Damaged));
+}
+
+#[test]
 fn damage_says_where_it_is_and_how_far_the_log_is_good_and_nothing_is_written() {
     let (disk, _) = filled(5);
     disk.kill();

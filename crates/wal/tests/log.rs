@@ -97,6 +97,21 @@ fn a_snapshot_takes_the_place_of_entries_and_frees_segments() {
 }
 
 #[test]
+fn a_hard_state_outlives_the_segment_that_it_was_written_to() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = must_open(&disk);
+    wal.append(&Batch { hard_state: hard_state("vote"), ..entries(vec![record(1, 1, 10)]) })
+        .expect("in order");
+    for index in 2..=40 {
+        wal.append(&entries(vec![record(index, 1, 1500)])).expect("in order");
+    }
+    take_snapshot(&mut wal, SnapshotMeta { index: 40, term: 1 }, None).expect("a healthy disk");
+    assert!(wal.compact(40).expect("a healthy disk") > 1);
+    disk.crash(0);
+    assert_eq!(must_open(&disk).1.hard_state, hard_state("vote"));
+}
+
+#[test]
 fn a_snapshot_from_a_leader_ahead_resets_the_log() {
     let disk = MemDisk::new();
     let (mut wal, _) = must_open(&disk);
@@ -176,6 +191,9 @@ fn an_empty_directory_is_not_taken_for_an_empty_log_unless_allowed() {
     assert!(matches!(result, Err(OpenError::Missing)));
     assert_eq!(disk.changes(), 0);
     assert!(!check(Arc::new(disk)).intact);
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    assert!(FileDisk::existing(directory.path().join("mistyped")).is_err());
+    assert!(FileDisk::existing(directory.path()).is_ok());
 }
 
 #[test]

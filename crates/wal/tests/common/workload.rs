@@ -97,7 +97,7 @@ impl Workload {
         let count = 1 + self.dice.roll(3);
         let records =
             (0..count).map(|at| record(first + at, term, self.dice.roll(length) as usize)).collect();
-        let state = if self.dice.roll(2) == 0 { hard_state(&format!("vote {first}")) } else { None };
+        let state = if self.dice.roll(16) == 0 { hard_state(&format!("vote {first}")) } else { None };
         Batch { hard_state: state, ..entries(records) }
     }
 
@@ -135,8 +135,12 @@ impl Workload {
     }
 
     fn snapshot(&mut self, wal: &mut Wal, meta: SnapshotMeta) -> Result<(), WalError> {
-        let state = hard_state(&format!("snapshot {}", meta.index));
+        let state =
+            if self.dice.roll(2) == 0 { hard_state(&format!("snapshot {}", meta.index)) } else { None };
         let mut next = self.acknowledged.clone();
+        if self.deferred.is_some() {
+            next.hard_state = self.deferred.clone();
+        }
         next.install(meta, state.clone());
         self.in_flight = Some(next.clone());
         take_snapshot(wal, meta, state)?;
