@@ -5,7 +5,8 @@
 
 pub mod codec;
 
-/// The services of `orch/v1/*.proto`.
+/// The services of `orch/v1/*.proto`. Behind the feature `services`, so that the cores link no runtime.
+#[cfg(feature = "services")]
 #[allow(missing_docs, reason = "generated code; the proto files hold the documentation")]
 pub mod v1 {
     tonic::include_proto!("orch.v1");
