@@ -210,6 +210,32 @@ fn damage_says_where_it_is_and_how_far_the_log_is_good_and_nothing_is_written() 
 }
 
 #[test]
+fn a_batch_from_another_life_of_the_log_is_recognised_although_it_is_whole() {
+    let (disk, _) = filled(3);
+    let other = disk.fork();
+    for (disk, first, count) in [(&disk, 100, 5), (&other, 101, 1)] {
+        disk.kill();
+        let (mut wal, _) = must_open(disk);
+        for number in 0..count {
+            let mut record = record(wal.last().index + 1, 1, 300);
+            record.kind = first + number;
+            wal.append(&entries(vec![record])).expect("a healthy disk");
+        }
+        drop(wal);
+    }
+    let name = "log-000000000001";
+    let (mut here, there) = (disk.contents(name).expect("listed"), other.contents(name).expect("listed"));
+    let end = there.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+    assert_ne!(here[end - 512..end], there[end - 512..end]);
+    here[end - 512..end].copy_from_slice(&there[end - 512..end]);
+    disk.set_contents(name, here);
+    match open(&disk).map(drop).expect_err("damaged") {
+        OpenError::Damaged { what, .. } => assert!(what.contains("does not follow"), "{what}"),
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
 fn a_segment_or_snapshot_of_another_log_is_recognised() {
     let (disk, _) = filled(5);
     let other = MemDisk::new();
