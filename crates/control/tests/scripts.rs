@@ -1,0 +1,321 @@
+//! Clusters as text: each file of `scripts/` holds operations (lines that begin with `>`) and what they print.
+//!
+//! `UPDATE=1 cargo test -p control --test scripts` writes the outputs anew; the diff is the review.
+
+mod common;
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use common::{World, facts};
+use model::{
+    command::{Command, Decision},
+    container::PortSpec,
+    id::{NodeId, ServiceId, TaskId},
+    node::{Availability, NodeClass},
+    service::{FailureAction, Mode, ServiceSpec, Slot, UpdateOrder},
+    task::{Health, Task, TaskState},
+};
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test reads its scripts and its switch")]
+fn every_script_prints_what_it_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let update = std::env::var("UPDATE").is_ok();
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the scripts are there")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "the scripts are found");
+    let mut wrong = Vec::new();
+    for path in paths {
+        let expected = std::fs::read_to_string(&path).expect("a readable script");
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let actual = run(&name, &expected);
+        if actual != expected {
+            match update {
+                true => std::fs::write(&path, &actual).expect("a writable script"),
+                false => wrong.push(format!("{name}:\n{}", first_difference(&expected, &actual))),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nUPDATE=1 writes what is printed now", wrong.join("\n"));
+}
+
+fn first_difference(expected: &str, actual: &str) -> String {
+    let mut pairs = expected
+        .lines()
+        .map(Some)
+        .chain(std::iter::repeat(None))
+        .zip(actual.lines().map(Some).chain(std::iter::repeat(None)));
+    let (number, (old, new)) = (1..)
+        .map(|number| (number, pairs.next().expect("endless")))
+        .find(|(_, (old, new))| old != new || old.is_none())
+        .expect("endless");
+    format!("  line {number}\n  - {}\n  + {}", old.unwrap_or("(end)"), new.unwrap_or("(end)"))
+}
+
+fn run(name: &str, script: &str) -> String {
+    let mut world = World::new();
+    let mut output = String::new();
+    for (number, line) in script.lines().enumerate() {
+        if let Some(operation) = line.strip_prefix("> ") {
+            writeln!(output, "{line}").expect("text");
+            let words: Vec<&str> = operation.split_whitespace().collect();
+            let at = format!("{name}:{}", number + 1);
+            operate(&mut world, &words, operation, &at, &mut output);
+        } else if line.starts_with('#') || line.trim().is_empty() {
+            writeln!(output, "{line}").expect("text");
+        }
+    }
+    output
+}
+
+fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut String) {
+    match words {
+        ["node", name, options @ ..] => add_node(world, name, options, at),
+        ["down", name] => world.down(node(world, name)),
+        ["up", name] => world.up(node(world, name)),
+        ["drain", name] => availability(world, name, Availability::Drain),
+        ["pause", name] => availability(world, name, Availability::Pause),
+        ["activate", name] => availability(world, name, Availability::Active),
+        ["label", name, label] => {
+            let (key, value) = label.split_once('=').expect(at);
+            world.change_node(node(world, name), |spec| {
+                spec.labels.insert(key.into(), value.into());
+            });
+        }
+        ["engine", name, state] => {
+            let id = node(world, name);
+            let node = world.store.node(id).expect(at).clone();
+            let facts = model::node::Facts { engine_ok: *state == "on", ..node.facts };
+            world.must(Command::NodeFacts { id, incarnation: node.incarnation, facts });
+        }
+        ["forget", name] => {
+            let id = node(world, name);
+            world.must(Command::RemoveNode { id, force: true });
+        }
+        ["service", name, options @ ..] => {
+            let mut spec = ServiceSpec { name: (*name).into(), ..ServiceSpec::default() };
+            spec.template.container.image = "app:1".into();
+            options.iter().for_each(|option| set(&mut spec, option, at));
+            world.create(spec);
+        }
+        ["update", name, options @ ..] => {
+            world
+                .update(service(world, name), |spec| options.iter().for_each(|option| set(spec, option, at)));
+        }
+        ["scale", change] => {
+            let (name, replicas) = change.split_once('=').expect(at);
+            let scales = vec![(service(world, name), replicas.parse().expect(at))];
+            world.must(Command::ScaleServices(scales));
+        }
+        ["rollback", name] => {
+            let id = service(world, name);
+            world.must(Command::RollbackService { id });
+        }
+        ["rm", name] => {
+            let id = service(world, name);
+            world.must(Command::RemoveService { id });
+        }
+        ["report", task, state, ..] => report(world, task, state, line, at),
+        ["advance", time] => world.advance(duration(time, at)),
+        ["decide"] => {
+            let (plan, rejected) = world.decide();
+            show(world, &plan.decisions, output);
+            for (place, rejection) in rejected {
+                writeln!(output, "  REFUSED {place}: {rejection}").expect("text");
+            }
+            if let Some(wake) = plan.wake_at {
+                let wait = wake.since(world.now).as_millis();
+                writeln!(output, "  wakes in {} s", (wait + 999) / 1000).expect("text");
+            }
+        }
+        ["settle"] => {
+            let decisions = world.settle();
+            show(world, &decisions, output);
+        }
+        ["tasks"] => tasks(world, false, output),
+        ["tasks", "all"] => tasks(world, true, output),
+        ["rollout", name] => {
+            let service = world.service(service(world, name));
+            let rollout = service.rollout.as_ref().expect(at);
+            let message =
+                if rollout.message.is_empty() { String::new() } else { format!(": {}", rollout.message) };
+            writeln!(output, "  {:?} to template {}{message}", rollout.state, rollout.target.0)
+                .expect("text");
+        }
+        ["why", reference] => {
+            let reference = reference
+                .strip_prefix('t')
+                .and_then(|id| id.parse().ok())
+                .map_or_else(|| (*reference).to_owned(), |id| TaskId(id).to_string());
+            for line in control::explain(&world.store, &reference) {
+                writeln!(output, "  {line}").expect("text");
+            }
+        }
+        ["waiting"] => {
+            for waiting in control::waiting(&world.store) {
+                writeln!(output, "  {}: {}", waiting.what, waiting.why).expect("text");
+            }
+        }
+        _ => panic!("{at}: no such operation: {line}"),
+    }
+}
+
+fn add_node(world: &mut World, name: &str, options: &[&str], at: &str) {
+    let mut facts = facts(name, 4_000, 8_000);
+    let mut spec = model::node::NodeSpec::default();
+    for option in options {
+        match option.split_once('=').expect(at) {
+            ("cpu", value) => facts.cpu_millis = value.parse().expect(at),
+            ("memory", value) => facts.memory = value.parse().expect(at),
+            ("arch", value) => facts.arch = value.into(),
+            ("class", "workstation") => spec.class = NodeClass::Workstation,
+            (key, value) => {
+                spec.labels.insert(key.into(), value.into());
+            }
+        }
+    }
+    world.join(facts, spec);
+}
+
+fn set(spec: &mut ServiceSpec, option: &str, at: &str) {
+    let resources = &mut spec.template.container.resources;
+    let (key, value) = option.split_once('=').unwrap_or((option, ""));
+    match key {
+        "replicas" => spec.mode = Mode::Replicated(value.parse().expect(at)),
+        "global" => spec.mode = Mode::Global,
+        "image" => spec.template.container.image = value.into(),
+        "cpu" => resources.cpu_reserve_millis = value.parse().expect(at),
+        "memory" => resources.memory_reserve = value.parse().expect(at),
+        "port" => {
+            let published = value.parse().expect(at);
+            spec.template.container.ports =
+                vec![PortSpec { target: 80, published, protocol: Default::default() }];
+        }
+        "constraint" => spec.template.placement.constraints.push(value.parse().expect(at)),
+        "spread" => spec.template.placement.spread.push(value.parse().expect(at)),
+        "max" => spec.template.placement.max_per_node = value.parse().expect(at),
+        "parallelism" => spec.update.parallelism = value.parse().expect(at),
+        "start-first" => spec.update.order = UpdateOrder::StartFirst,
+        "delay" => spec.update.delay = duration(value, at),
+        "monitor" => spec.update.monitor = duration(value, at),
+        "deadline" => spec.update.progress_deadline = duration(value, at),
+        "on-failure" => {
+            spec.update.failure_action = match value {
+                "pause" => FailureAction::Pause,
+                "continue" => FailureAction::Continue,
+                "rollback" => FailureAction::Rollback,
+                _ => panic!("{at}: {value}"),
+            }
+        }
+        _ => panic!("{at}: no such option: {option}"),
+    }
+}
+
+fn report(world: &mut World, task: &str, state: &str, line: &str, at: &str) {
+    let id = TaskId(task.strip_prefix('t').and_then(|id| id.parse().ok()).expect(at));
+    let message = line.split_once('"').map(|(_, message)| message.trim_end_matches('"').to_owned());
+    world.report(id, |observed| {
+        (observed.state, observed.health) = match state {
+            "running" => (TaskState::Running, Health::None),
+            "starting" => (TaskState::Running, Health::Starting),
+            "unhealthy" => (TaskState::Running, Health::Unhealthy),
+            "restarting" => (TaskState::Restarting, Health::None),
+            "crash-loop" => (TaskState::CrashLoop, Health::None),
+            "rejected" => (TaskState::Rejected, Health::None),
+            "failed" => (TaskState::Failed, Health::None),
+            "completed" => (TaskState::Completed, Health::None),
+            "stopped" => (TaskState::Stopped, Health::None),
+            _ => panic!("{at}: no such state: {state}"),
+        };
+        observed.message = message.unwrap_or_default();
+    });
+}
+
+fn duration(text: &str, at: &str) -> Duration {
+    Duration::from_secs(text.strip_suffix('s').and_then(|n| n.parse().ok()).expect(at))
+}
+
+fn availability(world: &mut World, name: &str, availability: Availability) {
+    world.change_node(node(world, name), |spec| spec.availability = availability);
+}
+
+fn node(world: &World, name: &str) -> NodeId {
+    world.store.node_by_name(name).unwrap_or_else(|| panic!("no node {name}")).id
+}
+
+fn service(world: &World, name: &str) -> ServiceId {
+    world.store.service_by_name(name).unwrap_or_else(|| panic!("no service {name}")).id
+}
+
+fn show(world: &World, decisions: &[Decision], output: &mut String) {
+    if decisions.is_empty() {
+        writeln!(output, "  nothing").expect("text");
+    }
+    for decision in decisions {
+        writeln!(output, "  {}", text(world, decision)).expect("text");
+    }
+}
+
+fn text(world: &World, decision: &Decision) -> String {
+    let name = |id: &ServiceId| world.store.service(*id).map_or("(gone)".into(), |s| s.spec.name.clone());
+    let host = |id: &NodeId| world.store.node(*id).map_or("(gone)".into(), |n| n.facts.hostname.clone());
+    let task = |id: &TaskId| format!("t{}", id.0);
+    match decision {
+        Decision::CreateTask { id, service, slot, template, node, pending, alongside, .. } => {
+            let beside = alongside.map(|id| format!(" beside {}", task(&id))).unwrap_or_default();
+            let place = match (node, pending) {
+                (Some(node), _) => format!("on {}", host(node)),
+                (None, Some(pending)) => format!("waits: {}", pending.message),
+                (None, None) => "waits".into(),
+            };
+            let slot = slot_text(world, *slot);
+            format!("create {} {}.{slot} template {}{beside} {place}", task(id), name(service), template.0)
+        }
+        Decision::AssignTask { id, node, .. } => format!("assign {} to {}", task(id), host(node)),
+        Decision::ExplainPending { id, reason, .. } => format!("explain {}: {}", task(id), reason.message),
+        Decision::StopTask { id, reason, .. } => format!("stop {}: {reason}", task(id)),
+        Decision::LoseTask { id, reason, .. } => format!("lose {}: {reason}", task(id)),
+        Decision::ReapTask { id, .. } => format!("reap {}", task(id)),
+        Decision::SetRollout { service, rollout, .. } => {
+            let message =
+                if rollout.message.is_empty() { String::new() } else { format!(": {}", rollout.message) };
+            format!("rollout {}: {:?}{message}", name(service), rollout.state)
+        }
+        Decision::RollBack { service, reason, .. } => format!("roll back {}: {reason}", name(service)),
+        Decision::DropService { service, .. } => format!("drop service {}", name(service)),
+        Decision::DropToken { id } => format!("drop token {id}"),
+    }
+}
+
+fn slot_text(world: &World, slot: Slot) -> String {
+    match slot {
+        Slot::Replica(number) => number.to_string(),
+        Slot::Node(id) => world.store.node(id).map_or("(gone)".into(), |node| node.facts.hostname.clone()),
+    }
+}
+
+fn tasks(world: &World, all: bool, output: &mut String) {
+    let shown = |task: &&Task| all || !task.observed.state.is_terminal();
+    for service in world.store.services() {
+        for task in world.store.tasks_of_service(service.id).filter(shown) {
+            let slot = slot_text(world, task.slot);
+            let host = task.node.and_then(|id| world.store.node(id)).map_or("-", |node| &node.facts.hostname);
+            let wanted =
+                if task.is_active() || task.observed.state.is_terminal() { "" } else { " (to stop)" };
+            let health = match task.observed.health {
+                Health::None => String::new(),
+                health => format!(" {health:?}"),
+            };
+            writeln!(
+                output,
+                "  {}.{slot} t{} template {} {host} {}{health}{wanted}",
+                service.spec.name, task.id.0, task.template.0, task.observed.state
+            )
+            .expect("text");
+        }
+    }
+}
