@@ -64,7 +64,7 @@ fn signal(code: i64) -> Option<&'static str> {
 
 fn bytes(count: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, size)| count >= *size && count % *size == 0) {
+    match UNITS.iter().find(|(_, size)| count >= *size && count.is_multiple_of(*size)) {
         Some((unit, size)) => format!("{} {unit}", count / size),
         None => format!("{count} bytes"),
     }

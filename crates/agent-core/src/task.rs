@@ -235,10 +235,10 @@ impl Task {
 
     /// A look shows that an ended container runs again: somebody else started it.
     pub(crate) fn looked(&mut self, view: &ContainerView, context: &mut Context<'_>) {
-        if matches!(view.status, ContainerStatus::Running { .. }) {
-            if let Some(container) = self.containers.get_mut(&view.id) {
-                container.phase = Phase::Created;
-            }
+        if matches!(view.status, ContainerStatus::Running { .. })
+            && let Some(container) = self.containers.get_mut(&view.id)
+        {
+            container.phase = Phase::Created;
         }
         self.seen(view, true, context);
     }
