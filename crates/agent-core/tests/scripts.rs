@@ -2,6 +2,9 @@
 //!
 //! `UPDATE=1 cargo test -p agent-core --test scripts` writes what happens now; the diff is the review.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "the test reads its scripts; the crate does not")]
+
 mod world;
 
 use std::{fmt::Write, fs, path::Path, sync::Arc, time::Duration};
