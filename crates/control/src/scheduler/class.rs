@@ -61,12 +61,10 @@ impl Class {
         let foreign = nodes.service(self.service).map_or(0, |load| load.changes) != self.seen;
         let rules =
             Rules { shape: self.shape, service: self.service, max_per_node: self.max_per_node, foreign };
-        if !avoid.is_empty()
-            && let Some(number) = self.root.pick(nodes, &rules, avoid)
-        {
-            return Some(number);
-        }
-        self.root.pick(nodes, &rules, &[])
+        // When all candidates are to be avoided, the one that refused longest ago comes first.
+        (0..avoid.len())
+            .find_map(|first| self.root.pick(nodes, &rules, &avoid[first..]))
+            .or_else(|| self.root.pick(nodes, &rules, &[]))
     }
 
     /// The caller placed the task that [`pick`](Self::pick) found a node for.

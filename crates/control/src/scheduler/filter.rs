@@ -48,7 +48,7 @@ impl Filtered {
         let message = match (self.looked_at, list.is_empty()) {
             (0, _) => "the cluster has no node yet".to_owned(),
             (nodes, true) => format!("no room on any of {nodes} nodes"),
-            (1, _) => format!("the only node does not fit: {}", list.join(", ")),
+            (1, _) => format!("the only node does not fit: {}", self.counts[0].filter),
             (nodes, _) => format!("none of {nodes} nodes fits: {}", list.join(", ")),
         };
         PendingReason { message, nodes: self.looked_at, filters: self.counts }
@@ -70,12 +70,12 @@ pub(crate) fn lasting(nodes: &mut Nodes, template: &TaskTemplate, only: Option<u
     let (platform, others): (Vec<&Constraint>, Vec<_>) =
         template.placement.constraints.iter().partition(|constraint| is_platform(constraint));
     for constraint in platform {
-        filtered.keep(|| format!("of another platform ({constraint})"), nodes.admitted(constraint));
+        filtered.keep(|| format!("fail platform {constraint}"), nodes.admitted(constraint));
     }
     for constraint in others {
-        filtered.keep(|| format!("by constraint {constraint}"), nodes.admitted(constraint));
+        filtered.keep(|| format!("fail constraint {constraint}"), nodes.admitted(constraint));
     }
-    filtered.keep(|| "without a reachable engine".into(), &nodes.engine);
+    filtered.keep(|| "with no reachable engine".into(), &nodes.engine);
     filtered
 }
 
@@ -94,15 +94,13 @@ pub(crate) fn passing(
     let most = template.placement.max_per_node;
     if let (1.., Some(load)) = (most, nodes.service(service)) {
         let full = |number| load.by_node.get(&number).is_some_and(|tasks| *tasks >= most);
-        filtered.reject(|| format!("with {most} replicas already (maximum per node)"), full);
+        filtered.reject(|| format!("with {most} replicas already (max per node)"), full);
     }
     if reservations {
         let needs = &template.container.resources;
-        filtered.reject(|| "without the CPU to reserve".into(), |number| !nodes.row(number).fits_cpu(needs));
-        filtered.reject(
-            || "without the memory to reserve".into(),
-            |number| !nodes.row(number).fits_memory(needs),
-        );
+        filtered.reject(|| "short of CPU to reserve".into(), |number| !nodes.row(number).fits_cpu(needs));
+        filtered
+            .reject(|| "short of memory to reserve".into(), |number| !nodes.row(number).fits_memory(needs));
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) fn next(service: &Service, standings: &[Standing<'_>], now: ClusterTi
     let Some(rollout) = service.rollout.as_ref().filter(|_| super::is_under_way(service)) else {
         return Next::Go;
     };
-    let failure = standings.iter().filter(|standing| !standing.excluded).find_map(|s| s.failure.as_ref());
+    let ours = standings.iter().filter(|standing| !standing.excluded && !standing.old_failure);
+    let failure = ours.filter_map(|standing| standing.failure.as_ref()).next();
     if let Some(failure) = failure {
         return fail(service, rollout, failure, now);
     }

@@ -53,7 +53,7 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         if pass.is_full() {
             break;
         }
-        pass.stop(surplus, "another task of its slot is better");
+        pass.stop(surplus, "its slot keeps the healthier task");
     }
     let delay = match cursor::next(service, &standings, pass.now) {
         Next::Change(decision) => {

@@ -51,7 +51,7 @@ pub(super) struct Standing<'a> {
     pub(super) overdue: bool,
     /// Why the new template failed here.
     pub(super) failure: Option<String>,
-    /// What failed is no product of this rollout.
+    /// What is not healthy is no product of this rollout: it neither fails it nor is it in flight.
     pub(super) old_failure: bool,
     /// When to look again.
     pub(super) next_look: Option<ClusterTime>,
@@ -113,11 +113,12 @@ impl<'a> Standing<'a> {
             self.next_look = (!self.good).then_some(monitored);
             return;
         }
-        let deadline = self.begun(tasks, task) + policy.progress_deadline;
+        let began = rollout_start(service).unwrap_or_default();
+        let deadline = self.begun(tasks, task).max(began) + policy.progress_deadline;
         self.overdue = deadline <= pass.now;
         self.next_look = (!self.overdue).then_some(deadline);
         self.failure = self.failure_of(pass, service, task);
-        self.old_failure = service.rollout.as_ref().is_some_and(|rollout| task.created < rollout.started);
+        self.old_failure = rollout_start(service).is_some_and(|started| task.created < started);
     }
 
     /// Since when the slot tries to become healthy on its template.
@@ -169,12 +170,12 @@ impl<'a> Standing<'a> {
         };
         let ended = self.failure.is_some() && self.stays.is_none();
         let given_up = match is_under_way(service) {
-            true => self.failure.is_some() && (self.old_failure || continues(service)),
+            true => self.failure.is_some() && (continues(service) || self.old_failure && self.overdue),
             false => self.overdue || ended,
         };
         self.excluded = unreachable || given_up;
         let empty = active.is_none() && !self.ended_outdated && !self.completed;
-        let arriving = self.stays.is_some() && !self.good;
+        let arriving = self.stays.is_some() && !self.good && !self.old_failure;
         self.in_flight = self.acted || empty || arriving || (self.stays.is_some() && self.goes.is_some());
     }
 
@@ -187,6 +188,11 @@ impl<'a> Standing<'a> {
             && !self.acted
             && takes_new(pass, service, self.slot)
     }
+}
+
+/// When the rollout that is under way began.
+fn rollout_start(service: &Service) -> Option<ClusterTime> {
+    service.rollout.as_ref().filter(|_| is_under_way(service)).map(|rollout| rollout.started)
 }
 
 fn continues(service: &Service) -> bool {

@@ -1,12 +1,14 @@
 //! A cluster without processes: the store, the control loop, and agents that are a few lines each.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Control, IdSource, Plan};
 use model::{
     cluster::{Authority, ClusterSettings, Token},
     command::{Answer, Command, Decision, Entry, Rejection},
-    id::{ClusterId, Generation, MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{ClusterId, MemberId, NodeId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
     node::{Facts, NodeSpec, NodeState},
     service::{Service, ServiceSpec},
@@ -288,6 +290,3 @@ pub fn facts(name: &str, cpu_millis: u64, memory: u64) -> Facts {
         ..Facts::default()
     }
 }
-
-/// Generation 0: for commands that ignore it.
-pub const ANY: Generation = Generation(0);
