@@ -74,9 +74,18 @@ impl MemDisk {
     /// Cuts the power. Synced data stays; of everything else, the seed decides sector by sector (and for a few sectors
     /// byte by byte) what had arrived. Handles from before are dead and the lock is free.
     pub fn crash(&self, seed: u64) {
-        let mut state = self.lock();
         let mut dice = Dice(seed);
         let mode = dice.roll(4);
+        self.settle(dice, mode);
+    }
+
+    /// Cuts the power at the worst moment: nothing that was not synced has arrived.
+    pub fn crash_to_synced(&self) {
+        self.settle(Dice(0), 0);
+    }
+
+    fn settle(&self, mut dice: Dice, mode: u64) {
+        let mut state = self.lock();
         state.settle_names(&mut dice, mode);
         let State { inodes, names, .. } = &mut *state;
         inodes.retain(|inode, _| names.values().any(|named| named == inode));

@@ -70,8 +70,7 @@ fn a_kill_after_any_disk_operation_and_a_power_cut_right_after_the_restart_lose_
         let (wal, recovered) = must_open(&disk);
         workload.resume(&recovered, &format!("cut {cut}"));
         drop(wal);
-        disk.crash(4); // whatever was not synced by the restart is lost
-        disk.crash(cut);
+        disk.crash_to_synced();
         workload.resume(&must_open(&disk).1, &format!("cut {cut}, after the restart"));
     }
 }
@@ -108,7 +107,7 @@ fn a_power_cut_while_a_segment_begins_leaves_a_log_that_can_be_compacted() {
         disk.stop_after(cut);
         let done = wal.append(&entries(vec![record(2, 1, 15_000)])).is_ok();
         drop(wal);
-        disk.crash(4); // the rest is lost
+        disk.crash_to_synced();
         let (mut wal, _) = must_open(&disk);
         wal.compact(u64::MAX).expect("a healthy disk");
         drop(wal);
@@ -116,6 +115,33 @@ fn a_power_cut_while_a_segment_begins_leaves_a_log_that_can_be_compacted() {
         assert_eq!(recovered.hard_state, hard_state("vote"), "cut {cut}");
         assert_eq!(recovered.snapshot.map(|meta| meta.index), Some(1), "cut {cut}");
         assert_eq!(recovered.entries.len(), usize::from(done), "cut {cut}");
+        if done {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_stays_until_its_successor_is_durable_although_a_restart_already_sees_that() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = must_open(&disk);
+    wal.append(&entries((1..=9).map(|index| record(index, 1, 10)).collect())).expect("a healthy disk");
+    take_snapshot(&mut wal, wal::SnapshotMeta { index: 3, term: 1 }, None).expect("a healthy disk");
+    let mut writer = wal.begin_snapshot(6, 1).expect("a healthy disk");
+    let meta = wal::SnapshotMeta { index: 6, term: 1 };
+    writer.write(&snapshot_bytes(meta)).expect("a healthy disk");
+    let finished = writer.finish().expect("a healthy disk");
+    disk.fail_next_sync();
+    assert!(wal.install_snapshot(finished, None).is_err());
+    disk.kill();
+    for cut in 0.. {
+        let disk = disk.fork();
+        disk.stop_after(cut);
+        let done = open(&disk).is_ok();
+        disk.crash_to_synced();
+        let (wal, recovered) = must_open(&disk);
+        assert!(recovered.snapshot.is_some(), "cut {cut}");
+        check_snapshot(&wal);
         if done {
             return;
         }

@@ -64,7 +64,7 @@ fn no_flipped_bit_loses_anything_silently() {
         .collect();
     let total: u64 = files.iter().map(|file| file.1).sum();
     let (mut dice, mut damaged) = (Dice(1), 0);
-    for round in 0..rounds(12_000) {
+    for round in 0..rounds(20_000) {
         let mut bit = dice.roll(total);
         let mut file = files.iter();
         let name = loop {
@@ -83,7 +83,7 @@ fn no_flipped_bit_loses_anything_silently() {
             Outcome::LastCut => panic!("{context}: a flipped bit was taken for a torn write"),
         }
     }
-    assert!(damaged > rounds(12_000) / 10, "flips in the data are found: {damaged}");
+    assert!(damaged > rounds(20_000) / 10, "flips in the data are found: {damaged}");
 }
 
 #[test]

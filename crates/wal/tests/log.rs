@@ -11,7 +11,7 @@ use wal::{Batch, Disk, FileDisk, MemDisk, OpenError, Options, SnapshotMeta, Wal,
 #[test]
 fn acknowledged_batches_are_read_back_after_a_power_cut() {
     let (disk, history) = filled(60);
-    disk.crash(0);
+    disk.crash_to_synced();
     let (_, recovered) = must_open(&disk);
     assert!(segments(&disk).len() > 1, "the workload crosses segments");
     assert_eq!(Some(&Model::of(&recovered)), history.last());
@@ -28,7 +28,7 @@ fn merged_batches_cost_one_sync_and_keep_their_order() {
     let first = Batch { hard_state: hard_state("a"), ..entries(vec![record(1, 1, 9), record(2, 1, 9)]) };
     wal.append_all(&[first, conflict, entries(vec![record(3, 2, 9)])]).expect("in order");
     assert_eq!(disk.syncs() - before, 1);
-    disk.crash(0);
+    disk.crash_to_synced();
     let (_, recovered) = must_open(&disk);
     assert_eq!(recovered.hard_state, hard_state("b"));
     assert_eq!(recovered.entries, vec![record(1, 1, 9), record(2, 2, 9), record(3, 2, 9)]);
@@ -44,10 +44,10 @@ fn a_batch_that_need_not_be_synced_waits_for_the_next_one() {
     wal.append(&entries(vec![record(1, 1, 10)])).expect("in order");
     wal.append(&Batch { hard_state: hard_state("commit 2"), ..Batch::default() }).expect("accepted");
     let fork = disk.fork();
-    fork.crash(0);
+    fork.crash_to_synced();
     assert_eq!(must_open(&fork).1.hard_state, hard_state("commit 1"));
     wal.seal().expect("a healthy disk");
-    disk.crash(0);
+    disk.crash_to_synced();
     assert_eq!(must_open(&disk).1.hard_state, hard_state("commit 2"));
 }
 
@@ -79,7 +79,7 @@ fn too_large_records_and_batches_are_refused() {
 fn a_snapshot_takes_the_place_of_entries_and_frees_segments() {
     let (disk, history) = filled(60);
     let (mut wal, _) = {
-        disk.crash(1);
+        disk.crash_to_synced();
         must_open(&disk)
     };
     let last = history.last().expect("not empty").clone();
@@ -88,7 +88,7 @@ fn a_snapshot_takes_the_place_of_entries_and_frees_segments() {
     assert!(!take_snapshot(&mut wal, meta, None).expect("a healthy disk"));
     assert!(wal.compact(u64::MAX).expect("a healthy disk") > 0);
     assert!(segments(&disk).len() < before);
-    disk.crash(0);
+    disk.crash_to_synced();
     let (wal, recovered) = must_open(&disk);
     assert_eq!(recovered.snapshot, Some(meta));
     assert_eq!(recovered.entries.len(), 2);
@@ -107,7 +107,7 @@ fn a_hard_state_outlives_the_segment_that_it_was_written_to() {
     }
     take_snapshot(&mut wal, SnapshotMeta { index: 40, term: 1 }, None).expect("a healthy disk");
     assert!(wal.compact(40).expect("a healthy disk") > 1);
-    disk.crash(0);
+    disk.crash_to_synced();
     assert_eq!(must_open(&disk).1.hard_state, hard_state("vote"));
 }
 
@@ -120,7 +120,7 @@ fn a_snapshot_from_a_leader_ahead_resets_the_log() {
     assert!(take_snapshot(&mut wal, meta, hard_state("commit 500")).expect("a healthy disk"));
     wal.append(&entries(vec![record(501, 4, 10)])).expect("it follows the snapshot");
     assert!(matches!(wal.begin_snapshot(400, 4), Err(WalError::OutOfOrder(_))));
-    disk.crash(0);
+    disk.crash_to_synced();
     let (wal, recovered) = must_open(&disk);
     assert_eq!(recovered.snapshot, Some(meta));
     assert_eq!(recovered.entries, vec![record(501, 4, 10)]);
@@ -203,6 +203,6 @@ fn payloads_of_zeros_and_of_no_bytes_are_kept() {
     let mut records = vec![record(1, 1, 0), record(2, 1, 5000)];
     records[1].payload = Bytes::from(vec![0; 5000]);
     wal.append(&entries(records.clone())).expect("in order");
-    disk.crash(0);
+    disk.crash_to_synced();
     assert_eq!(must_open(&disk).1.entries, records);
 }
