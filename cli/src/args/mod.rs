@@ -1,0 +1,180 @@
+//! The command line: every command and flag, with the help that users read.
+//!
+//! Flags of services use Docker Swarm's words. Values that have problems of their own (sizes, durations, mounts) are
+//! taken as text here and read in `spec`, so that all of them are reported at once.
+
+mod cluster;
+mod service;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use model::event::Revision;
+
+pub use cluster::{
+    AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NodeCommand, NodeUpdate, RoleArg,
+    TokenCommand, TokenCreate,
+};
+pub use service::{
+    ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
+    SpecFlags, Update, UpdateLists,
+};
+
+/// Talks to an Orch cluster.
+#[derive(Debug, Parser)]
+#[command(name = "orchctl", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 error, 2 invalid, 3 rolled back or paused, 4 denied, 5 conflict, \
+                        6 frozen, 7 deadline, 130 interrupted."
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Use this context instead of the current one.
+    #[arg(long, global = true, env = "ORCH_CONTEXT", value_name = "NAME", help_heading = "Global")]
+    pub context: Option<String>,
+    /// Print JSON: one document, or one per line where it streams.
+    #[arg(long, global = true, help_heading = "Global")]
+    pub json: bool,
+    /// Answer reads from what one manager has, possibly outdated; works without a quorum.
+    #[arg(long, global = true, help_heading = "Global")]
+    pub stale: bool,
+    /// Wait at most so long for everything together (default: 10m for changes that are waited for, 15s otherwise).
+    #[arg(long, global = true, value_name = "DURATION", value_parser = crate::value::duration, help_heading = "Global")]
+    pub timeout: Option<Duration>,
+}
+
+/// How a changing command waits.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WaitFlags {
+    /// Return as soon as the cluster has accepted the change.
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Print the id only, and no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, change, look at and remove services
+    #[command(subcommand, visible_alias = "services")]
+    Service(ServiceCommand),
+    /// Set replica counts: orchctl scale ispyb=3 web=2
+    Scale(Scale),
+    /// Look at and change nodes
+    #[command(subcommand, visible_alias = "nodes")]
+    Node(NodeCommand),
+    /// Look at and change managers
+    #[command(subcommand, visible_alias = "managers")]
+    Manager(ManagerCommand),
+    /// Make, list and revoke join tokens
+    #[command(subcommand, visible_alias = "tokens")]
+    Token(TokenCommand),
+    /// List the tasks of all services
+    Ps(Ps),
+    /// Print logs of a service or a task
+    Logs(Logs),
+    /// Print what happens, as it happens
+    Events(Events),
+    /// Show quorum, leader, versions, and anything that waits
+    Status,
+    /// Explain why a service, task or node is as it is
+    Why {
+        /// A service, task or node
+        reference: String,
+    },
+    /// Choose and manage clusters to talk to
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Run a whole cluster on this machine
+    #[command(subcommand)]
+    Dev(DevCommand),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a directory
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// Print the version
+    Version,
+}
+
+/// `scale`
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// SERVICE=REPLICAS, all or none
+    #[arg(required = true, value_name = "SERVICE=REPLICAS")]
+    pub targets: Vec<String>,
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: WaitFlags,
+}
+
+/// `ps`
+#[derive(Debug, Default, Args)]
+pub struct Ps {
+    /// Only tasks of this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only tasks on this node
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Ended tasks too
+    #[arg(long, short)]
+    pub all: bool,
+    /// Print ids only
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// A service or a task
+    pub of: String,
+    /// Go on as new lines come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last so many lines of each task
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub tail: Option<u32>,
+    /// Only lines of the last so long
+    #[arg(long, value_name = "DURATION", value_parser = crate::value::duration)]
+    pub since: Option<Duration>,
+    /// Begin lines with the engine's time stamp
+    #[arg(long, short)]
+    pub timestamps: bool,
+    /// Print lines without the task that they come from
+    #[arg(long)]
+    pub no_prefix: bool,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Begin after this revision, as an earlier run printed it; without --follow, end at the present
+    #[arg(long, value_name = "REV", value_parser = parse_revision)]
+    pub after: Option<Revision>,
+    /// Go on as things happen (the default without --after)
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+fn parse_revision(text: &str) -> Result<Revision, String> {
+    text.parse()
+}

@@ -1,0 +1,264 @@
+//! The connection to a cluster: any of its managers, over mutual TLS, until one answers.
+//!
+//! A request goes to the manager that answered last, then to the others in turn. A change carries one request id over
+//! all its attempts, so that an attempt whose answer was lost is not applied twice. A manager that cannot be reached
+//! and one without a leader are tried again for a while: an election takes less than a second.
+
+mod random;
+mod stream;
+mod unreachable;
+
+use std::{
+    cell::Cell,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use model::{
+    command::Answer,
+    event::Revision,
+    id::RequestId,
+    request::{ApiError, ErrorCode, Reply, Request, Response},
+};
+use proto::{
+    codec,
+    v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
+};
+use rpc::tls::{CertReloader, ClientTls, Credentials};
+use tonic::transport::Channel;
+
+pub use stream::{LogItem, LogStream, WatchItem, WatchStream};
+use unreachable::Attempts;
+
+use crate::{
+    context::Context,
+    exit::{Code, Failure},
+};
+
+/// For one call without `--timeout`.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
+/// While no manager at all can be reached: long enough for a restart, short enough for a person.
+const REACH_PATIENCE: Duration = Duration::from_secs(4);
+/// A manager that is there answers within this time, or the next one is asked; also what the server is told to observe.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A list of thousands of services is larger than tonic's default of 4 MiB.
+const MESSAGE_LIMIT: usize = 256 << 20;
+
+/// A client of one cluster.
+pub struct Client {
+    managers: Vec<Manager>,
+    /// Which manager answered last.
+    preferred: Cell<usize>,
+    context: String,
+    stale: bool,
+    deadline: Option<Instant>,
+}
+
+struct Manager {
+    address: String,
+    channel: Channel,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Answered(Reply),
+    /// Final: another manager would say the same.
+    Refused(ApiError),
+    /// There, but cannot decide right now.
+    Busy(ApiError),
+    /// Not there, or not understood.
+    Failed(tonic::Status),
+}
+
+impl Client {
+    /// Prepares the connections; nothing is dialled yet.
+    ///
+    /// # Errors
+    /// The context's certificates are not usable.
+    pub fn new(
+        context: &Context,
+        file: &Path,
+        stale: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let pem = context.credentials(file)?;
+        let unusable = |error: rpc::tls::TlsError| {
+            Failure::new(Code::DENIED, format!("context \"{}\" is not usable: {error}", context.name))
+        };
+        let own = Credentials::from_pem(&pem.certificate, &pem.ca, &pem.key).map_err(unusable)?;
+        let tls = ClientTls::mutual(&pem.ca, CertReloader::new(own)).map_err(unusable)?;
+        let manager = |address: &String| Manager {
+            address: address.clone(),
+            channel: rpc::tls::channel(address, tls.clone()),
+        };
+        Ok(Self {
+            managers: context.managers.iter().map(manager).collect(),
+            preferred: Cell::new(0),
+            context: context.name.clone(),
+            stale,
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+        })
+    }
+
+    /// When the user wants an end of everything.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The address of a manager, for other machines to begin with.
+    pub fn manager(&self) -> &str {
+        &self.current().address
+    }
+
+    /// Asks, and asks again until somebody can answer.
+    ///
+    /// # Errors
+    /// The refusal, or that nobody could be asked.
+    pub async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        let id = if request.is_read() { 0 } else { random::id() };
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_DEADLINE);
+        let payload = codec::encode(&request);
+        let mut attempts = Attempts::new(&self.context, self.managers.len(), REACH_PATIENCE);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for _ in 0..self.managers.len() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(attempts.deadline(&request));
+                }
+                match self.attempt(self.envelope(payload.clone(), RequestId(id), left)).await {
+                    Attempt::Answered(reply) => return Ok(reply),
+                    Attempt::Refused(error) => return Err(error.into()),
+                    Attempt::Busy(error) => attempts.busy(error),
+                    Attempt::Failed(status) => attempts.failed(self.current().address.clone(), &status)?,
+                }
+                self.rotate();
+            }
+            attempts.round()?;
+            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends a change; returns what it answered and the log index at which it holds.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub async fn change(&self, request: Request) -> Result<(Answer, u64), Failure> {
+        match self.call(request).await?.response {
+            Response::Changed { answer, index } => Ok((answer, index)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Follows events after a revision, or from now. It resumes by itself when a manager goes away.
+    pub fn watch(&self, after: Option<Revision>) -> WatchStream<'_> {
+        WatchStream::new(self, after)
+    }
+
+    /// Opens log streams.
+    ///
+    /// # Errors
+    /// The refusal, or that nobody could be asked.
+    pub async fn logs(&self, request: Request) -> Result<LogStream, Failure> {
+        let mut attempts = Attempts::new(&self.context, self.managers.len(), REACH_PATIENCE);
+        let payload = codec::encode(&request);
+        loop {
+            for _ in 0..self.managers.len() {
+                let envelope = self.envelope(payload.clone(), RequestId(0), Duration::ZERO);
+                match stream::open_logs(self.stub(), envelope).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(Attempt::Busy(error)) => attempts.busy(error),
+                    Err(Attempt::Failed(status)) => {
+                        attempts.failed(self.current().address.clone(), &status)?
+                    }
+                    Err(Attempt::Refused(error)) => return Err(error.into()),
+                    Err(Attempt::Answered(_)) => return Err(unexpected()),
+                }
+                self.rotate();
+            }
+            attempts.round()?;
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    }
+
+    async fn attempt(&self, envelope: CallRequest) -> Attempt {
+        let limit = Duration::from_millis(envelope.deadline_ms) + Duration::from_secs(1);
+        match tokio::time::timeout(limit, self.stub().call(envelope)).await {
+            Ok(Ok(reply)) => read_reply(reply.into_inner()),
+            Ok(Err(status)) => Attempt::Failed(status),
+            Err(_) => Attempt::Failed(tonic::Status::deadline_exceeded("connected, but it does not answer")),
+        }
+    }
+
+    fn envelope(&self, request: bytes::Bytes, id: RequestId, left: Duration) -> CallRequest {
+        CallRequest {
+            request,
+            request_id: id.0,
+            stale: self.stale,
+            deadline_ms: u64::try_from(left.min(ATTEMPT_LIMIT).as_millis()).unwrap_or(u64::MAX),
+            on_behalf_of: bytes::Bytes::new(),
+        }
+    }
+
+    fn stub(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.current().channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    fn current(&self) -> &Manager {
+        &self.managers[self.preferred.get()]
+    }
+
+    fn rotate(&self) {
+        self.preferred.set((self.preferred.get() + 1) % self.managers.len());
+    }
+}
+
+/// Sorts an answer by what can be done about it.
+fn read_reply(reply: CallReply) -> Attempt {
+    let malformed =
+        |error: codec::CodecError| Attempt::Refused(ApiError::new(ErrorCode::Internal, error.to_string()));
+    match reply.outcome {
+        Some(Outcome::Reply(bytes)) => codec::decode(&bytes).map_or_else(malformed, Attempt::Answered),
+        Some(Outcome::Error(bytes)) => codec::decode::<ApiError>(&bytes).map_or_else(malformed, |error| {
+            if matches!(error.code, ErrorCode::Unavailable | ErrorCode::NotLeader) {
+                Attempt::Busy(error)
+            } else {
+                Attempt::Refused(error)
+            }
+        }),
+        None => Attempt::Refused(ApiError::new(ErrorCode::Internal, "the manager answered with nothing")),
+    }
+}
+
+/// The manager answered something that does not belong to the question.
+pub fn unexpected() -> Failure {
+    Failure::error(
+        "the manager answered another question than the one that was asked: is it of another version?",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use model::request::Response;
+
+    use super::*;
+
+    fn outcome_of(outcome: Option<Outcome>) -> Attempt {
+        read_reply(CallReply { outcome })
+    }
+
+    #[test]
+    fn only_a_missing_leader_or_quorum_is_worth_another_try() {
+        let error = |code| outcome_of(Some(Outcome::Error(codec::encode(&ApiError::new(code, "x")))));
+        assert!(matches!(error(ErrorCode::Unavailable), Attempt::Busy(_)));
+        assert!(matches!(error(ErrorCode::NotLeader), Attempt::Busy(_)));
+        assert!(matches!(error(ErrorCode::Conflict), Attempt::Refused(_)));
+        assert!(matches!(error(ErrorCode::Deadline), Attempt::Refused(_)));
+        assert!(matches!(outcome_of(None), Attempt::Refused(_)));
+        let reply = Reply { response: Response::Nodes(Vec::new()), index: 1, stale: false };
+        assert!(matches!(outcome_of(Some(Outcome::Reply(codec::encode(&reply)))), Attempt::Answered(_)));
+    }
+}

@@ -1,0 +1,117 @@
+//! `… inspect` for people: what an object is, in a page.
+
+use model::{
+    node::Node,
+    request::{NodeView, ServiceView},
+    service::{ImagePin, Mode},
+    task::Task,
+    time::ClusterTime,
+};
+
+use crate::output::{age, event, rows, table::Table};
+use crate::spec::file;
+
+/// A service.
+pub fn service(view: &ServiceView, now: ClusterTime) -> String {
+    let service = &view.service;
+    let spec = &service.spec;
+    let mut lines = vec![
+        field("name", &spec.name),
+        field("id", service.id),
+        field(
+            "mode",
+            match spec.mode {
+                Mode::Replicated(replicas) => format!("replicated, {replicas} wanted"),
+                Mode::Global => "global".into(),
+            },
+        ),
+        field("image", &spec.template.container.image),
+    ];
+    if let Some(pin) = service.pins.get(&service.template) {
+        let text = match pin {
+            ImagePin::Digest(text) => text.clone(),
+            ImagePin::LocalId(text) => format!("{text} (known to no registry)"),
+        };
+        lines.push(field("  meaning", text));
+    }
+    lines.push(field("template", format!("{} (generation {})", service.template.0, service.generation)));
+    let ages =
+        format!("{} ago, changed {} ago", age::since(service.created, now), age::since(service.updated, now));
+    lines.push(field("created", ages));
+    if let Some(rollout) = &service.rollout {
+        let since = age::since(rollout.since, now);
+        let message =
+            if rollout.message.is_empty() { String::new() } else { format!(": {}", rollout.message) };
+        lines.push(field("rollout", format!("{} for {since}{message}", event::rollout(rollout.state))));
+    }
+    if service.removing {
+        lines.push(field("removing", "yes: it goes when its tasks have ended"));
+    }
+    lines.push(format!("\n{}", tasks(&view.tasks, now, |task| event::task_name(&spec.name, task.slot))));
+    lines.push(format!("\n{}", file::to_toml(spec).trim_end()));
+    lines.join("\n")
+}
+
+/// A node.
+pub fn node(view: &NodeView, now: ClusterTime) -> String {
+    let node = &view.node;
+    let facts = &node.facts;
+    let mut lines = vec![
+        field("name", &facts.hostname),
+        field("id", node.id),
+        field(
+            "state",
+            format!("{} for {}{}", event::node_state(node.state), age::since(node.since, now), reason(node)),
+        ),
+        field("availability", rows::availability(node.spec.availability)),
+        field("class", node.spec.class),
+        field("labels", none_or(rows::pairs(&node.spec.labels))),
+        field("machine", format!("{} {}, kernel {}", facts.os, facts.arch, facts.kernel)),
+        field(
+            "engine",
+            format!("{} (API {})", none_or(facts.engine.clone()), none_or(facts.engine_api.clone())),
+        ),
+        field("engine labels", none_or(rows::pairs(&facts.labels))),
+        field("agent", none_or(facts.agent.clone())),
+        field(
+            "cpu",
+            format!("{} of {} reserved", rows::cores(view.reserved.0), rows::cores(facts.cpu_millis)),
+        ),
+        field("memory", format!("{} of {} reserved", rows::size(view.reserved.1), rows::size(facts.memory))),
+        field("joined", format!("{} ago", age::since(node.joined, now))),
+    ];
+    lines.push(format!("\n{}", tasks(&view.tasks, now, |task| format!("{} of {}", task.slot, task.service))));
+    lines.join("\n")
+}
+
+fn tasks(tasks: &[Task], now: ClusterTime, name: impl Fn(&Task) -> String) -> String {
+    if tasks.is_empty() {
+        return "no tasks".into();
+    }
+    let mut table = Table::new(["ID", "TASK", "NODE", "STATE", "SINCE", "RESTARTS", "TEMPLATE", "NOTE"]);
+    for task in tasks {
+        table.row([
+            task.id.to_string(),
+            name(task),
+            task.node.map_or("-".into(), |node| node.to_string()),
+            rows::state(&task.observed, task.desired),
+            age::since(task.since, now),
+            task.observed.restarts.to_string(),
+            task.template.0.to_string(),
+            rows::why(&task.observed, task.pending.as_ref().filter(|_| task.node.is_none())),
+        ]);
+    }
+    table.to_string()
+}
+
+fn reason(node: &Node) -> String {
+    if node.message.is_empty() { String::new() } else { format!(": {}", node.message) }
+}
+
+fn field(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{name:<14}{value}")
+}
+
+fn none_or(text: String) -> String {
+    if text.is_empty() { "none".into() } else { text }
+}

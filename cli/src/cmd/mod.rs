@@ -1,0 +1,101 @@
+//! One file per command. A command reads its arguments, asks the client, and prints.
+
+mod context;
+mod dev;
+mod events;
+mod inspect;
+mod logs;
+mod manager;
+mod node;
+mod ps;
+mod scale;
+mod service;
+mod shell;
+mod status;
+mod token;
+
+use std::path::PathBuf;
+
+use crate::{
+    args::{Cli, Command, Global},
+    client::Client,
+    context::{Contexts, default_path},
+    exit::{Code, Failure},
+    output::{self, json},
+};
+
+/// What every command has at hand.
+pub struct Session {
+    /// Flags of every command.
+    pub global: Global,
+    /// Where the contexts are.
+    pub config: PathBuf,
+}
+
+impl Session {
+    /// A client of the chosen cluster.
+    ///
+    /// # Errors
+    /// There is none, or its context is not usable.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let contexts = Contexts::load(&self.config)?;
+        let context = contexts.choose(self.global.context.as_deref())?;
+        Client::new(context, &self.config, self.global.stale, self.global.timeout)
+    }
+
+    /// Prints a result: JSON if that is wanted, else what `text` makes.
+    pub fn print<T: serde::Serialize + ?Sized>(&self, value: &T, text: impl FnOnce() -> String) {
+        if self.global.json {
+            json::print(value);
+        } else {
+            output::print(text());
+        }
+    }
+
+    /// Prints a list: ids if `quiet`, else as [`print`](Self::print).
+    pub fn list<T: serde::Serialize>(
+        &self,
+        quiet: bool,
+        values: &[T],
+        id: impl Fn(&T) -> String,
+        text: impl FnOnce() -> String,
+    ) {
+        if quiet && !self.global.json {
+            for value in values {
+                output::print(id(value));
+            }
+        } else {
+            self.print(values, text);
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it did not do what it was asked.
+pub async fn run(cli: Cli) -> Result<Code, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completions { shell } => return Ok(shell::completions(shell)),
+        Command::Man { dir } => return shell::man(&dir),
+        Command::Version => return Ok(shell::version(global.json)),
+        _ => {}
+    }
+    let session = Session { global, config: default_path()? };
+    match command {
+        Command::Service(command) => service::run(&session, command).await,
+        Command::Scale(scale) => scale::run(&session, scale).await,
+        Command::Node(command) => node::run(&session, command).await,
+        Command::Manager(command) => manager::run(&session, command).await,
+        Command::Token(command) => token::run(&session, command).await,
+        Command::Ps(ps) => ps::run(&session, ps).await,
+        Command::Logs(logs) => logs::run(&session, logs).await,
+        Command::Events(events) => events::run(&session, events).await,
+        Command::Status => status::run(&session).await,
+        Command::Why { reference } => status::why(&session, reference).await,
+        Command::Context(command) => context::run(&session, command),
+        Command::Dev(command) => dev::run(&session, command).await,
+        Command::Completions { .. } | Command::Man { .. } | Command::Version => Ok(Code::DONE),
+    }
+}

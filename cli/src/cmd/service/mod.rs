@@ -1,0 +1,77 @@
+//! `service …`
+
+mod change;
+mod check;
+
+use model::request::{Request, Response, ServiceRow};
+
+use super::{Session, inspect, logs, ps, scale};
+use crate::{
+    args::{Ps, ServiceCommand},
+    client::{Client, unexpected},
+    exit::{Code, Failure},
+    output::{age, json, print, rows},
+    spec::file,
+    wait,
+};
+
+/// Runs a command about services.
+///
+/// # Errors
+/// Why it did not do what it was asked.
+pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Failure> {
+    match command {
+        ServiceCommand::Create(create) => change::create(session, &create).await,
+        ServiceCommand::Update(update) => change::update(session, &update).await,
+        ServiceCommand::Rollback { service, wait } => change::rollback(session, service, &wait).await,
+        ServiceCommand::Rm { services, wait } => change::remove(session, &services, &wait).await,
+        ServiceCommand::Scale(scale) => scale::run(session, scale).await,
+        ServiceCommand::Ls { quiet } => list(session, quiet).await,
+        ServiceCommand::Ps { services, all, quiet } => {
+            for service in services {
+                ps::run(session, Ps { service: Some(service), node: None, all, quiet }).await?;
+            }
+            Ok(Code::DONE)
+        }
+        ServiceCommand::Inspect { services, spec } => inspect_all(session, &services, spec).await,
+        ServiceCommand::Logs(logs) => logs::run(session, logs).await,
+    }
+}
+
+async fn list(session: &Session, quiet: bool) -> Result<Code, Failure> {
+    let rows = rows(&session.client()?).await?;
+    session.list(quiet, &rows, |row| row.service.id.to_string(), || rows::services(&rows).to_string());
+    Ok(Code::DONE)
+}
+
+async fn rows(client: &Client) -> Result<Vec<ServiceRow>, Failure> {
+    match client.call(Request::ListServices).await?.response {
+        Response::Services(rows) => Ok(rows),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn inspect_all(session: &Session, services: &[String], spec: bool) -> Result<Code, Failure> {
+    let client = session.client()?;
+    let mut views = Vec::new();
+    for service in services {
+        views.push(wait::view(&client, service.clone()).await?.0);
+    }
+    match (&views[..], spec, session.global.json) {
+        ([only], true, true) => json::print(&file::tree(&only.service.spec)),
+        (_, true, true) => {
+            json::print(&views.iter().map(|view| file::tree(&view.service.spec)).collect::<Vec<_>>());
+        }
+        (_, true, false) => {
+            let texts: Vec<String> = views.iter().map(|view| file::to_toml(&view.service.spec)).collect();
+            print(texts.join("\n# ----\n").trim_end());
+        }
+        (_, false, true) => json::print(&views),
+        (_, false, false) => {
+            let now = age::now();
+            let texts: Vec<String> = views.iter().map(|view| inspect::service(view, now)).collect();
+            print(texts.join("\n\n"));
+        }
+    }
+    Ok(Code::DONE)
+}

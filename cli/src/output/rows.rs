@@ -1,0 +1,248 @@
+//! The lists of `… ls` and `ps` as tables.
+
+use std::fmt::Display;
+
+use model::{
+    cluster::Token,
+    container::{ContainerSpec, Protocol},
+    node::{Availability, Node},
+    request::{MemberStatus, NodeView, ServiceRow, TaskRow},
+    service::{Mode, RolloutState, Service},
+    task::{DesiredState, Observed},
+    time::ClusterTime,
+};
+
+use super::{age, event, table::Table};
+use crate::value;
+
+/// `service ls`
+pub fn services(rows: &[ServiceRow]) -> Table {
+    let mut table = Table::new(["ID", "NAME", "MODE", "HEALTHY", "IMAGE", "PORTS", "NOTE"]);
+    for row in rows {
+        let spec = &row.service.spec;
+        table.row([
+            row.service.id.to_string(),
+            spec.name.clone(),
+            mode(spec.mode).into(),
+            format!("{}/{}", row.healthy, row.wanted),
+            spec.template.container.image.clone(),
+            published(&spec.template.container),
+            service_note(&row.service).into(),
+        ]);
+    }
+    table
+}
+
+/// `ps` and `service ps`
+pub fn tasks(rows: &[TaskRow], now: ClusterTime) -> Table {
+    let mut table = Table::new(["ID", "TASK", "NODE", "STATE", "SINCE", "RESTARTS", "IMAGE", "NOTE"]);
+    for row in rows {
+        let task = &row.task;
+        table.row([
+            task.id.to_string(),
+            event::task_name(&row.service, task.slot),
+            dash(&row.node),
+            state(&task.observed, task.desired),
+            age::since(task.since, now),
+            task.observed.restarts.to_string(),
+            row.image.clone(),
+            task_note(row),
+        ]);
+    }
+    table
+}
+
+/// `node ls`
+pub fn nodes(views: &[NodeView], now: ClusterTime) -> Table {
+    let headings =
+        ["ID", "NAME", "STATE", "SINCE", "AVAILABILITY", "CLASS", "TASKS", "CPU", "MEMORY", "ENGINE"];
+    let mut table = Table::new(headings);
+    for view in views {
+        let node = &view.node;
+        let facts = &node.facts;
+        let tasks = view.tasks.iter().filter(|task| task.may_have_container()).count();
+        table.row([
+            node.id.to_string(),
+            facts.hostname.clone(),
+            event::node_state(node.state).into(),
+            age::since(node.since, now),
+            availability(node.spec.availability).into(),
+            node.spec.class.to_string(),
+            tasks.to_string(),
+            format!("{}/{}", cores(view.reserved.0), cores(facts.cpu_millis)),
+            format!("{}/{}", size(view.reserved.1), size(facts.memory)),
+            engine(node),
+        ]);
+    }
+    table
+}
+
+/// `manager ls`
+pub fn members(members: &[MemberStatus], now: ClusterTime) -> Table {
+    let headings = ["ID", "NAME", "ADDRESS", "ROLE", "REACHABLE", "LOG", "VERSION", "JOINED"];
+    let mut table = Table::new(headings);
+    for status in members {
+        let role = match (status.leader, status.voter) {
+            (true, _) => "leader",
+            (false, true) => "voter",
+            (false, false) => "learner",
+        };
+        table.row([
+            status.member.id.to_string(),
+            status.member.name.clone(),
+            status.member.address.clone(),
+            role.into(),
+            yes_no(status.reachable).into(),
+            status.matched.to_string(),
+            status.member.version.clone(),
+            age::since(status.member.joined, now),
+        ]);
+    }
+    table
+}
+
+/// `token ls`
+pub fn tokens(tokens: &[Token], now: ClusterTime) -> Table {
+    let mut table = Table::new(["ID", "ROLE", "USES LEFT", "EXPIRES", "CREATED", "CLASS", "LABELS"]);
+    for token in tokens {
+        table.row([
+            token.id.to_string(),
+            token.role.to_string(),
+            token.uses_left.to_string(),
+            age::until(token.expires, now),
+            age::since(token.created, now),
+            token.node_spec.class.to_string(),
+            pairs(&token.node_spec.labels),
+        ]);
+    }
+    table
+}
+
+/// A task's state with its health check, as `running (healthy)`.
+pub fn state(observed: &Observed, desired: DesiredState) -> String {
+    use model::task::{Health, TaskState};
+    let health = match (observed.state, observed.health) {
+        (TaskState::Running, Health::Starting) => " (starting)",
+        (TaskState::Running, Health::Healthy) => " (healthy)",
+        (TaskState::Running, Health::Unhealthy) => " (unhealthy)",
+        _ => "",
+    };
+    let wanted = match (desired, observed.state.is_terminal(), observed.state) {
+        (DesiredState::Stopped, false, state) if state != TaskState::Stopping => ", to stop",
+        _ => "",
+    };
+    format!("{}{health}{wanted}", observed.state)
+}
+
+/// Why a task is in its state: the pending reason, the message, or the exit.
+pub fn why(observed: &Observed, pending: Option<&model::task::PendingReason>) -> String {
+    if let Some(reason) = pending {
+        return pending_text(reason);
+    }
+    if !observed.message.is_empty() {
+        return observed.message.clone();
+    }
+    match &observed.exit {
+        Some(exit) if exit.oom => format!("killed for memory (exit code {})", exit.code),
+        Some(exit) if exit.code != 0 && exit.message.is_empty() => format!("exit code {}", exit.code),
+        Some(exit) if exit.code != 0 => format!("exit code {}: {}", exit.code, exit.message),
+        _ => String::new(),
+    }
+}
+
+/// A pending reason with what each filter removed.
+pub fn pending_text(reason: &model::task::PendingReason) -> String {
+    let counts: Vec<String> = reason.filters.iter().map(|f| format!("{}: {}", f.filter, f.nodes)).collect();
+    match (counts.is_empty(), reason.message.is_empty()) {
+        (true, _) => reason.message.clone(),
+        (false, true) => format!("of {} nodes, removed by {}", reason.nodes, counts.join(", ")),
+        (false, false) => {
+            format!("{} (of {} nodes, removed by {})", reason.message, reason.nodes, counts.join(", "))
+        }
+    }
+}
+
+/// A mode in a word.
+pub fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Replicated(_) => "replicated",
+        Mode::Global => "global",
+    }
+}
+
+/// An availability in a word.
+pub fn availability(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Active => "active",
+        Availability::Pause => "pause",
+        Availability::Drain => "drain",
+    }
+}
+
+/// `8080:80/tcp, 53/udp`
+pub fn published(container: &ContainerSpec) -> String {
+    let ports = container.ports.iter().map(|port| {
+        let protocol = match port.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        match port.published {
+            0 => format!("{}/{protocol}", port.target),
+            published => format!("{published}:{}/{protocol}", port.target),
+        }
+    });
+    ports.collect::<Vec<_>>().join(", ")
+}
+
+/// `a=1, b=2`
+pub fn pairs<K: Display, V: Display>(map: impl IntoIterator<Item = (K, V)>) -> String {
+    map.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Thousandths of a core as cores.
+pub fn cores(millis: u64) -> String {
+    if millis.is_multiple_of(1000) {
+        (millis / 1000).to_string()
+    } else {
+        format!("{:.1}", millis as f64 / 1000.0)
+    }
+}
+
+/// Bytes, rounded for people.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "0".into(),
+        1..0x10_0000 => value::bytes_text(bytes),
+        0x10_0000..0x4000_0000 => format!("{}MiB", bytes >> 20),
+        _ => format!("{:.1}GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+fn service_note(service: &Service) -> &'static str {
+    match (&service.rollout, service.removing) {
+        (_, true) => "removing",
+        (Some(rollout), false) if rollout.state != RolloutState::Done => event::rollout(rollout.state),
+        _ => "",
+    }
+}
+
+fn task_note(row: &TaskRow) -> String {
+    let pending = row.task.pending.as_ref().filter(|_| row.task.node.is_none());
+    why(&row.task.observed, pending)
+}
+
+fn engine(node: &Node) -> String {
+    match (node.facts.engine.is_empty(), node.facts.engine_ok) {
+        (true, _) => "unreachable".into(),
+        (false, true) => node.facts.engine.clone(),
+        (false, false) => format!("{} (unreachable)", node.facts.engine),
+    }
+}
+
+fn dash(text: &str) -> String {
+    if text.is_empty() { "-".into() } else { text.into() }
+}
+
+fn yes_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}

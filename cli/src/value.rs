@@ -1,0 +1,349 @@
+//! Values as people write them on a command line: `1m30s`, `512MiB`, `1.5` cores, `8080:80/tcp`, `type=bind,src=…`.
+//!
+//! Text in, the model's types or a sentence about what would be right out. A sentence, not a panic and not a default:
+//! the caller collects all of them.
+
+use std::time::Duration;
+
+use model::container::{Mount, MountSource, PortSpec, Protocol, Ulimit};
+
+/// What is wrong with a value, and what would be right.
+pub type Wrong = String;
+
+const DURATION_UNITS: [(&str, u64); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Longer spans are mistakes: ten years.
+const LONGEST_NANOS: f64 = 10.0 * 365.0 * 86_400e9;
+
+/// Reads a duration such as `90s`, `1m30s`, `1.5h` or `0`.
+///
+/// # Errors
+/// Not a duration.
+pub fn duration(text: &str) -> Result<Duration, Wrong> {
+    let wrong = || format!("\"{text}\" is no duration; write such as 500ms, 10s, 1m30s or 2h");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut nanos = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = DURATION_UNITS.iter().find(|(name, _)| *name == &rest[..letters]).ok_or_else(wrong)?;
+        nanos += number * unit.1 as f64;
+        rest = &rest[letters..];
+    }
+    if text.is_empty() || nanos > LONGEST_NANOS {
+        return Err(wrong());
+    }
+    Ok(Duration::from_nanos(nanos as u64))
+}
+
+/// Writes a duration so that [`duration`] reads it back exactly.
+pub fn duration_text(value: Duration) -> String {
+    let mut rest = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (name, nanos) in DURATION_UNITS {
+        if rest >= nanos {
+            text.push_str(&format!("{}{name}", rest / nanos));
+            rest %= nanos;
+        }
+    }
+    if text.is_empty() { "0s".into() } else { text }
+}
+
+/// Reads a number of bytes such as `1073741824`, `512m`, `512MiB` or `1.5g`; units are powers of 1024, as Docker's.
+///
+/// # Errors
+/// Not a size.
+pub fn bytes(text: &str) -> Result<u64, Wrong> {
+    let wrong = || format!("\"{text}\" is no size; write such as 512m, 1.5g or a number of bytes");
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let unit = match lower[digits..].trim_end_matches("ib").trim_end_matches('b') {
+        "" => 1u64,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = lower[..digits].parse::<u64>() {
+        return whole.checked_mul(unit).ok_or_else(wrong);
+    }
+    let number: f64 = lower[..digits].parse().map_err(|_| wrong())?;
+    let bytes = number * unit as f64;
+    if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+/// Writes a size in the largest unit that divides it, so that [`bytes`] reads it back exactly.
+pub fn bytes_text(value: u64) -> String {
+    let units = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.iter().find(|(_, unit)| value >= *unit && value.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", value / unit),
+        None => value.to_string(),
+    }
+}
+
+/// Reads cores such as `0.5` or `2` as thousandths.
+///
+/// # Errors
+/// Not a positive number of cores.
+pub fn cores(text: &str) -> Result<u64, Wrong> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && (0.0..1e6).contains(&number) => {
+            Ok((number * 1000.0).round() as u64)
+        }
+        _ => Err(format!("\"{text}\" is no number of cores; write such as 0.5 or 2")),
+    }
+}
+
+/// Reads `KEY=VALUE`; the value may be empty.
+///
+/// # Errors
+/// There is no `=` or no key.
+pub fn pair(text: &str) -> Result<(String, String), Wrong> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("\"{text}\" is no KEY=VALUE")),
+    }
+}
+
+/// Reads `[HOST:]TARGET[/PROTOCOL]`, or `target=80,published=8080,protocol=tcp`.
+///
+/// # Errors
+/// Not a port.
+pub fn port(text: &str) -> Result<PortSpec, Wrong> {
+    if text.contains('=') {
+        return port_long(text);
+    }
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (published, target) = match ports.rsplit_once(':') {
+        Some((published, target)) => (port_number(published)?, target),
+        None => (0, ports),
+    };
+    Ok(PortSpec { target: port_number(target)?, published, protocol: protocol_name(protocol)? })
+}
+
+fn port_long(text: &str) -> Result<PortSpec, Wrong> {
+    let mut port = PortSpec { target: 0, published: 0, protocol: Protocol::Tcp };
+    for field in text.split(',') {
+        let (key, value) = pair(field)?;
+        match key.as_str() {
+            "target" => port.target = port_number(&value)?,
+            "published" => port.published = port_number(&value)?,
+            "protocol" => port.protocol = protocol_name(&value)?,
+            "mode" if value == "host" => {}
+            "mode" => {
+                return Err("mode=ingress is not offered: ports are published on the task's own node".into());
+            }
+            _ => {
+                return Err(format!(
+                    "unknown key \"{key}\"; known are target, published, protocol and mode=host"
+                ));
+            }
+        }
+    }
+    if port.target == 0 {
+        return Err(format!("\"{text}\" has no target"));
+    }
+    Ok(port)
+}
+
+fn port_number(text: &str) -> Result<u16, Wrong> {
+    text.parse::<u16>()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| format!("\"{text}\" is no port; expected 1-65535, as in 8080:80 or 8080:80/udp"))
+}
+
+fn protocol_name(text: &str) -> Result<Protocol, Wrong> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(format!("\"{text}\" is no protocol; expected tcp or udp")),
+    }
+}
+
+/// Reads `type=bind,src=/data,dst=/data,ro`; the type is `volume` when it is not said.
+///
+/// # Errors
+/// An unknown key, or a missing source or target.
+pub fn mount(text: &str) -> Result<Mount, Wrong> {
+    let (mut kind, mut source, mut target, mut read_only) = ("volume", None, None, false);
+    let (mut size, mut mode) = (0, 0);
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
+        match (key, value) {
+            ("type", Some(value)) => kind = value,
+            ("source" | "src", Some(value)) => source = Some(value.to_owned()),
+            ("target" | "dst" | "destination", Some(value)) => target = Some(value.to_owned()),
+            ("readonly" | "ro", None | Some("true" | "1")) => read_only = true,
+            ("readonly" | "ro", Some("false" | "0")) => read_only = false,
+            ("tmpfs-size", Some(value)) => size = bytes(value)?,
+            ("tmpfs-mode", Some(value)) => mode = octal(value)?,
+            _ => {
+                return Err(format!(
+                    "unknown part \"{field}\"; known are type=, src=, dst=, ro, tmpfs-size= and tmpfs-mode="
+                ));
+            }
+        }
+    }
+    let target = target.ok_or_else(|| format!("\"{text}\" has no target (dst=/PATH)"))?;
+    let needed = || source.clone().ok_or_else(|| format!("\"{text}\" has no source (src=…)"));
+    let source = match kind {
+        "bind" => MountSource::Bind(needed()?),
+        "volume" => MountSource::Volume(needed()?),
+        "tmpfs" => MountSource::Tmpfs { size, mode },
+        _ => return Err(format!("\"{kind}\" is no type of mount; expected bind, volume or tmpfs")),
+    };
+    Ok(Mount { source, target, read_only })
+}
+
+/// Reads `/PATH[:size=64m,mode=1777,ro]`.
+///
+/// # Errors
+/// An unknown option.
+pub fn tmpfs(text: &str) -> Result<Mount, Wrong> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let (mut size, mut mode, mut read_only) = (0, 0, false);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("size", value)) => size = bytes(value)?,
+            Some(("mode", value)) => mode = octal(value)?,
+            None if option == "ro" => read_only = true,
+            None if option == "rw" => read_only = false,
+            _ => return Err(format!("unknown option \"{option}\"; known are size=, mode=, ro and rw")),
+        }
+    }
+    Ok(Mount { source: MountSource::Tmpfs { size, mode }, target: target.to_owned(), read_only })
+}
+
+fn octal(text: &str) -> Result<u32, Wrong> {
+    u32::from_str_radix(text, 8).map_err(|_| format!("\"{text}\" is no octal mode such as 1777"))
+}
+
+/// Reads `NAME=SOFT[:HARD]`; `unlimited` or -1 lifts a limit.
+///
+/// # Errors
+/// Not a limit.
+pub fn ulimit(text: &str) -> Result<Ulimit, Wrong> {
+    let (name, limits) = pair(text)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((&limits, &limits));
+    let number = |text: &str| match text {
+        "unlimited" => Ok(-1),
+        _ => {
+            text.parse::<i64>().map_err(|_| format!("\"{text}\" is no limit; write such as nofile=1024:4096"))
+        }
+    };
+    Ok(Ulimit { name, soft: number(soft)?, hard: number(hard)? })
+}
+
+/// Splits a command as a shell would, with quotes and backslashes and nothing else.
+///
+/// # Errors
+/// A quote is not closed.
+pub fn words(text: &str) -> Result<Vec<String>, Wrong> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(open), _) if letter == open => quote = None,
+            (Some('\''), _) => word.get_or_insert_default().push(letter),
+            (_, '\\') => word.get_or_insert_default().extend(letters.next()),
+            (Some(_), _) => word.get_or_insert_default().push(letter),
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, _) if letter.is_whitespace() => words.extend(word.take()),
+            (None, _) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    if quote.is_some() { Err(format!("a quote is not closed in: {text}")) } else { Ok(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_back_from_what_is_written() {
+        for (text, millis) in
+            [("0", 0), ("500ms", 500), ("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000)]
+        {
+            let value = duration(text).unwrap();
+            assert_eq!(value, Duration::from_millis(millis), "{text}");
+            assert_eq!(duration(&duration_text(value)).unwrap(), value);
+        }
+        assert_eq!(duration_text(Duration::from_millis(90_500)), "1m30s500ms");
+        for text in ["", "10", "s", "-1s", "1y", "1s ", "99999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024_and_read_back() {
+        for (text, value) in
+            [("100", 100), ("1k", 1024), ("512MiB", 512 << 20), ("1.5g", 3 << 29), ("2GB", 2 << 30)]
+        {
+            assert_eq!(bytes(text), Ok(value), "{text}");
+            assert_eq!(bytes(&bytes_text(value)), Ok(value));
+        }
+        for text in ["", "m", "-1", "1x", "99999999t", "1.2.3m"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert_eq!((cores("0.5"), cores("2")), (Ok(500), Ok(2000)));
+        assert!(cores("-1").is_err() && cores("NaN").is_err() && cores("two").is_err());
+    }
+
+    #[test]
+    fn ports_in_both_of_dockers_forms() {
+        let port_of = |target, published, protocol| Ok(PortSpec { target, published, protocol });
+        assert_eq!(port("80"), port_of(80, 0, Protocol::Tcp));
+        assert_eq!(port("8080:80/udp"), port_of(80, 8080, Protocol::Udp));
+        assert_eq!(port("published=8080,target=80,mode=host"), port_of(80, 8080, Protocol::Tcp));
+        for text in ["0", "70000", "a:80", "80/sctp", "published=1", "target=80,mode=ingress", "0:80"] {
+            assert!(port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mounts_in_dockers_words() {
+        let bind = mount("type=bind,src=/a,dst=/b,ro").unwrap();
+        let expected = Mount { source: MountSource::Bind("/a".into()), target: "/b".into(), read_only: true };
+        assert_eq!(bind, expected);
+        assert_eq!(mount("source=data,target=/d").unwrap().source, MountSource::Volume("data".into()));
+        let memory = MountSource::Tmpfs { size: 64 << 20, mode: 0o1777 };
+        assert_eq!(mount("type=tmpfs,dst=/t,tmpfs-size=64m,tmpfs-mode=1777").unwrap().source, memory);
+        assert_eq!(tmpfs("/t:size=64m,mode=1777").unwrap().source, memory);
+        for text in
+            ["type=bind,dst=/b", "type=bind,src=/a", "type=npipe,src=a,dst=b", "src=a,dst=b,colour=red"]
+        {
+            assert!(mount(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_split_as_a_shell_would() {
+        let split = |text| words(text).unwrap();
+        assert_eq!(split(r#"java -jar 'my app.jar' "" a\ b"#), ["java", "-jar", "my app.jar", "", "a b"]);
+        assert!(split("  ").is_empty());
+        assert!(words("say 'hello").is_err());
+        let limit = ulimit("nofile=1024:unlimited").unwrap();
+        assert_eq!((limit.soft, limit.hard), (1024, -1));
+    }
+}

@@ -1,0 +1,222 @@
+//! Whether a service has become what was declared: a pure judgement of one view.
+//!
+//! Converged means: each wanted slot has a healthy task on the current template, no rollout is under way, and no other
+//! task may still have a container. Tasks on a node that is down are not waited for, because nobody can say when it
+//! returns; the cluster ends them when it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    id::NodeId,
+    node::NodeState,
+    request::ServiceView,
+    service::{Mode, Rollout, RolloutState, Service, Slot},
+    task::{DesiredState, Task, TaskState},
+};
+
+use crate::output::{event, progress::Line, rows};
+
+/// Names and states of nodes.
+pub type Nodes = BTreeMap<NodeId, (String, NodeState)>;
+
+/// What is waited for.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// The rollout before the change: its end says nothing about the change.
+    pub before: Option<Rollout>,
+    /// The change asks for the previous template: its return is a success.
+    pub rollback: bool,
+    /// How many tasks a global service should have.
+    pub global_tasks: u32,
+}
+
+/// Where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// On the way.
+    Working,
+    /// As declared.
+    Converged,
+    /// The rollout failed and the previous template is back.
+    RolledBack(String),
+    /// The rollout failed and waits for a person.
+    Paused(String),
+    /// Every slot has ended for good, and some failed.
+    Failed(String),
+}
+
+/// A judgement, with a line per slot.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// Where it stands.
+    pub verdict: Verdict,
+    /// The slots and whatever else is still there.
+    pub lines: Vec<Line>,
+}
+
+/// How far one slot has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Working,
+    Done,
+    Failed,
+}
+
+/// Judges a view. Linear in the tasks.
+pub fn judge(view: &ServiceView, expected: &Expected, nodes: &Nodes) -> Judgement {
+    let service = &view.service;
+    let ours = service.rollout.as_ref().filter(|rollout| expected.before.as_ref() != Some(*rollout));
+    let frozen = ours.is_none() && state_of(service) == Some(RolloutState::Paused);
+    let mut lines = Vec::new();
+    let mut main_tasks = BTreeSet::new();
+    let mut slots = Vec::new();
+    for slot in wanted_slots(view, expected) {
+        let task = slot.and_then(|slot| main_task(view, slot));
+        main_tasks.extend(task.map(|task| task.id));
+        let progress = task.map_or(Progress::Working, |task| progress(task, service, frozen));
+        slots.push(progress);
+        lines.push(slot_line(service, slot, task, progress, nodes));
+    }
+    let leftovers =
+        view.tasks.iter().filter(|task| task.may_have_container() && !main_tasks.contains(&task.id));
+    let leftovers: Vec<&Task> = leftovers.filter(|task| !is_away(task, nodes)).collect();
+    for task in &leftovers {
+        let label = format!("{} ({})", event::task_name(&service.spec.name, task.slot), task.id);
+        lines.push(Line { label, text: task_text(task, nodes), done: false });
+    }
+    Judgement { verdict: verdict(view, expected, ours, &slots, leftovers.is_empty(), nodes), lines }
+}
+
+fn verdict(
+    view: &ServiceView,
+    expected: &Expected,
+    ours: Option<&Rollout>,
+    slots: &[Progress],
+    no_leftovers: bool,
+    nodes: &Nodes,
+) -> Verdict {
+    match ours.map(|rollout| (rollout.state, rollout)) {
+        Some((RolloutState::Paused, rollout)) => return Verdict::Paused(failure(view, rollout, nodes)),
+        Some((RolloutState::RolledBack, rollout)) if !expected.rollback => {
+            return Verdict::RolledBack(failure(view, rollout, nodes));
+        }
+        _ => {}
+    }
+    let rolling = matches!(state_of(&view.service), Some(RolloutState::Updating | RolloutState::RollingBack));
+    if rolling || !no_leftovers || slots.contains(&Progress::Working) {
+        return Verdict::Working;
+    }
+    if slots.contains(&Progress::Failed) {
+        return Verdict::Failed(failures(view, nodes).join("\n"));
+    }
+    Verdict::Converged
+}
+
+fn state_of(service: &Service) -> Option<RolloutState> {
+    service.rollout.as_ref().map(|rollout| rollout.state)
+}
+
+/// The slots that must be filled; `None` for a task of a global service that does not exist yet.
+fn wanted_slots(view: &ServiceView, expected: &Expected) -> Vec<Option<Slot>> {
+    match view.service.spec.mode {
+        Mode::Replicated(replicas) => (1..=replicas).map(|number| Some(Slot::Replica(number))).collect(),
+        Mode::Global => {
+            let wanted = view.tasks.iter().filter(|task| task.desired == DesiredState::Running);
+            let mut slots: Vec<Option<Slot>> =
+                wanted.map(|task| task.slot).collect::<BTreeSet<_>>().into_iter().map(Some).collect();
+            slots.resize(slots.len().max(expected.global_tasks as usize), None);
+            slots
+        }
+    }
+}
+
+/// The task that stands for a slot: wanted before unwanted, newer template before older.
+fn main_task(view: &ServiceView, slot: Slot) -> Option<&Task> {
+    let tasks = view.tasks.iter().filter(|task| task.slot == slot && task.desired == DesiredState::Running);
+    tasks.max_by_key(|task| (task.is_active(), task.template, task.created))
+}
+
+fn progress(task: &Task, service: &Service, frozen: bool) -> Progress {
+    if task.template != service.template && !frozen {
+        return Progress::Working;
+    }
+    match task.observed.state {
+        TaskState::Completed => Progress::Done,
+        TaskState::Failed => Progress::Failed,
+        _ if task.observed.is_healthy() => Progress::Done,
+        _ => Progress::Working,
+    }
+}
+
+fn slot_line(
+    service: &Service,
+    slot: Option<Slot>,
+    task: Option<&Task>,
+    progress: Progress,
+    nodes: &Nodes,
+) -> Line {
+    let name = &service.spec.name;
+    let label = match slot {
+        Some(Slot::Replica(_)) | None => {
+            slot.map_or(format!("{name}.?"), |slot| event::task_name(name, slot))
+        }
+        Some(Slot::Node(node)) => format!("{name}@{}", node_name(node, nodes)),
+    };
+    let mut text = task.map_or("waiting for a task".into(), |task| task_text(task, nodes));
+    if progress == Progress::Working && task.is_some_and(|task| task.template != service.template) {
+        text.push_str(" (old)");
+    }
+    Line { label, text, done: progress == Progress::Done }
+}
+
+fn task_text(task: &Task, nodes: &Nodes) -> String {
+    let mut text = rows::state(&task.observed, task.desired);
+    if let Some(node) = task.node {
+        text.push_str(&format!(" on {}", node_name(node, nodes)));
+    }
+    let why = rows::why(&task.observed, task.pending.as_ref().filter(|_| task.node.is_none()));
+    if !why.is_empty() {
+        text.push_str(&format!(": {why}"));
+    }
+    text
+}
+
+fn node_name(node: NodeId, nodes: &Nodes) -> String {
+    nodes.get(&node).map_or_else(|| node.to_string(), |(name, _)| name.clone())
+}
+
+fn is_away(task: &Task, nodes: &Nodes) -> bool {
+    task.node.and_then(|node| nodes.get(&node)).is_some_and(|(_, state)| *state == NodeState::Down)
+}
+
+/// The rollout's message and what its failed tasks said.
+fn failure(view: &ServiceView, rollout: &Rollout, nodes: &Nodes) -> String {
+    let mut lines = vec![if rollout.message.is_empty() {
+        format!("rollout {}", event::rollout(rollout.state))
+    } else {
+        format!("rollout {}: {}", event::rollout(rollout.state), rollout.message)
+    }];
+    lines.extend(failures(view, nodes));
+    lines.join("\n  ")
+}
+
+/// The newest failed tasks of the service; a few are enough to see the cause.
+fn failures(view: &ServiceView, nodes: &Nodes) -> Vec<String> {
+    let failed = |task: &&Task| {
+        let exit = task.observed.exit.as_ref().is_some_and(|exit| exit.code != 0 || exit.oom);
+        exit || matches!(task.observed.state, TaskState::Failed | TaskState::Rejected | TaskState::CrashLoop)
+    };
+    let mut tasks: Vec<&Task> = view.tasks.iter().filter(failed).collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse((task.template, task.since)));
+    let newest = tasks.first().map(|task| task.template);
+    let told = tasks.iter().filter(|task| Some(task.template) == newest).take(3);
+    told.map(|task| {
+        let name = event::task_name(&view.service.spec.name, task.slot);
+        let mut text = format!("{name}: {}", task_text(task, nodes));
+        if let Some(exit) = task.observed.exit.as_ref().filter(|_| !text.contains("exit code")) {
+            text.push_str(&format!(" (exit code {})", exit.code));
+        }
+        text
+    })
+    .collect()
+}

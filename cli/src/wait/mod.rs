@@ -1,0 +1,307 @@
+//! Waiting until a change has arrived: read, judge, and read again whenever an event concerns it.
+//!
+//! The cluster does the work; waiting only looks. So Ctrl-C and `--timeout` end the looking and never the change.
+
+pub mod converge;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use converge::{Expected, Judgement, Nodes, Verdict};
+use futures_util::FutureExt as _;
+use model::{
+    event::{Event, EventKind, Revision},
+    id::{NodeId, ServiceId},
+    request::{ErrorCode, Request, Response, ServiceView},
+    service::Mode,
+};
+
+use crate::{
+    client::{Client, WatchItem, unexpected},
+    exit::{Code, Failure},
+    output::progress::{Line, Progress},
+};
+
+/// How long a change is waited for without `--timeout`: as long as a new replica may take by default.
+const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+/// Reasons of pending tasks change without an event; the picture follows them at this pace.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// One service that is waited for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Which.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// What is expected of it.
+    pub expected: Expected,
+}
+
+/// Runs `work` until it is done, the time is over, or Ctrl-C. `what` names the change that goes on.
+///
+/// # Errors
+/// Those of `work`; exit 7 or 130 with a message that says that the change goes on.
+pub async fn bounded<T>(
+    client: &Client,
+    what: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let end = client.deadline().unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(
+            Code::INTERRUPTED,
+            format!("no longer waiting; {what} goes on"),
+        )),
+        () = tokio::time::sleep_until(end.into()) => Err(Failure::new(
+            Code::DEADLINE,
+            format!("not finished in time; {what} goes on (orchctl status and orchctl why NAME say what it waits for)"),
+        )),
+        done = work => done,
+    }
+}
+
+/// Waits until all services are as declared after log index `index`.
+///
+/// # Errors
+/// Exit 3 when a rollout failed, 1 when tasks ended for good, and those of the calls.
+pub async fn services(
+    client: &Client,
+    targets: &mut [Target],
+    index: u64,
+    progress: &mut Progress,
+) -> Result<Vec<ServiceView>, Failure> {
+    let ids: BTreeSet<ServiceId> = targets.iter().map(|target| target.id).collect();
+    let mut nodes = Nodes::new();
+    until(
+        client,
+        index,
+        |event| concerns(event, &ids),
+        async || {
+            let mut views = Vec::new();
+            let mut lines = Vec::new();
+            let mut verdicts = Vec::new();
+            let mut seen = u64::MAX;
+            for target in targets.iter_mut() {
+                let (view, at) = get(client, target).await?;
+                seen = seen.min(at);
+                refresh_nodes(client, &mut nodes, &view).await?;
+                if view.service.spec.mode == Mode::Global {
+                    target.expected.global_tasks = wanted_tasks(client, target.id).await?;
+                }
+                let Judgement { verdict, lines: more } = converge::judge(&view, &target.expected, &nodes);
+                lines.extend(more);
+                verdicts.push((target.name.clone(), verdict));
+                views.push(view);
+            }
+            progress.show(&lines);
+            Ok((conclude(verdicts)?.then_some(views), seen))
+        },
+    )
+    .await
+}
+
+/// Waits until services are gone.
+///
+/// # Errors
+/// Those of the calls.
+pub async fn removal(
+    client: &Client,
+    ids: &[ServiceId],
+    index: u64,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let set: BTreeSet<ServiceId> = ids.iter().copied().collect();
+    let mut nodes = Nodes::new();
+    until(
+        client,
+        index,
+        |event| concerns(event, &set),
+        async || {
+            let mut lines = Vec::new();
+            let mut seen = u64::MAX;
+            let mut left = 0;
+            for id in ids {
+                match view(client, id.to_string()).await {
+                    Ok((view, at)) => {
+                        seen = seen.min(at);
+                        left += 1;
+                        refresh_nodes(client, &mut nodes, &view).await?;
+                        lines.extend(converge::judge(&emptied(view), &Expected::default(), &nodes).lines);
+                    }
+                    Err(failure) if failure.api == Some(ErrorCode::NotFound) => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+            progress.show(&lines);
+            Ok(((left == 0).then_some(()), if left == 0 { index } else { seen }))
+        },
+    )
+    .await
+}
+
+/// Waits until a node holds no container of the cluster's any more.
+///
+/// # Errors
+/// Those of the calls.
+pub async fn drained(
+    client: &Client,
+    node: NodeId,
+    index: u64,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let of_node = |event: &Event| match &event.kind {
+        EventKind::Task { node: Some(on), .. } => *on == node,
+        EventKind::Node { id, .. } => *id == node,
+        _ => false,
+    };
+    until(client, index, of_node, async || {
+        let reply = client.call(Request::GetNode(node.to_string())).await?;
+        let Response::Node(view) = reply.response else { return Err(unexpected()) };
+        let tasks: Vec<_> = view.tasks.iter().filter(|task| task.may_have_container()).collect();
+        let lines: Vec<Line> = tasks
+            .iter()
+            .map(|task| Line {
+                label: task.id.to_string(),
+                text: crate::output::rows::state(&task.observed, task.desired),
+                done: false,
+            })
+            .collect();
+        progress.show(&lines);
+        Ok((tasks.is_empty().then_some(()), reply.index))
+    })
+    .await
+}
+
+/// A service as its identity tells it, with the applied index of the answer.
+///
+/// # Errors
+/// Those of the call.
+pub async fn view(client: &Client, reference: String) -> Result<(ServiceView, u64), Failure> {
+    let reply = client.call(Request::GetService(reference)).await?;
+    match reply.response {
+        Response::Service(view) => Ok((*view, reply.index)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Looks until there is a result: at once, after each relevant event that the last look cannot have seen, and now and
+/// then. `look` returns the result, if there is one, and the applied index that it saw.
+async fn until<T>(
+    client: &Client,
+    index: u64,
+    relevant: impl Fn(&Event) -> bool,
+    mut look: impl AsyncFnMut() -> Result<(Option<T>, u64), Failure>,
+) -> Result<T, Failure> {
+    let mut watch = client.watch(Some(Revision { index, ordinal: u32::MAX }));
+    loop {
+        let (result, seen) = look().await?;
+        if let Some(result) = result {
+            return Ok(result);
+        }
+        let is_news = |item: WatchItem| match item {
+            WatchItem::Events(events, _) => events.iter().any(|e| e.revision.index > seen && relevant(e)),
+            WatchItem::Resync(_) => true,
+        };
+        let news = async {
+            while !is_news(watch.next().await?) {}
+            // Whatever has arrived with it is covered by the same look.
+            while let Some(item) = watch.next().now_or_never() {
+                item?;
+            }
+            Ok::<(), Failure>(())
+        };
+        if let Ok(news) = tokio::time::timeout(REFRESH, news).await {
+            news?;
+        }
+    }
+}
+
+fn concerns(event: &Event, services: &BTreeSet<ServiceId>) -> bool {
+    match &event.kind {
+        EventKind::Service { id, .. }
+        | EventKind::Rollout { service: id, .. }
+        | EventKind::Task { service: id, .. } => services.contains(id),
+        EventKind::Node { .. } => true,
+        EventKind::Member { .. } | EventKind::Token { .. } => false,
+    }
+}
+
+async fn get(client: &Client, target: &Target) -> Result<(ServiceView, u64), Failure> {
+    view(client, target.id.to_string()).await.map_err(|failure| match failure.api {
+        Some(ErrorCode::NotFound) => Failure::error(format!("service {} was removed meanwhile", target.name)),
+        _ => failure,
+    })
+}
+
+/// Whether all are done.
+///
+/// # Errors
+/// One cannot get there by itself.
+fn conclude(verdicts: Vec<(String, Verdict)>) -> Result<bool, Failure> {
+    let mut all = true;
+    for (name, verdict) in verdicts {
+        match verdict {
+            Verdict::Converged => {}
+            Verdict::Working => all = false,
+            Verdict::RolledBack(why) => {
+                return Err(Failure::new(
+                    Code::ROLLED_BACK,
+                    format!("service {name} was rolled back: {why}"),
+                ));
+            }
+            Verdict::Paused(why) => {
+                return Err(Failure::new(
+                    Code::ROLLED_BACK,
+                    format!(
+                        "service {name} is not updated: {why}\nmend it, or: orchctl service rollback {name}"
+                    ),
+                ));
+            }
+            Verdict::Failed(why) => {
+                return Err(Failure::error(format!("service {name} has ended with a failure: {why}")));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The same view with no replica wanted, so that every task that is left shows.
+fn emptied(mut view: ServiceView) -> ServiceView {
+    let mut spec = (*view.service.spec).clone();
+    spec.mode = Mode::Replicated(0);
+    view.service.spec = spec.into();
+    view
+}
+
+async fn wanted_tasks(client: &Client, id: ServiceId) -> Result<u32, Failure> {
+    match client.call(Request::ListServices).await?.response {
+        Response::Services(rows) => {
+            Ok(rows.iter().find(|row| row.service.id == id).map_or(0, |row| row.wanted))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// Reads the nodes again: states matter only where a task is to go, and there are few nodes per service.
+async fn refresh_nodes(client: &Client, nodes: &mut Nodes, view: &ServiceView) -> Result<(), Failure> {
+    let known = view.tasks.iter().filter_map(|task| task.node).all(|node| nodes.contains_key(&node));
+    let leaving = view.tasks.iter().any(|task| task.may_have_container() && !task.is_active());
+    if known && !leaving {
+        return Ok(());
+    }
+    match client.call(Request::ListNodes).await?.response {
+        Response::Nodes(views) => {
+            *nodes = views.into_iter().map(|v| (v.node.id, (v.node.facts.hostname, v.node.state))).collect();
+            Ok(())
+        }
+        _ => Err(unexpected()),
+    }
+}
