@@ -15,15 +15,21 @@ use model::{
 /// What the tasks of one node hold there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Thousandths of a core reserved.
-    pub cpu_millis: u64,
+    /// Thousandths of a core reserved. Wide enough never to overflow: what was added must come off again exactly.
+    cpu_millis: u128,
     /// Bytes reserved.
-    pub memory: u64,
+    memory: u128,
     /// Published host ports, sorted, with the number of tasks that hold each.
     pub ports: Vec<(u16, Protocol, u32)>,
 }
 
 impl Usage {
+    /// Thousandths of a core and bytes reserved.
+    pub fn reserved(&self) -> (u64, u64) {
+        let narrow = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+        (narrow(self.cpu_millis), narrow(self.memory))
+    }
+
     /// Whether a port is held.
     pub fn holds(&self, port: u16, protocol: Protocol) -> bool {
         self.find(port, protocol).is_ok()
@@ -35,8 +41,8 @@ impl Usage {
 
     fn hold(&mut self, template: &TaskTemplate) {
         let resources = &template.container.resources;
-        self.cpu_millis = self.cpu_millis.saturating_add(resources.cpu_reserve_millis);
-        self.memory = self.memory.saturating_add(resources.memory_reserve);
+        self.cpu_millis += u128::from(resources.cpu_reserve_millis);
+        self.memory += u128::from(resources.memory_reserve);
         for (port, protocol) in published(template) {
             match self.find(port, protocol) {
                 Ok(found) => self.ports[found].2 += 1,
@@ -47,8 +53,8 @@ impl Usage {
 
     fn release(&mut self, template: &TaskTemplate) {
         let resources = &template.container.resources;
-        self.cpu_millis = self.cpu_millis.saturating_sub(resources.cpu_reserve_millis);
-        self.memory = self.memory.saturating_sub(resources.memory_reserve);
+        self.cpu_millis = self.cpu_millis.saturating_sub(resources.cpu_reserve_millis.into());
+        self.memory = self.memory.saturating_sub(resources.memory_reserve.into());
         for (port, protocol) in published(template) {
             if let Ok(found) = self.find(port, protocol) {
                 self.ports[found].2 -= 1;

@@ -151,7 +151,7 @@ impl Store {
 
     /// What the tasks that may have a container on a node reserve there: thousandths of a core, bytes.
     pub fn reserved_on(&self, node: NodeId) -> (u64, u64) {
-        self.index.usage.get(&node).map_or((0, 0), |usage| (usage.cpu_millis, usage.memory))
+        self.index.usage.get(&node).map_or((0, 0), |usage| usage.reserved())
     }
 
     /// The host ports that tasks which may have a container on a node publish there, each once, in order.

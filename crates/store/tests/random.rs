@@ -1,0 +1,449 @@
+//! Thousands of random commands, sensible and absurd, each followed by every check that there is.
+//!
+//! The ids come from small pools, so that commands meet the same objects again and again. A failure prints its seed, which
+//! repeats it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{bootstrap, encode, facts, load, spec, token};
+use model::{
+    command::{Command, Decision, Entry},
+    container::{PortSpec, Protocol},
+    id::{Generation, MemberId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    identity::{Identity, JoinRole},
+    node::{Availability, Incarnation, NodeClass, NodeSpec},
+    service::{ImagePin, Mode, RolloutState, ServiceSpec, Slot, TemplateVersion},
+    session::TaskReport,
+    task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
+    time::ClusterTime,
+};
+use store::{Change, Store};
+
+const SEEDS: u64 = 8;
+const STEPS: u64 = 1_500;
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// Chooses commands with an eye on the state, so that most of them have a chance.
+struct Chooser<'a> {
+    random: &'a mut Random,
+    store: &'a Store,
+}
+
+impl Chooser<'_> {
+    fn command(&mut self) -> Command {
+        match self.random.below(40) {
+            0 => bootstrap(),
+            1 => Command::SetSettings(Default::default()),
+            2..=4 => Command::CreateService { id: self.service(), spec: self.spec() },
+            5 | 6 => {
+                let id = self.service();
+                let actual = self.store.service(id).map(|service| service.generation);
+                let mut spec = self.spec();
+                if let Some(service) = self.store.service(id).filter(|_| !self.random.one_in(8)) {
+                    Arc::make_mut(&mut spec).name.clone_from(&service.spec.name);
+                }
+                Command::UpdateService { id, expected: self.generation(actual), spec }
+            }
+            7 => {
+                let count = self.random.below(3);
+                let scales = (0..count).map(|_| (self.service(), self.random.below(5) as u32));
+                Command::ScaleServices(scales.collect())
+            }
+            8 => Command::RollbackService { id: self.service() },
+            9 if self.random.one_in(6) => Command::RemoveService { id: self.service() },
+            10 => Command::PinImage {
+                service: self.service(),
+                template: TemplateVersion(self.random.below(5)),
+                pin: ImagePin::Digest(format!("web@sha256:{}", self.random.below(3))),
+            },
+            11 => {
+                let role = self.role();
+                let mut token = token(self.token(), role);
+                token.uses_left = self.random.below(6) as u32;
+                token.expires = ClusterTime(self.store.time().0 + self.random.below(40_000));
+                Command::CreateToken(token)
+            }
+            12 if self.random.one_in(4) => Command::RevokeToken { id: self.token() },
+            13..=15 => Command::JoinNode {
+                id: self.node(),
+                token: self.token(),
+                facts: facts(&format!("h{}", self.random.below(3))),
+                serial: self.serial(),
+            },
+            16 => {
+                let id = self.node();
+                let actual = self.store.node(id).map(|node| node.generation);
+                let expected = self.random.one_in(2).then(|| self.generation(actual));
+                Command::UpdateNode { id, expected, spec: self.node_spec() }
+            }
+            17 => Command::RemoveNode { id: self.node(), force: self.random.one_in(9) },
+            18..=20 => Command::NodeUp {
+                id: self.node(),
+                incarnation: Incarnation(self.random.below(9)),
+                facts: facts(&format!("h{}", self.random.below(3))),
+            },
+            21 => Command::NodeFacts {
+                id: self.node(),
+                incarnation: Incarnation(self.random.below(4)),
+                facts: facts(&format!("h{}", self.random.below(3))),
+            },
+            22 => {
+                let id = self.node();
+                let actual = self.store.node(id).map(|node| node.generation);
+                Command::NodeDown { id, expected: self.generation(actual), message: "silent".into() }
+            }
+            23..=28 => self.observe(),
+            29 => Command::JoinMember {
+                id: self.member(),
+                token: self.token(),
+                name: "m".into(),
+                address: "m:1".into(),
+                serial: self.serial(),
+            },
+            30 => Command::UpdateMember { id: self.member(), address: "m:2".into(), version: "2".into() },
+            31 if self.random.one_in(3) => Command::RemoveMember { id: self.member() },
+            32 if self.random.one_in(9) => {
+                Command::RecoverMembers { survivor: self.member(), address: "m:1".into() }
+            }
+            33 => {
+                let node = self.random.one_in(2).then(|| self.node());
+                Command::CertificateIssued { serial: self.serial(), node }
+            }
+            _ => {
+                let count = 1 + self.random.below(6);
+                Command::Decide((0..count).map(|_| self.decision()).collect())
+            }
+        }
+    }
+
+    fn decision(&mut self) -> Decision {
+        let service = self.service();
+        let task = self.known_task();
+        let at = self.store.task(task).map(|task| task.generation);
+        let service_at = self.store.service(service).map(|service| service.generation);
+        match self.random.below(16) {
+            0..=5 => self.create_task(service),
+            6 | 7 => Decision::AssignTask { id: task, expected: self.generation(at), node: self.node() },
+            8 => Decision::ExplainPending {
+                id: task,
+                expected: self.generation(at),
+                reason: PendingReason { nodes: self.random.below(2) as u32, ..Default::default() },
+            },
+            9 | 10 => {
+                Decision::StopTask { id: task, expected: self.generation(at), reason: "scaled away".into() }
+            }
+            11 => Decision::LoseTask { id: task, expected: self.generation(at), reason: "gone".into() },
+            12 => Decision::ReapTask { id: task, expected: self.generation(at) },
+            13 => self.set_rollout(service),
+            14 if self.random.one_in(2) => {
+                Decision::RollBack { service, expected: self.generation(service_at), reason: "failed".into() }
+            }
+            14 => Decision::DropToken { id: self.token() },
+            _ => Decision::DropService { service, expected: self.generation(service_at) },
+        }
+    }
+
+    fn create_task(&mut self, service: ServiceId) -> Decision {
+        let global = self.store.service(service).is_some_and(|service| service.spec.mode == Mode::Global);
+        let newest = self.store.service(service).map_or(TemplateVersion(1), |service| service.template);
+        let slot = match global != self.random.one_in(9) {
+            true => Slot::Node(self.node()),
+            false => Slot::Replica(1 + self.random.below(5) as u32),
+        };
+        let beside = self.store.tasks_of_slot(service, slot).last().map(|task| task.id);
+        Decision::CreateTask {
+            id: self.task(),
+            service,
+            slot,
+            template: if self.random.one_in(4) { TemplateVersion(self.random.below(5)) } else { newest },
+            node: self.random.one_in(2).then(|| self.node()),
+            pending: self.random.one_in(2).then(PendingReason::default),
+            inherited: Inheritance::default(),
+            alongside: beside.filter(|_| self.random.one_in(3)),
+        }
+    }
+
+    fn set_rollout(&mut self, service: ServiceId) -> Decision {
+        let stored = self.store.service(service);
+        let expected = self.generation(stored.map(|service| service.generation));
+        let Some(mut rollout) = stored.and_then(|service| service.rollout.clone()) else {
+            return Decision::DropService { service, expected };
+        };
+        rollout.state = self.random.pick(&[
+            RolloutState::Updating,
+            RolloutState::Paused,
+            RolloutState::Done,
+            RolloutState::RolledBack,
+        ]);
+        if self.random.one_in(5) {
+            rollout.target = TemplateVersion(self.random.below(5));
+        }
+        Decision::SetRollout { service, expected, rollout }
+    }
+
+    fn observe(&mut self) -> Command {
+        let node = self.node();
+        let stored = self.store.node(node).map_or(Incarnation(0), |node| node.incarnation);
+        let incarnation = if self.random.one_in(6) { Incarnation(self.random.below(4)) } else { stored };
+        let count = self.random.below(5);
+        let reports = (0..count).map(|_| TaskReport { task: self.known_task(), observed: self.observed() });
+        Command::Observe { node, incarnation, reports: reports.collect() }
+    }
+
+    fn observed(&mut self) -> Observed {
+        use TaskState::{
+            Assigned, Completed, CrashLoop, Failed, Lost, Pending, Preparing, Rejected, Restarting, Running,
+            Starting, Stopped, Stopping,
+        };
+        Observed {
+            state: self.random.pick(&[
+                Pending, Assigned, Preparing, Starting, Running, Running, Running, Restarting, CrashLoop,
+                Stopping, Completed, Failed, Rejected, Stopped, Lost,
+            ]),
+            health: self.random.pick(&[Health::None, Health::Starting, Health::Healthy, Health::Unhealthy]),
+            attempt: self.random.below(4) as u32,
+            ..Observed::default()
+        }
+    }
+
+    fn spec(&mut self) -> Arc<ServiceSpec> {
+        let (name, image) = (self.random.below(4), self.random.below(3));
+        let mut spec = spec(&format!("s{name}"), &format!("web:{image}"), self.random.below(5) as u32);
+        if self.random.one_in(4) {
+            spec.mode = Mode::Global;
+        }
+        let container = &mut spec.template.container;
+        container.resources.memory_reserve = self.random.below(3) << 20;
+        container.resources.cpu_reserve_millis = self.random.pick(&[0, 100, u64::MAX]);
+        if self.random.one_in(3) {
+            let published = self.random.pick(&[0, 8080, 8081]);
+            container.ports.push(PortSpec { target: 80, published, protocol: Protocol::Tcp });
+        }
+        Arc::new(spec)
+    }
+
+    fn node_spec(&mut self) -> NodeSpec {
+        NodeSpec {
+            availability: self.random.pick(&[
+                Availability::Active,
+                Availability::Active,
+                Availability::Pause,
+                Availability::Drain,
+            ]),
+            class: self.random.pick(&[NodeClass::Server, NodeClass::Workstation]),
+            ..NodeSpec::default()
+        }
+    }
+
+    fn generation(&mut self, actual: Option<Generation>) -> Generation {
+        match actual {
+            Some(actual) if !self.random.one_in(8) => actual,
+            _ => Generation(self.random.below(50)),
+        }
+    }
+
+    fn serial(&mut self) -> u64 {
+        let last = self.store.cluster().map_or(0, |cluster| cluster.last_serial);
+        if self.random.one_in(8) { self.random.next() } else { last + 1 }
+    }
+
+    fn member(&mut self) -> MemberId {
+        let last = self.store.cluster().map_or(0, |cluster| cluster.last_member.0);
+        MemberId(if self.random.one_in(2) { last + 1 } else { self.random.below(last + 1) })
+    }
+
+    fn role(&mut self) -> JoinRole {
+        self.random.pick(&[JoinRole::Agent, JoinRole::Agent, JoinRole::Manager])
+    }
+
+    fn service(&mut self) -> ServiceId {
+        let known: Vec<ServiceId> = self.store.services().map(|service| service.id).collect();
+        match known[..] {
+            [] => ServiceId(self.random.below(6)),
+            _ if self.random.one_in(5) => ServiceId(self.random.below(6)),
+            _ => self.random.pick(&known),
+        }
+    }
+
+    /// A task that exists, mostly.
+    fn known_task(&mut self) -> TaskId {
+        let known: Vec<TaskId> = self.store.tasks().map(|task| task.id).collect();
+        if known.is_empty() || self.random.one_in(8) { self.task() } else { self.random.pick(&known) }
+    }
+
+    fn node(&mut self) -> NodeId {
+        let known: Vec<NodeId> = self.store.nodes().map(|node| node.id).collect();
+        match known[..] {
+            [] => NodeId(self.random.below(1 << 20)),
+            _ if self.random.one_in(5) => NodeId(self.random.below(1 << 20)),
+            _ => self.random.pick(&known),
+        }
+    }
+
+    fn task(&mut self) -> TaskId {
+        TaskId(self.random.below(60))
+    }
+
+    fn token(&mut self) -> TokenId {
+        TokenId(self.random.below(4))
+    }
+}
+
+/// What an entry must have left as it was, or changed in one direction only.
+fn compare(before: &Store, after: &Store, entry: &Entry, changes: &[Change]) {
+    assert!(after.time() >= before.time());
+    assert!(after.revision() >= before.revision());
+    for old in before.tasks() {
+        let Some(new) = after.task(old.id) else {
+            let told =
+                changes.iter().any(|change| matches!(change, Change::TaskGone { id, .. } if *id == old.id));
+            assert!(told, "a task went in silence");
+            continue;
+        };
+        if new.created == old.created {
+            compare_task(old, new, entry);
+        }
+    }
+    let last = |store: &Store| store.cluster().map(|cluster| (cluster.last_serial, cluster.last_member));
+    assert!(last(after) >= last(before), "a number was given out again");
+}
+
+fn compare_task(old: &Task, new: &Task, entry: &Entry) {
+    assert!(new.desired >= old.desired, "the desired state shrank");
+    assert!(old.node.is_none() || new.node == old.node, "a task changed its node");
+    assert_eq!((new.service, new.slot, new.template), (old.service, old.slot, old.template));
+    if old.observed.state.is_terminal() {
+        assert_eq!(new.observed, old.observed, "an ended task changed");
+    }
+    let anew = matches!(entry.command, Command::NodeUp { .. });
+    assert!(anew || new.observed.attempt >= old.observed.attempt, "the attempt went back");
+    assert_eq!(new == old, new.generation == old.generation, "a change without a new generation");
+}
+
+/// How often each kind of command was accepted and refused: a test whose commands are all refused shows nothing.
+#[derive(Default)]
+struct Tally {
+    accepted: u64,
+    refused: u64,
+    decided: u64,
+    undecided: u64,
+    replayed: u64,
+    tasks: usize,
+}
+
+fn run(seed: u64, tally: &mut Tally) {
+    let mut random = Random(seed);
+    let mut store = Store::new();
+    let mut loaded: Option<Store> = None;
+    let mut now = 1_000_000;
+    for step in 0..STEPS {
+        if step == STEPS / 2 {
+            loaded = Some(load(&encode(&store)));
+        }
+        now += random.below(2_000);
+        let command = match step {
+            0 => bootstrap(),
+            _ => Chooser { random: &mut random, store: &store }.command(),
+        };
+        let request = random.one_in(3).then(|| RequestId(random.below(600)));
+        let at = ClusterTime(if random.one_in(50) { 5 } else { now });
+        let entry = Entry { at, request, actor: Identity::Anonymous, command };
+        let index = store.applied() + 1 + random.below(2);
+
+        let before = store.clone();
+        let applied = store.apply(index, &entry);
+        let context = || format!("seed {seed}, step {step}: {entry:?}");
+        store.check().unwrap_or_else(|wrong| panic!("{wrong}, {}", context()));
+        compare(&before, &store, &entry, &applied.changes);
+        if applied.outcome.is_err() || applied.replay || applied.changes.is_empty() {
+            assert_eq!(store.objects_hash(), before.objects_hash(), "{}", context());
+            assert_eq!(applied.changes, [], "{}", context());
+        }
+        if let Some(twin) = &mut loaded {
+            assert_eq!(twin.apply(index, &entry), applied, "{}", context());
+            assert_eq!(twin.hash(), store.hash(), "{}", context());
+        }
+        let decisions = if let Command::Decide(decisions) = &entry.command { decisions.len() } else { 0 };
+        match (&applied.outcome, applied.replay) {
+            (_, true) => tally.replayed += 1,
+            (Ok(_), false) if decisions > 0 => {
+                tally.undecided += applied.rejected.len() as u64;
+                tally.decided += (decisions - applied.rejected.len()) as u64;
+            }
+            (Ok(_), false) => tally.accepted += 1,
+            (Err(_), false) => tally.refused += 1,
+        }
+        tally.tasks = tally.tasks.max(store.task_count());
+    }
+    let again = load(&encode(&store));
+    assert_eq!(again.hash(), store.hash(), "seed {seed}");
+}
+
+#[test]
+fn whatever_is_applied_the_state_stays_consistent_and_the_same_everywhere() {
+    let mut tally = Tally::default();
+    for seed in 1..=SEEDS {
+        run(seed, &mut tally);
+    }
+    let Tally { accepted, refused, decided, undecided, replayed, tasks } = tally;
+    println!(
+        "accepted {accepted}, refused {refused}, decided {decided}, undecided {undecided}, replayed {replayed}"
+    );
+    for (what, count) in [("accepted", accepted), ("refused", refused), ("decided", decided)] {
+        assert!(count > SEEDS * 100, "only {count} commands were {what}");
+    }
+    assert!(undecided > 100 && replayed > 100 && tasks > 8, "{undecided} {replayed} {tasks}");
+}
+
+#[test]
+fn of_rejected_decisions_in_a_batch_nothing_remains() {
+    for seed in 1..=SEEDS {
+        let mut random = Random(seed);
+        let mut store = Store::new();
+        for step in 0..STEPS {
+            let command = match step {
+                0 => bootstrap(),
+                _ => Chooser { random: &mut random, store: &store }.command(),
+            };
+            let at = ClusterTime(1_000_000 + step * 1_000);
+            let entry = |command| Entry { at, request: None, actor: Identity::Anonymous, command };
+            let before = store.clone();
+            let applied = store.apply(step + 1, &entry(command.clone()));
+            let Command::Decide(mut decisions) = command else { continue };
+            for (place, _) in applied.rejected.iter().rev() {
+                decisions.remove(*place);
+            }
+            let mut without = before;
+            let accepted = without.apply(step + 1, &entry(Command::Decide(decisions)));
+            assert_eq!(accepted.rejected, []);
+            assert_eq!(accepted.changes, applied.changes, "seed {seed}, step {step}");
+            assert_eq!(without.hash(), store.hash(), "seed {seed}, step {step}");
+        }
+    }
+}
