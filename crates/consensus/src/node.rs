@@ -520,9 +520,9 @@ impl Node {
         self.raw.raft.has_pending_conf()
     }
 
-    /// Whether a write is under way.
+    /// Whether a write of the log is under way; a snapshot of our own does not count.
     pub fn is_writing(&self) -> bool {
-        !self.pending.is_empty()
+        self.pending.iter().any(|pending| pending.own_snapshot.is_none())
     }
 
     /// What the leader knows of its peers (and itself); empty elsewhere.

@@ -8,13 +8,37 @@
 //!
 //! Not here: sockets, files, clocks, entropy, keys (the shell signs), the state machine (`store`), the decisions
 //! (`control`), the Raft library (`consensus`).
+//!
+//! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
+//! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `pins`), of a question
+//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`), and [`recover`].
 
 pub mod action;
+mod admit;
+mod clock;
 pub mod config;
+mod dispatch;
 pub mod event;
+mod hashes;
+mod issue;
+mod lead;
 mod manager;
+mod membership;
+mod peer;
+mod pins;
+mod proposal;
+mod query;
+mod records;
+pub mod recover;
+mod report;
+mod session;
+mod snapshots;
+mod views;
+mod watch;
 
 pub use action::{Action, LogRecord, Notice, Persist, SnapshotBlob};
 pub use config::{Bootstrap, Config, Knobs};
 pub use event::{Event, Recovered, SpaceState};
-pub use manager::Manager;
+pub use manager::{Manager, ManagerStatus};
+pub use records::RecoverError;
+pub use recover::{Recovery, recover};

@@ -1,45 +1,471 @@
 //! The manager: inputs in, outputs out.
+//!
+//! One rule orders everything: an input changes fields, then [`Manager::settle`] runs until nothing moves. Consensus is
+//! asked first (what is committed is applied at once), then the leader's work looks at the state that results, and what
+//! it proposes goes back to consensus. No step waits for a timer that could have run at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use model::time::{Instant, Now};
-use store::Store;
+use consensus::{Body, Membership, Node, Output, RaftSettings, Role, SnapshotMeta};
+use model::{
+    command::Entry,
+    id::MemberId,
+    identity::Identity,
+    time::{Instant, Now},
+};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
+use store::{Applied, Change, Store};
 
-use crate::{Action, Config, Event, Recovered};
+use crate::{
+    Action, Config, Event, Notice, Persist, Recovered, SpaceState,
+    clock::{Stamps, Ticker},
+    hashes::Hashes,
+    issue::Issuing,
+    lead::Lead,
+    membership::Transfer,
+    proposal::Proposals,
+    query::Queries,
+    records,
+    records::RecoverError,
+    session::Sessions,
+    snapshots::Snapshots,
+    watch::Watchers,
+};
 
 /// One manager.
 pub struct Manager {
-    store: Store,
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    pub(crate) node: Node,
+    pub(crate) store: Store,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) space: SpaceState,
+    pub(crate) ticker: Ticker,
+    /// The snapshot that is being installed, decoded.
+    pub(crate) incoming: Option<(u64, Store)>,
+    /// The term of the last entry applied: this member serves when it is its own.
+    applied_term: u64,
+    pub(crate) stamps: Stamps,
+    pub(crate) proposals: Proposals,
+    pub(crate) queries: Queries,
+    pub(crate) issuing: Issuing,
+    pub(crate) transfer: Option<Transfer>,
+    pub(crate) sessions: Sessions,
+    pub(crate) watchers: Watchers,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) hashes: Hashes,
+    /// What only a serving leader has; dropped with the lead.
+    pub(crate) lead: Option<Lead>,
+    told: Told,
+    halted: bool,
     actions: VecDeque<Action>,
 }
 
+/// What the shell was told last, so that it is told only changes.
+#[derive(Default)]
+struct Told {
+    leader: Option<(bool, u64, Option<MemberId>)>,
+    peers: Option<Vec<(MemberId, String)>>,
+    about_at: Instant,
+    revoked: std::collections::BTreeSet<MemberId>,
+}
+
+/// What a shell shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerStatus {
+    /// Leads and serves.
+    pub serving: bool,
+    /// Follows, asks for votes, leads.
+    pub role: Role,
+    /// The term.
+    pub term: u64,
+    /// Who leads, as far as known.
+    pub leader: Option<MemberId>,
+    /// The last entry handed to the state.
+    pub applied: u64,
+    /// The last entry known to be committed.
+    pub committed: u64,
+    /// The membership.
+    pub membership: Membership,
+    /// Agents connected.
+    pub agents: usize,
+    /// Proposals that wait for the disk or a majority.
+    pub proposals: usize,
+}
+
 impl Manager {
-    /// A manager as it starts: with what its disk has, or with nothing.
+    /// A manager as it starts: with what its disk has, or with nothing. With nothing and [`Config::bootstrap`] it founds
+    /// a cluster of one; with nothing and without, it waits for the leader that admitted it.
     ///
     /// # Errors
-    /// What was recovered cannot be read: refuse to start and say why.
-    pub fn new(_config: Config, _recovered: Recovered, _now: Now) -> Result<Self, String> {
-        Ok(Self { store: Store::new(), actions: VecDeque::new() })
+    /// What was recovered cannot be used: refuse to start and print why.
+    pub fn new(config: Config, recovered: Recovered, now: Now) -> Result<Self, RecoverError> {
+        let empty = recovered.snapshot.is_none() && recovered.entries.is_empty();
+        let founding = empty && config.bootstrap.is_some();
+        let (mut start, store) = records::start(&recovered)?;
+        if let Some(found) =
+            store.cluster().map(|cluster| cluster.id).filter(|found| *found != config.cluster)
+        {
+            return Err(RecoverError::OtherCluster { found, expected: config.cluster });
+        }
+        if founding {
+            let membership = Membership::alone(config.member);
+            start.snapshot = SnapshotMeta { index: 1, term: 1, membership };
+            start.snapshot_bytes = records::encode_state(&store);
+        }
+        let knobs = &config.knobs;
+        let settings = RaftSettings {
+            heartbeat_ticks: knobs.heartbeat_ticks,
+            election_ticks: knobs.election_ticks,
+            election_spread: knobs.election_spread,
+            keep_entries: knobs.keep_entries,
+            seed: config.rng_seed,
+        };
+        let applied_term = start.snapshot.term;
+        let founded = founding.then(|| (start.snapshot.clone(), start.snapshot_bytes.clone()));
+        let node = Node::new(config.member, settings, start)?;
+        let mut manager = Self {
+            ticker: Ticker::new(knobs.tick, 2 * knobs.heartbeat_ticks, now.mono),
+            rng: ChaCha8Rng::seed_from_u64(config.rng_seed),
+            stamps: Stamps::default(),
+            now,
+            node,
+            store,
+            space: SpaceState::Enough,
+            incoming: None,
+            applied_term,
+            proposals: Proposals::default(),
+            queries: Queries::default(),
+            issuing: Issuing::default(),
+            transfer: None,
+            sessions: Sessions::default(),
+            watchers: Watchers::default(),
+            snapshots: Snapshots::default(),
+            hashes: Hashes::default(),
+            lead: None,
+            told: Told::default(),
+            halted: false,
+            actions: VecDeque::new(),
+            config,
+        };
+        if let Some((meta, bytes)) = founded {
+            manager.write_founding_snapshot(&meta, bytes);
+        }
+        if manager.node.membership().voters == Membership::alone(manager.config.member).voters {
+            manager.node.campaign();
+        }
+        manager.settle();
+        Ok(manager)
     }
 
     /// Takes one input.
-    pub fn handle_event(&mut self, _event: Event, _now: Now) {}
+    pub fn handle_event(&mut self, event: Event, now: Now) {
+        if self.halted {
+            return;
+        }
+        self.advance_to(now);
+        self.dispatch_event(event);
+        self.settle();
+    }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    /// Does what is due. Harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.halted {
+            return;
+        }
+        self.advance_to(now);
+        self.settle();
+    }
 
-    /// The next thing to carry out.
+    /// The next thing to carry out, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.halted {
+            return None;
+        }
+        let ticks = self.node.ticks_until_due().map(|ticks| self.ticker.at(ticks));
+        let about = self.about_is_due().then(|| self.told.about_at + ABOUT_AGAIN);
+        let mine = [ticks, about, self.queries.next_deadline(), self.sessions.next_deadline()];
+        let lead = self.lead.as_ref().and_then(Lead::next_deadline);
+        mine.into_iter().flatten().chain(lead).min()
     }
 
     /// The replicated state as applied here.
     pub fn store(&self) -> &Store {
         &self.store
     }
+
+    /// What this member is at the moment.
+    pub fn status(&self) -> ManagerStatus {
+        ManagerStatus {
+            serving: self.is_serving(),
+            role: self.node.role(),
+            term: self.node.term(),
+            leader: self.node.leader(),
+            applied: self.node.applied(),
+            committed: self.node.committed(),
+            membership: self.node.membership().clone(),
+            agents: self.sessions.len(),
+            proposals: self.proposals.len(),
+        }
+    }
+
+    fn dispatch_event(&mut self, event: Event) {
+        match event {
+            Event::Peer { from, bytes } => self.on_peer(from, &bytes),
+            Event::PeerUnreachable { member } => self.node.unreachable(member),
+            Event::Persisted { sequence } => self.node.persisted(sequence),
+            Event::SnapshotEncoded { index, bytes } => self.on_snapshot_encoded(index, bytes),
+            Event::Space(space) => self.on_space(space),
+            Event::Request { handle, identity, request_id, consistency, deadline, request } => {
+                let ask = crate::query::Ask { handle, identity, request_id, consistency, request };
+                self.on_request(ask, deadline);
+            }
+            Event::Cancel { handle } => self.on_cancel(handle),
+            Event::AgentOpened { connection, identity } => self.on_agent_opened(connection, identity),
+            Event::AgentMessage { connection, message } => self.on_agent_message(connection, message),
+            Event::AgentClosed { connection } => self.on_agent_closed(connection),
+            Event::Signed { job, certificate } => self.on_signed(job, certificate),
+        }
+    }
+
+    fn advance_to(&mut self, now: Now) {
+        self.now = Now { mono: self.now.mono.max(now.mono), wall: now.wall };
+        for _ in 0..self.ticker.take(self.now.mono, self.node.ticks_until_due()) {
+            self.node.tick();
+        }
+        self.expire_requests();
+        self.expire_sessions();
+    }
+
+    /// Runs until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            while let Some(output) = self.node.poll() {
+                self.carry_out(output);
+                moved = true;
+            }
+            self.follow_role();
+            self.take_due_snapshot();
+            if self.is_serving() {
+                self.work_as_leader();
+            }
+            moved |= self.flush_proposals();
+            if !moved || self.halted {
+                break;
+            }
+        }
+        self.serve_watchers();
+        self.tell_peers();
+        self.tell_leader_about_me();
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        if let Some(restored) = output.restored {
+            self.restore(restored);
+        }
+        for entry in output.committed {
+            let (index, term, size) = (entry.index, entry.term, entry.size());
+            if let Body::Normal(bytes) = &entry.body
+                && !bytes.is_empty()
+            {
+                self.apply(index, term, bytes);
+            }
+            self.applied_term = term;
+            self.snapshots.count(size);
+            self.hash_if_due(index);
+            if self.halted {
+                return;
+            }
+        }
+        if let Some(write) = output.write {
+            self.act(Action::Persist(records::persist(&write)));
+        }
+        for (to, message) in output.messages {
+            self.send_peer(to, &crate::peer::PeerMessage::Raft(message));
+        }
+        if let Some(index) = output.compact {
+            self.act(Action::Compact { index });
+        }
+        for (number, index) in output.reads {
+            self.on_read_index(number, index);
+        }
+        self.answer_reads();
+    }
+
+    fn apply(&mut self, index: u64, term: u64, bytes: &[u8]) {
+        let entry: Entry = match proto::codec::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                return self.halt(format!(
+                    "entry {index} of the log cannot be read: {error}. Upgrade this manager to the version of the others"
+                ));
+            }
+        };
+        let applied = self.store.apply(index, &entry);
+        self.note_changes(&applied.changes);
+        self.complete(index, term, &entry, applied);
+    }
+
+    pub(crate) fn note_changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Member(_) = change {
+                self.sessions.managers_changed = true;
+            }
+            if let Change::Node(id) = change
+                && self.store.node(*id).is_none()
+            {
+                self.on_node_removed(*id);
+            }
+            if let Change::Member(id) = change
+                && self.store.member(*id).is_none()
+                && self.told.revoked.insert(*id)
+            {
+                self.act(Action::Revoked(vec![Identity::Manager(*id)]));
+            }
+            if let Some(lead) = &mut self.lead {
+                lead.note(change, &self.store);
+            }
+        }
+    }
+
+    /// The leader's snapshot took the state's place.
+    fn restore(&mut self, restored: consensus::Restored) {
+        let (index, state) = self.incoming.take().expect("a snapshot is decoded before it is installed");
+        assert_eq!(index, restored.index, "the snapshot decoded last is the one installed");
+        self.store = state;
+        self.applied_term = restored.term;
+        self.snapshots.restart();
+        self.sessions.managers_changed = true;
+    }
+
+    /// Leads, and has applied everything of earlier terms: only then it answers, decides and talks to agents.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.node.role() == Role::Leader && self.applied_term == self.node.term()
+    }
+
+    /// Begins and ends the lead, and tells the shell.
+    fn follow_role(&mut self) {
+        let serving = self.is_serving();
+        let same = self.lead.as_ref().is_some_and(|lead| lead.term == self.node.term());
+        if self.lead.is_some() && !(serving && same) {
+            self.end_lead();
+        }
+        if self.node.role() != Role::Leader {
+            self.proposals_lost();
+            self.refer_parked();
+        }
+        if serving && self.lead.is_none() {
+            self.begin_lead();
+        }
+        self.watch_transfer();
+        let told = (serving, self.node.term(), self.node.leader());
+        if self.told.leader != Some(told) {
+            self.told.leader = Some(told);
+            let (is_leader, term, leader) = told;
+            self.act(Action::Leader { is_leader, term, leader });
+            self.told.about_at = Instant::ZERO;
+        }
+    }
+
+    /// Whom the shell should be connected to: all other members of the state, before it has any the configured ones.
+    fn tell_peers(&mut self) {
+        let me = self.config.member;
+        let mut peers: Vec<(MemberId, String)> =
+            self.store.members().map(|member| (member.id, member.address.clone())).collect();
+        if peers.is_empty() {
+            peers.clone_from(&self.config.seeds);
+        }
+        peers.retain(|(id, _)| *id != me);
+        if self.told.peers.as_ref() != Some(&peers) {
+            self.told.peers = Some(peers.clone());
+            self.act(Action::Peers(peers));
+        }
+    }
+
+    fn about_is_due(&self) -> bool {
+        let me = self.store.member(self.config.member);
+        self.node.leader().is_some_and(|leader| leader != self.config.member)
+            && me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version))
+    }
+
+    fn tell_leader_about_me(&mut self) {
+        let due = self.told.about_at == Instant::ZERO || self.now.mono >= self.told.about_at + ABOUT_AGAIN;
+        if !(due && self.about_is_due()) {
+            return;
+        }
+        self.told.about_at = self.now.mono.max(Instant(1));
+        if let Some(leader) = self.node.leader() {
+            let (address, version) = (self.config.address.clone(), self.config.version.clone());
+            self.send_peer(leader, &crate::peer::PeerMessage::About { address, version });
+        }
+    }
+
+    fn write_founding_snapshot(&mut self, meta: &SnapshotMeta, bytes: bytes::Bytes) {
+        // Sequence 0: before anything that consensus writes; it waits for no answer because its own first write, which
+        // it does wait for, comes after it.
+        self.act(Action::Persist(Persist {
+            sequence: 0,
+            hard_state: None,
+            truncate_from: None,
+            entries: Vec::new(),
+            snapshot: Some(records::blob(meta, bytes)),
+            reset_log: true,
+            must_sync: true,
+        }));
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn warn(&mut self, text: String) {
+        self.act(Action::Notice(Notice { warning: true, text }));
+    }
+
+    pub(crate) fn notice(&mut self, text: String) {
+        self.act(Action::Notice(Notice { warning: false, text }));
+    }
+
+    pub(crate) fn halt(&mut self, reason: String) {
+        if !self.halted {
+            self.halted = true;
+            self.act(Action::Halt { reason });
+        }
+    }
+
+    /// A number never given out before, not zero.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.rng.next_u64().max(1)
+    }
+
+    pub(crate) fn managers(&self) -> Vec<model::session::ManagerAddress> {
+        self.store
+            .members()
+            .map(|member| model::session::ManagerAddress { id: member.id, address: member.address.clone() })
+            .collect()
+    }
+
+    pub(crate) fn complete(&mut self, index: u64, term: u64, entry: &Entry, applied: Applied) {
+        let Some(flight) = self.proposals.take(index) else { return };
+        if flight.term == term {
+            self.on_applied(flight.purpose, index, entry, applied);
+        } else {
+            self.on_lost(flight.purpose);
+        }
+    }
 }
+
+/// A follower repeats what the leader should record about it so often until the state says it.
+const ABOUT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Kept here because every part uses it.
+pub(crate) type ByHandle<T> = BTreeMap<u64, T>;

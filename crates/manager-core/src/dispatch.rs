@@ -1,0 +1,116 @@
+//! Who is told what to run: for each node whose set may have changed, the difference to what was sent.
+
+use std::collections::BTreeMap;
+
+use model::{
+    id::{NodeId, TaskId},
+    service::{ImagePin, TemplateVersion},
+    session::{Assignment, AssignmentSet, ManagerMessage, set_hash},
+    task::{DesiredState, Task},
+};
+
+use crate::{Action, Manager, pins::PinState, session::State};
+
+/// All of an assignment that can change: a template's contents never do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    desired: DesiredState,
+    template: TemplateVersion,
+    pin: Option<ImagePin>,
+    node_name: String,
+}
+
+impl Sent {
+    fn of(assignment: &Assignment) -> Self {
+        Self {
+            desired: assignment.desired,
+            template: assignment.template,
+            pin: assignment.pin.clone(),
+            node_name: assignment.node_name.clone(),
+        }
+    }
+}
+
+impl Manager {
+    pub(crate) fn dispatch_dirty(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        for node in std::mem::take(&mut lead.dirty) {
+            self.dispatch(node);
+        }
+    }
+
+    fn dispatch(&mut self, node: NodeId) {
+        let Some((connection, session)) = self.sessions.of_node(node) else { return };
+        if !matches!(session.state, State::Open(_)) {
+            return;
+        }
+        let set = self.assignments(node, connection);
+        let Some((_, session)) = self.sessions.of_node(node) else { return };
+        let State::Open(open) = &mut session.state else { return };
+        let hash = set_hash(set.values());
+        let now: BTreeMap<TaskId, Sent> =
+            set.iter().map(|(id, assignment)| (*id, Sent::of(assignment))).collect();
+        // Sequence 0 of a session is what the agent came with: if that is the whole set, the difference is empty.
+        let unchanged = open.whole && open.offered == Some(hash);
+        let (base, upsert, remove) = if unchanged {
+            (Some(open.fence.sequence), Vec::new(), Vec::new())
+        } else if open.whole {
+            (None, set.into_values().collect(), Vec::new())
+        } else {
+            let remove: Vec<TaskId> = open.sent.keys().filter(|id| !now.contains_key(id)).copied().collect();
+            let changed = set.into_iter().filter(|(id, _)| open.sent.get(id) != now.get(id));
+            let upsert: Vec<Assignment> = changed.map(|(_, assignment)| assignment).collect();
+            if upsert.is_empty() && remove.is_empty() {
+                return;
+            }
+            (Some(open.fence.sequence), upsert, remove)
+        };
+        (open.whole, open.offered, open.sent) = (false, None, now);
+        open.fence.sequence += 1;
+        let set = AssignmentSet { fence: open.fence, base, upsert, remove, hash };
+        self.act(Action::SendAgent { connection, message: ManagerMessage::Assign(set) });
+    }
+
+    /// Everything that a node is to have. A task that ended stays only while the agent itself knows how: told to one that
+    /// does not, it would run again.
+    fn assignments(&mut self, node: NodeId, connection: u64) -> BTreeMap<TaskId, Assignment> {
+        let tasks: Vec<Task> = self.store.tasks_on_node(node).cloned().collect();
+        let mut set = BTreeMap::new();
+        for task in tasks {
+            let Some((_, session)) = self.sessions.of_node(node) else { break };
+            let known = session.known.contains(&task.id);
+            let sent = matches!(&session.state, State::Open(open) if open.sent.contains_key(&task.id));
+            let kept = !task.observed.state.is_terminal() || (known && task.desired == DesiredState::Running);
+            if !kept {
+                continue;
+            }
+            let fresh = !known && !sent && task.desired == DesiredState::Running;
+            let pin = match self.pin_for(&task, connection, fresh) {
+                PinState::Known(pin) => pin,
+                PinState::Asked => continue,
+            };
+            if let Some(assignment) = self.assignment(&task, node, pin) {
+                set.insert(task.id, assignment);
+            }
+        }
+        set
+    }
+
+    fn assignment(&self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {
+        let service = self.store.service(task.service)?;
+        let template = service.template_of(task.template)?;
+        Some(Assignment {
+            task: task.id,
+            service: service.id,
+            service_name: service.spec.name.clone(),
+            slot: task.slot,
+            template: task.template,
+            desired: task.desired,
+            container: std::sync::Arc::new(template.container.clone()),
+            restart: template.restart.clone(),
+            pin,
+            node,
+            node_name: self.store.node(node)?.facts.hostname.clone(),
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Joins and renewals: everything that ends with a certificate.
+//!
+//! Serial numbers are given out by the log, each the one after the last. So one such entry is on its way at a time and
+//! the others wait; the signing, which the shell does, happens after the entry is applied and holds up nobody.
+
+use std::collections::VecDeque;
+
+use model::{
+    command::{Answer, Command},
+    id::{MemberId, NodeId, RequestId, TokenId},
+    identity::{Identity, JoinRole},
+    node::Facts,
+    request::{ApiError, ErrorCode, JoinRequest, Reply, Response},
+};
+use store::Applied;
+
+use crate::{Action, Manager, manager::ByHandle, proposal::Purpose};
+
+/// Joins that wait at once: a thousand machines that are set up together.
+const MAX_WAITING: usize = 1_024;
+/// No certificate request comes near.
+const MAX_CSR: usize = 16 * 1024;
+
+/// Whom a certificate will name.
+#[derive(Debug, Clone)]
+pub(crate) enum Subject {
+    /// A new node.
+    NewNode { token: TokenId, facts: Facts },
+    /// A new manager.
+    NewMember { token: TokenId, name: String, address: String },
+    /// One that has joined already.
+    Known(Identity),
+}
+
+/// One wish for a certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct Issue {
+    pub(crate) handle: u64,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) actor: Identity,
+    pub(crate) csr: String,
+    pub(crate) subject: Subject,
+}
+
+impl Issue {
+    pub(crate) fn join(handle: u64, join: JoinRequest) -> Result<Self, ApiError> {
+        let JoinRequest { role, token, csr, facts, address, .. } = join;
+        let subject = match role {
+            JoinRole::Agent => Subject::NewNode { token, facts },
+            JoinRole::Manager if address.is_empty() => {
+                let message = "a manager that joins must say where it is reached (host:port)";
+                return Err(ApiError::new(ErrorCode::Invalid, message));
+            }
+            JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
+        };
+        Ok(Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject })
+    }
+
+    pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {
+        let subject = Subject::Known(identity.clone());
+        Self { handle, request_id: None, actor: identity, csr, subject }
+    }
+}
+
+struct Signing {
+    handle: u64,
+    identity: Identity,
+}
+
+/// Wishes that wait, the one on its way, and those being signed.
+#[derive(Default)]
+pub(crate) struct Issuing {
+    waiting: VecDeque<Issue>,
+    proposed: bool,
+    signing: ByHandle<Signing>,
+    jobs: u64,
+}
+
+impl Manager {
+    pub(crate) fn queue_issue(&mut self, issue: Issue) -> Result<(), ApiError> {
+        if issue.csr.len() > MAX_CSR {
+            return Err(ApiError::new(ErrorCode::Invalid, "the certificate request is larger than 16 KiB"));
+        }
+        if self.issuing.waiting.len() >= MAX_WAITING {
+            let message = format!("{MAX_WAITING} machines are waiting for their certificates already; retry");
+            return Err(ApiError::new(ErrorCode::Exhausted, message));
+        }
+        self.issuing.waiting.push_back(issue);
+        Ok(())
+    }
+
+    /// Proposes the next wish if none is on its way.
+    pub(crate) fn next_issue(&mut self) {
+        while !self.issuing.proposed {
+            let Some(issue) = self.issuing.waiting.pop_front() else { return };
+            let Some(cluster) = self.store.cluster() else { return };
+            if !self.queries.is_open(issue.handle) {
+                continue;
+            }
+            let serial = cluster.last_serial + 1;
+            let member = MemberId(cluster.last_member.0 + 1);
+            let command = match issue.subject.clone() {
+                Subject::NewNode { token, facts } => {
+                    Command::JoinNode { id: NodeId(self.next_id()), token, facts, serial }
+                }
+                Subject::NewMember { token, name, address } => {
+                    Command::JoinMember { id: member, token, name, address, serial }
+                }
+                Subject::Known(Identity::Node(id)) => Command::CertificateIssued { serial, node: Some(id) },
+                Subject::Known(_) => Command::CertificateIssued { serial, node: None },
+            };
+            let (handle, request, actor) = (issue.handle, issue.request_id, issue.actor.clone());
+            match self.propose_for(request, actor, command, Purpose::Issue(Box::new(issue))) {
+                Ok(()) => self.issuing.proposed = true,
+                Err(error) => self.reply(handle, Err(error)),
+            }
+        }
+    }
+
+    pub(crate) fn on_issue_applied(&mut self, issue: Issue, applied: Applied) {
+        self.issuing.proposed = false;
+        let handle = issue.handle;
+        let answer = match applied.outcome {
+            Ok(answer) => answer,
+            Err(rejection) => return self.reply(handle, Err(rejection.into())),
+        };
+        let identity = match (&issue.subject, answer) {
+            (_, Answer::Node { id, .. }) => Identity::Node(id),
+            (_, Answer::Member { id }) => Identity::Manager(id),
+            (Subject::Known(identity), _) => identity.clone(),
+            (Subject::NewNode { .. } | Subject::NewMember { .. }, _) => {
+                let message = "the request id was used for another request before; choose a new one";
+                return self.reply(handle, Err(ApiError::new(ErrorCode::Conflict, message)));
+            }
+        };
+        if applied.replay {
+            // The first attempt was applied, and its certificate is lost with its answer: another one is issued.
+            let again = Issue { request_id: None, subject: Subject::Known(identity), ..issue };
+            return self.issuing.waiting.push_front(again);
+        }
+        let Some(serial) = self.store.cluster().map(|cluster| cluster.last_serial) else { return };
+        self.issuing.jobs += 1;
+        let job = self.issuing.jobs;
+        self.issuing.signing.insert(job, Signing { handle, identity: identity.clone() });
+        self.act(Action::Sign { job, csr: issue.csr, identity, serial });
+    }
+
+    pub(crate) fn on_signed(&mut self, job: u64, certificate: Result<String, String>) {
+        let Some(Signing { handle, identity }) = self.issuing.signing.remove(&job) else { return };
+        let Some(cluster) = self.store.cluster() else { return };
+        let result = match certificate {
+            Err(why) => {
+                Err(ApiError::new(ErrorCode::Invalid, format!("the certificate was not signed: {why}")))
+            }
+            Ok(certificate) => {
+                let (node, member) = match identity {
+                    Identity::Node(id) => (Some(id), None),
+                    Identity::Manager(id) => (None, Some(id)),
+                    Identity::Operator { .. } | Identity::Joiner(_) | Identity::Anonymous => (None, None),
+                };
+                let response = Response::Joined {
+                    certificate,
+                    authority: cluster.authority.certificate.clone(),
+                    cluster: cluster.id,
+                    node,
+                    member,
+                    managers: self.managers(),
+                };
+                Ok(Reply { response, index: self.node.applied(), stale: false })
+            }
+        };
+        self.reply(handle, result);
+    }
+
+    /// The lead ended: what waits goes to the next leader. What is being signed is applied, and goes on.
+    pub(crate) fn end_issuing(&mut self) {
+        self.issuing.proposed = false;
+        let message = "the lead changed; ask again with the same request id";
+        for issue in std::mem::take(&mut self.issuing.waiting) {
+            self.reply(issue.handle, Err(ApiError::new(ErrorCode::Unavailable, message)));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What a leader does besides answering: decides, registers nodes and their silence, moves the membership on.
+//!
+//! Everything in [`Lead`] is soft: a new leader starts with none of it, marks everything and reaches the same commands.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use control::{Control, IdSource, Liveness};
+use model::{
+    command::{Command, Decision, Rejection},
+    id::{MemberId, NodeId},
+    node::NodeState,
+    time::{ClusterTime, Instant},
+};
+use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
+use store::{Change, Store};
+
+use crate::{Manager, SpaceState, clock::Stamps, pins::Pins, proposal::Purpose};
+
+/// A leader's own memory.
+pub(crate) struct Lead {
+    pub(crate) term: u64,
+    pub(crate) control: Control,
+    pub(crate) liveness: Liveness,
+    /// Nodes whose set may have changed.
+    pub(crate) dirty: BTreeSet<NodeId>,
+    pub(crate) pins: Pins,
+    /// Counts the sessions of this term; part of every fence.
+    pub(crate) session: u64,
+    /// A batch of decisions is on its way.
+    deciding: bool,
+    /// Something changed since the last decision.
+    stale: bool,
+    decide_at: Option<Instant>,
+    /// Nodes whose silence is being recorded.
+    downing: BTreeSet<NodeId>,
+    /// Members whose address or version is being recorded.
+    pub(crate) about: BTreeSet<MemberId>,
+    pub(crate) reported_hashes: BTreeMap<u64, BTreeMap<MemberId, u64>>,
+    /// Look at the membership again although nothing changed here: a learner catches up in silence.
+    pub(crate) membership_at: Instant,
+}
+
+impl Lead {
+    pub(crate) fn note(&mut self, change: &Change, store: &Store) {
+        self.control.mark(change);
+        self.stale = true;
+        match change {
+            Change::Task(id) => {
+                self.dirty.extend(store.task(*id).and_then(|task| task.node));
+            }
+            Change::TaskGone { node, .. } => self.dirty.extend(*node),
+            Change::Node(id) => {
+                self.dirty.insert(*id);
+            }
+            Change::Service(id) => {
+                self.dirty.extend(store.tasks_of_service(*id).filter_map(|task| task.node));
+                self.pins.forget_gone(*id, store);
+            }
+            Change::Cluster | Change::Member(_) | Change::Token(_) => {}
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let decide = self.decide_at.filter(|_| !self.deciding);
+        let mine =
+            [decide, self.liveness.next_deadline(), self.pins.next_deadline(), Some(self.membership_at)];
+        mine.into_iter().flatten().min()
+    }
+}
+
+/// How often the leader looks whether a learner has caught up.
+pub(crate) const MEMBERSHIP_EVERY: Duration = Duration::from_millis(100);
+
+/// The pause after a batch that was rejected as a whole.
+const AFTER_REJECTION: Duration = Duration::from_millis(100);
+
+/// Ids of new tasks come from the member's seeded generator.
+struct Ids<'a>(&'a mut ChaCha8Rng);
+
+impl IdSource for Ids<'_> {
+    fn next(&mut self) -> u64 {
+        self.0.next_u64().max(1)
+    }
+}
+
+impl Manager {
+    pub(crate) fn begin_lead(&mut self) {
+        self.stamps = Stamps::begin(self.store.time(), self.now);
+        self.lead = Some(Lead {
+            term: self.node.term(),
+            control: Control::new(),
+            liveness: Liveness::new_leader(&self.store, self.now.mono),
+            dirty: BTreeSet::new(),
+            pins: Pins::default(),
+            session: 0,
+            deciding: false,
+            stale: true,
+            decide_at: None,
+            downing: BTreeSet::new(),
+            about: BTreeSet::new(),
+            reported_hashes: BTreeMap::new(),
+            membership_at: Instant::ZERO,
+        });
+        self.found_cluster();
+        self.admit_waiting_sessions();
+        self.take_parked();
+    }
+
+    pub(crate) fn end_lead(&mut self) {
+        self.lead = None;
+        self.proposals_lost();
+        self.end_issuing();
+        self.end_sessions();
+        self.end_reads();
+    }
+
+    /// The first entry of a cluster, unless it is there already.
+    fn found_cluster(&mut self) {
+        let Some(bootstrap) = self.config.bootstrap.clone() else { return };
+        if self.store.cluster().is_some() {
+            return;
+        }
+        let command = Command::Bootstrap {
+            cluster: self.config.cluster,
+            settings: bootstrap.settings,
+            authority: bootstrap.authority,
+            name: self.config.name.clone(),
+            address: self.config.address.clone(),
+        };
+        self.propose_own(command, Purpose::Nobody);
+    }
+
+    pub(crate) fn work_as_leader(&mut self) {
+        if self.store.cluster().is_none() {
+            return;
+        }
+        self.record_own_address();
+        self.expire_nodes();
+        self.propose_reports();
+        self.expire_pins();
+        self.decide();
+        self.move_membership();
+        self.next_issue();
+        self.begin_read_round();
+        self.tell_managers();
+        self.dispatch_dirty();
+    }
+
+    fn expire_nodes(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        if lead.liveness.next_deadline().is_none_or(|at| at > self.now.mono) {
+            return;
+        }
+        for (id, message) in lead.liveness.expired(&self.store, self.now.mono) {
+            let Some(expected) = self.store.node(id).map(|node| node.generation) else { continue };
+            let Some(lead) = &mut self.lead else { return };
+            if lead.downing.insert(id) {
+                self.close_silent(id, &message);
+                self.propose_own(Command::NodeDown { id, expected, message }, Purpose::Down { node: id });
+            }
+        }
+    }
+
+    pub(crate) fn on_down(&mut self, node: NodeId) {
+        if let Some(lead) = &mut self.lead {
+            lead.downing.remove(&node);
+        }
+        self.register_if_down(node);
+    }
+
+    /// A node that is connected although the state says otherwise (it came back while its silence was being recorded)
+    /// registers once more.
+    fn register_if_down(&mut self, node: NodeId) {
+        let down = self.store.node(node).is_some_and(|node| node.state == NodeState::Down);
+        if down {
+            self.register_again(node);
+        }
+    }
+
+    /// One batch at a time, as soon as the one before is applied and something has changed or fallen due.
+    fn decide(&mut self) {
+        let now = self.stamps.peek(self.now);
+        let mono = self.now.mono;
+        let Some(lead) = &mut self.lead else { return };
+        let due = lead.stale || lead.decide_at.is_some_and(|at| at <= mono);
+        if lead.deciding || !due || self.space == SpaceState::Exhausted {
+            return;
+        }
+        let plan = lead.control.decide(&self.store, now, &mut Ids(&mut self.rng));
+        lead.stale = false;
+        lead.decide_at = plan.wake_at.map(|at| mono + until(now, at));
+        if plan.decisions.is_empty() {
+            return;
+        }
+        lead.deciding = true;
+        self.propose_own(Command::Decide(plan.decisions), Purpose::Decide);
+    }
+
+    pub(crate) fn on_decided(&mut self, command: &Command, rejected: &[(usize, Rejection)]) {
+        let Some(lead) = &mut self.lead else { return };
+        (lead.deciding, lead.stale) = (false, true);
+        let Command::Decide(decisions) = command else { return };
+        if rejected.len() == decisions.len() {
+            // Nothing moved: the same look would give the same batch at once.
+            (lead.stale, lead.decide_at) = (false, Some(self.now.mono + AFTER_REJECTION));
+        }
+        for (position, _) in rejected {
+            if let Some(decision) = decisions.get(*position) {
+                lead.control.mark(&subject(decision));
+            }
+        }
+    }
+}
+
+/// How long until a cluster time; a little longer, so that it has come when the timer fires.
+fn until(now: ClusterTime, at: ClusterTime) -> Duration {
+    at.since(now) + Duration::from_millis(1)
+}
+
+/// What a rejected decision was about: to be looked at again.
+fn subject(decision: &Decision) -> Change {
+    match decision {
+        Decision::CreateTask { service, .. }
+        | Decision::SetRollout { service, .. }
+        | Decision::RollBack { service, .. }
+        | Decision::DropService { service, .. } => Change::Service(*service),
+        Decision::AssignTask { id, .. }
+        | Decision::ExplainPending { id, .. }
+        | Decision::StopTask { id, .. }
+        | Decision::LoseTask { id, .. }
+        | Decision::ReapTask { id, .. } => Change::Task(*id),
+        Decision::DropToken { id } => Change::Token(*id),
+    }
+}

@@ -1,0 +1,273 @@
+//! The way of a question: who may ask, where the answer may come from, and that every handle is answered once.
+//!
+//! Linearizable reads are batched: all that wait while one round is under way share the next one. A round asks Raft for
+//! the index that was committed when it began and confirms with a quorum that this member still leads; the answers come
+//! from the state once that index is applied.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use model::{
+    id::RequestId,
+    identity::{Identity, Role},
+    request::{ApiError, Consistency, ErrorCode, Reply, Request},
+    time::Instant,
+};
+
+use crate::{Action, Manager, manager::ByHandle};
+
+/// A client that names no deadline waits so long.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Handles open at once, watches included: each costs a few hundred bytes, and a client that is refused retries.
+const MAX_OPEN: usize = 16_384;
+
+/// One request, as it was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) handle: u64,
+    pub(crate) identity: Identity,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) consistency: Consistency,
+    pub(crate) request: Request,
+}
+
+/// Everything asked and not answered.
+#[derive(Default)]
+pub(crate) struct Queries {
+    /// Deadlines of open handles; `None` for a watch, which has none.
+    open: ByHandle<Option<Instant>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Asked while this member leads but has not applied everything yet.
+    parked: VecDeque<Ask>,
+    /// Reads that the next round will answer.
+    next: Vec<Ask>,
+    /// The round under way.
+    round: Option<(u64, Vec<Ask>)>,
+    /// Confirmed, waiting for the index to be applied.
+    confirmed: Vec<(u64, Vec<Ask>)>,
+    rounds: u64,
+}
+
+impl Queries {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn is_open(&self, handle: u64) -> bool {
+        self.open.contains_key(&handle)
+    }
+
+    /// A watch begins: its handle has no deadline any more.
+    pub(crate) fn lift_deadline(&mut self, handle: u64) {
+        if let Some(at) = self.open.get_mut(&handle).and_then(Option::take) {
+            self.deadlines.remove(&(at, handle));
+        }
+    }
+
+    fn close(&mut self, handle: u64) -> bool {
+        let Some(deadline) = self.open.remove(&handle) else { return false };
+        if let Some(at) = deadline {
+            self.deadlines.remove(&(at, handle));
+        }
+        true
+    }
+}
+
+impl Manager {
+    pub(crate) fn on_request(&mut self, ask: Ask, deadline: Option<Duration>) {
+        let handle = ask.handle;
+        if self.queries.open.len() >= MAX_OPEN {
+            let message = format!("{MAX_OPEN} requests are open already; retry in a moment");
+            let result = Err(ApiError::new(ErrorCode::Exhausted, message));
+            return self.act(Action::Reply { handle, result, more: false });
+        }
+        let at = self.now.mono + deadline.unwrap_or(DEADLINE);
+        self.queries.open.insert(handle, Some(at));
+        self.queries.deadlines.insert((at, handle));
+        self.route(ask);
+    }
+
+    /// Refuses, refers, parks or takes a request.
+    fn route(&mut self, ask: Ask) {
+        if let Err(error) = self.authorize(&ask.identity, &ask.request) {
+            return self.reply(ask.handle, Err(error));
+        }
+        let local = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
+        if local {
+            return self.answer(ask, true);
+        }
+        if self.node.role() != consensus::Role::Leader {
+            let error = self.refer();
+            return self.reply(ask.handle, Err(error));
+        }
+        if !self.is_serving() || self.lead.is_none() || self.store.cluster().is_none() {
+            self.queries.parked.push_back(ask);
+        } else if ask.request.is_read() {
+            self.queries.next.push(ask);
+        } else {
+            self.change(ask);
+        }
+    }
+
+    fn authorize(&self, identity: &Identity, request: &Request) -> Result<(), ApiError> {
+        if self.store.is_revoked(identity) && self.is_serving() {
+            let message = format!("{identity} is not (or no longer) of this cluster; join again");
+            return Err(ApiError::new(ErrorCode::Unauthenticated, message));
+        }
+        let allowed = match (identity, request) {
+            (
+                Identity::Operator { role: Role::Admin, .. },
+                Request::UpdateMember { .. } | Request::Join(_),
+            ) => false,
+            (Identity::Operator { role: Role::Admin, .. }, _) => true,
+            (Identity::Operator { role: Role::Viewer, .. }, Request::RenewCertificate { .. }) => true,
+            (Identity::Operator { role: Role::Viewer, .. }, request) => request.is_read(),
+            (Identity::Manager(_), Request::UpdateMember { .. } | Request::RenewCertificate { .. }) => true,
+            (Identity::Manager(_), request) => request.is_read(),
+            (Identity::Node(_), Request::RenewCertificate { .. }) => true,
+            (Identity::Node(_), _) => false,
+            (Identity::Joiner(token), Request::Join(join)) => *token == join.token,
+            (Identity::Joiner(_), _) => false,
+            // Only to be told who leads: a leader's shell has made it a joiner, or refused it.
+            (Identity::Anonymous, Request::Join(_)) => !self.is_serving(),
+            (Identity::Anonymous, _) => false,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let (code, what) = match identity {
+            Identity::Anonymous => (ErrorCode::Unauthenticated, "only join; for this it needs a certificate"),
+            Identity::Joiner(_) => (ErrorCode::Denied, "only join"),
+            Identity::Node(_) => (ErrorCode::Denied, "only renew its own certificate"),
+            Identity::Manager(_) => {
+                (ErrorCode::Denied, "read, renew its own certificate and change its own address")
+            }
+            Identity::Operator { .. } => (ErrorCode::Denied, "read, but not change this"),
+        };
+        Err(ApiError::new(code, format!("{identity} may {what}")))
+    }
+
+    /// Who leads instead.
+    fn refer(&self) -> ApiError {
+        match self.node.leader().filter(|leader| *leader != self.config.member) {
+            Some(leader) => ApiError {
+                leader: Some(leader),
+                ..ApiError::new(ErrorCode::NotLeader, format!("manager {leader} leads, not this one"))
+            },
+            None => ApiError::new(
+                ErrorCode::Unavailable,
+                "no manager leads at the moment: an election is under way, or a majority of the managers is not reachable. \
+                 Stale reads are answered all the same",
+            ),
+        }
+    }
+
+    /// This member does not lead: what was parked goes to the leader.
+    pub(crate) fn refer_parked(&mut self) {
+        if self.queries.parked.is_empty() {
+            return;
+        }
+        let error = self.refer();
+        for ask in std::mem::take(&mut self.queries.parked) {
+            self.reply(ask.handle, Err(error.clone()));
+        }
+    }
+
+    pub(crate) fn take_parked(&mut self) {
+        for ask in std::mem::take(&mut self.queries.parked) {
+            if self.queries.is_open(ask.handle) {
+                self.route(ask);
+            }
+        }
+    }
+
+    /// The lead ended: no read can be confirmed.
+    pub(crate) fn end_reads(&mut self) {
+        let queries = &mut self.queries;
+        let mut asks = std::mem::take(&mut queries.next);
+        asks.extend(queries.round.take().into_iter().flat_map(|(_, asks)| asks));
+        asks.extend(std::mem::take(&mut queries.confirmed).into_iter().flat_map(|(_, asks)| asks));
+        let error = self.refer();
+        for ask in asks {
+            self.reply(ask.handle, Err(error.clone()));
+        }
+    }
+
+    pub(crate) fn begin_read_round(&mut self) {
+        if !self.queries.parked.is_empty() {
+            self.take_parked();
+        }
+        if self.queries.round.is_some() || self.queries.next.is_empty() {
+            return;
+        }
+        let number = self.queries.rounds + 1;
+        if self.node.read_index(number).is_ok() {
+            self.queries.rounds = number;
+            self.queries.round = Some((number, std::mem::take(&mut self.queries.next)));
+        }
+    }
+
+    pub(crate) fn on_read_index(&mut self, number: u64, index: u64) {
+        if let Some((_, asks)) = self.queries.round.take_if(|(current, _)| *current == number) {
+            self.queries.confirmed.push((index, asks));
+        }
+    }
+
+    pub(crate) fn answer_reads(&mut self) {
+        let applied = self.node.applied();
+        let ready: Vec<_> = self.queries.confirmed.extract_if(.., |(index, _)| *index <= applied).collect();
+        for ask in ready.into_iter().flat_map(|(_, asks)| asks) {
+            self.answer(ask, false);
+        }
+    }
+
+    fn answer(&mut self, ask: Ask, stale: bool) {
+        if !self.queries.is_open(ask.handle) {
+            return;
+        }
+        match ask.request {
+            Request::Watch { after } => self.begin_watch(ask.handle, after, stale),
+            Request::Logs { of, options } => {
+                let result = self.plan_logs(&of, &options);
+                self.reply_with(ask.handle, result, stale);
+            }
+            request => {
+                let result = self.view(&request);
+                self.reply_with(ask.handle, result, stale);
+            }
+        }
+    }
+
+    fn reply_with(&mut self, handle: u64, result: Result<model::request::Response, ApiError>, stale: bool) {
+        let index = self.node.applied();
+        self.reply(handle, result.map(|response| Reply { response, index, stale }));
+    }
+
+    /// The only way to a final answer: a handle that is not open any more gets none.
+    pub(crate) fn reply(&mut self, handle: u64, result: Result<Reply, ApiError>) {
+        if self.queries.close(handle) {
+            self.act(Action::Reply { handle, result, more: false });
+        }
+    }
+
+    pub(crate) fn on_cancel(&mut self, handle: u64) {
+        self.queries.close(handle);
+        self.watchers.remove(handle);
+    }
+
+    pub(crate) fn expire_requests(&mut self) {
+        while let Some((_, handle)) =
+            self.queries.deadlines.first().copied().filter(|(at, _)| *at <= self.now.mono)
+        {
+            let message = "not decided in time; it may still happen: ask again with the same request id";
+            self.reply(handle, Err(ApiError::new(ErrorCode::Deadline, message)));
+        }
+    }
+}
+
+/// Logs need the leader's sessions; everything else that reads can be read anywhere.
+fn can_be_stale(request: &Request) -> bool {
+    request.is_read() && !matches!(request, Request::Logs { .. })
+}

@@ -1,0 +1,263 @@
+//! Answers made from the state: lists, single objects, the status, explanations, where logs come from.
+
+use std::collections::BTreeMap;
+
+use consensus::Role;
+use model::{
+    cluster::Member,
+    command::Rejection,
+    id::MemberId,
+    node::{Node, NodeState},
+    request::{
+        ApiError, ClusterStatus, ErrorCode, LogSource, MemberStatus, NodeView, Request, Response, ServiceRow,
+        ServiceView, TaskFilter, TaskRow, Waiting,
+    },
+    service::{Mode, Service},
+    session::{LogOptions, ManagerMessage},
+    task::{DesiredState, Task, TaskState},
+};
+
+use crate::{Action, Manager, SpaceState, session::State};
+
+/// Log streams of one request: more cannot be read, and each is a stream of its own.
+const MAX_LOG_STREAMS: usize = 256;
+
+impl Manager {
+    /// The answer to a read, from the state as it is applied here.
+    pub(crate) fn view(&self, request: &Request) -> Result<Response, ApiError> {
+        Ok(match request {
+            Request::ListServices => {
+                Response::Services(self.store.services().map(|service| self.service_row(service)).collect())
+            }
+            Request::GetService(reference) => {
+                let service = self.store.resolve_service(reference)?;
+                let tasks = self.store.tasks_of_service(service.id).cloned().collect();
+                Response::Service(Box::new(ServiceView { service: service.clone(), tasks }))
+            }
+            Request::ListTasks(filter) => Response::Tasks(self.task_rows(filter)?),
+            Request::ListNodes => {
+                Response::Nodes(self.store.nodes().map(|node| self.node_view(node)).collect())
+            }
+            Request::GetNode(reference) => {
+                Response::Node(Box::new(self.node_view(self.store.resolve_node(reference)?)))
+            }
+            Request::ListMembers => Response::Members(self.member_rows()),
+            Request::ListTokens => Response::Tokens(self.store.tokens().cloned().collect()),
+            Request::GetStatus => Response::Status(Box::new(self.cluster_status()?)),
+            Request::Explain(reference) => Response::Explanation(control::explain(&self.store, reference)),
+            Request::CreateService(_)
+            | Request::UpdateService { .. }
+            | Request::ScaleServices(_)
+            | Request::RollbackService(_)
+            | Request::RemoveService(_)
+            | Request::UpdateNode { .. }
+            | Request::RemoveNode { .. }
+            | Request::CreateToken { .. }
+            | Request::RevokeToken(_)
+            | Request::SetSettings(_)
+            | Request::TransferLeader { .. }
+            | Request::RemoveMember(_)
+            | Request::UpdateMember { .. }
+            | Request::Join(_)
+            | Request::RenewCertificate { .. }
+            | Request::Watch { .. }
+            | Request::Logs { .. } => {
+                return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
+            }
+        })
+    }
+
+    fn service_row(&self, service: &Service) -> ServiceRow {
+        let tasks = || self.store.tasks_of_service(service.id);
+        let count = |matches: fn(&Task) -> bool| to_u32(tasks().filter(|task| matches(task)).count());
+        let active = count(|task| task.is_active());
+        ServiceRow {
+            service: service.clone(),
+            healthy: count(|task| task.observed.is_healthy()),
+            running: count(|task| task.observed.state == TaskState::Running),
+            wanted: wanted(service, active),
+        }
+    }
+
+    fn task_rows(&self, filter: &TaskFilter) -> Result<Vec<TaskRow>, ApiError> {
+        let service =
+            filter.service.as_ref().map(|reference| self.store.resolve_service(reference)).transpose()?;
+        let node = filter.node.as_ref().map(|reference| self.store.resolve_node(reference)).transpose()?;
+        let (service, node) = (service.map(|service| service.id), node.map(|node| node.id));
+        let wanted = |task: &&Task| {
+            let ended = task.observed.state.is_terminal() && task.desired == DesiredState::Stopped;
+            (filter.all || !ended)
+                && service.is_none_or(|service| task.service == service)
+                && node.is_none_or(|node| task.node == Some(node))
+        };
+        let row = |task: &Task| self.task_row(task);
+        Ok(match (service, node) {
+            (Some(service), _) => self.store.tasks_of_service(service).filter(wanted).map(row).collect(),
+            (None, Some(node)) => self.store.tasks_on_node(node).filter(wanted).map(row).collect(),
+            (None, None) => self.store.tasks().filter(wanted).map(row).collect(),
+        })
+    }
+
+    fn task_row(&self, task: &Task) -> TaskRow {
+        let service = self.store.service(task.service);
+        let template = service.and_then(|service| service.template_of(task.template));
+        let node = task.node.and_then(|node| self.store.node(node));
+        TaskRow {
+            task: task.clone(),
+            service: service.map(|service| service.spec.name.clone()).unwrap_or_default(),
+            node: node.map(|node| node.facts.hostname.clone()).unwrap_or_default(),
+            image: template.map(|template| template.container.image.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn node_view(&self, node: &Node) -> NodeView {
+        NodeView {
+            node: node.clone(),
+            tasks: self.store.tasks_on_node(node.id).cloned().collect(),
+            reserved: self.store.reserved_on(node.id),
+        }
+    }
+
+    fn member_rows(&self) -> Vec<MemberStatus> {
+        let progress = self.node.progress();
+        let leader = self.node.leader();
+        let row = |member: &Member| self.member_row(member, leader, &progress);
+        self.store.members().map(row).collect()
+    }
+
+    fn member_row(
+        &self,
+        member: &Member,
+        leader: Option<MemberId>,
+        progress: &BTreeMap<MemberId, consensus::PeerProgress>,
+    ) -> MemberStatus {
+        let id = member.id;
+        let me = id == self.config.member;
+        let known = progress.get(&id);
+        // A follower knows of itself and, while it hears it, of the leader.
+        let reachable = known.map_or(me || leader == Some(id), |peer| peer.active);
+        MemberStatus {
+            member: member.clone(),
+            voter: self.node.membership().voters.contains(&id),
+            leader: leader == Some(id),
+            reachable,
+            matched: known.map_or(if me { self.node.last_index() } else { 0 }, |peer| peer.matched),
+        }
+    }
+
+    fn cluster_status(&self) -> Result<ClusterStatus, ApiError> {
+        let Some(cluster) = self.store.cluster() else {
+            return Err(ApiError::new(
+                ErrorCode::Unavailable,
+                "this manager has not received the cluster's state yet",
+            ));
+        };
+        let nodes = self.store.nodes();
+        let ready = nodes.filter(|node| node.state == NodeState::Ready).count();
+        let rows = self.store.services().map(|service| self.service_row(service));
+        let tasks_running = rows.fold((0, 0), |sum, row| (sum.0 + row.running, sum.1 + row.wanted));
+        let mut waiting = control::waiting(&self.store);
+        waiting.extend(self.managers_waiting());
+        Ok(ClusterStatus {
+            cluster: cluster.id,
+            settings: cluster.settings.clone(),
+            answered_by: self.config.member,
+            leader: self.node.leader(),
+            term: self.node.term(),
+            applied: self.node.applied(),
+            time: self.store.time(),
+            members: self.member_rows(),
+            nodes_ready: (to_u32(ready), to_u32(self.store.node_count())),
+            services: to_u32(self.store.service_count()),
+            tasks_running,
+            waiting,
+        })
+    }
+
+    /// What waits for people among the managers themselves.
+    fn managers_waiting(&self) -> Vec<Waiting> {
+        let newest = self.store.members().map(|member| member.joined).max().unwrap_or_default();
+        let waiting = |what: &str, why: String| Waiting { what: what.into(), why, since: newest };
+        let mut list = Vec::new();
+        list.extend(self.membership_advice().map(|why| waiting("managers", why)));
+        if self.node.role() == Role::Leader {
+            let silent = self.member_rows().into_iter().filter(|row| !row.reachable);
+            list.extend(
+                silent.map(|row| {
+                    waiting(&format!("manager {}", row.member.name), "it cannot be reached".into())
+                }),
+            );
+        }
+        if self.space != SpaceState::Enough {
+            let why = "its disk is nearly full: changes are refused while it leads".to_owned();
+            list.push(waiting(&format!("manager {}", self.config.member), why));
+        }
+        list
+    }
+
+    /// Opens a stream at each agent concerned and says which.
+    pub(crate) fn plan_logs(&mut self, of: &str, options: &LogOptions) -> Result<Response, ApiError> {
+        let tasks = self.tasks_with_logs(of)?;
+        if tasks.len() > MAX_LOG_STREAMS {
+            let message =
+                format!("\"{of}\" has {} tasks; logs of at most {MAX_LOG_STREAMS} at once", tasks.len());
+            return Err(ApiError::new(ErrorCode::Exhausted, message));
+        }
+        let sources = tasks.into_iter().map(|task| self.log_source(&task, options)).collect();
+        Ok(Response::LogPlan(sources))
+    }
+
+    /// Of a service the tasks that have a container; of a task itself.
+    fn tasks_with_logs(&self, of: &str) -> Result<Vec<Task>, ApiError> {
+        match self.store.resolve_service(of) {
+            Ok(service) => {
+                let tasks = self.store.tasks_of_service(service.id);
+                let shown = tasks.filter(|task| task.node.is_some() && task.desired == DesiredState::Running);
+                Ok(shown.cloned().collect())
+            }
+            Err(Rejection::Missing { .. }) => match self.store.resolve_task(of) {
+                Ok(task) => Ok(vec![task.clone()]),
+                Err(Rejection::Missing { .. }) => Err(crate::admit::not_found("service or task", of)),
+                Err(other) => Err(other.into()),
+            },
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn log_source(&mut self, task: &Task, options: &LogOptions) -> LogSource {
+        let service = self.store.service(task.service).map(|service| service.spec.name.clone());
+        let node = task.node.and_then(|node| self.store.node(node)).map(|node| node.facts.hostname.clone());
+        let open = task.node.and_then(|node| self.sessions.of_node(node));
+        let connection =
+            open.filter(|(_, session)| matches!(session.state, State::Open(_))).map(|(id, _)| id);
+        let stream = connection.map(|connection| {
+            let stream = self.next_id();
+            let message = ManagerMessage::OpenLogs { stream, task: task.id, options: options.clone() };
+            self.act(Action::SendAgent { connection, message });
+            stream
+        });
+        let missing = stream.is_none().then(|| match &node {
+            Some(name) => format!("node \"{name}\" is not connected"),
+            None => "the task has no node yet".to_owned(),
+        });
+        LogSource {
+            stream,
+            task: task.id,
+            label: format!("{}.{}", service.unwrap_or_default(), task.slot),
+            node: node.unwrap_or_default(),
+            missing,
+        }
+    }
+}
+
+fn wanted(service: &Service, active: u32) -> u32 {
+    match service.spec.mode {
+        _ if service.removing => 0,
+        Mode::Replicated(count) => count,
+        Mode::Global => active,
+    }
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

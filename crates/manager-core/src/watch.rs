@@ -1,0 +1,85 @@
+//! Watches: an ordered stream without a gap, or the word that it starts anew.
+
+use model::{
+    event::Revision,
+    request::{ApiError, ErrorCode, Reply, Response},
+};
+
+use crate::{Action, Manager, manager::ByHandle};
+
+/// Events of one reply: about a chunk of 64 KiB.
+const MAX_EVENTS: usize = 256;
+/// Watches at once on one manager; a dashboard needs one.
+const MAX_WATCHES: usize = 1_024;
+
+struct Watch {
+    after: Revision,
+    stale: bool,
+}
+
+/// All open watches.
+#[derive(Default)]
+pub(crate) struct Watchers {
+    open: ByHandle<Watch>,
+    served: Revision,
+    fresh: bool,
+}
+
+impl Watchers {
+    pub(crate) fn remove(&mut self, handle: u64) {
+        self.open.remove(&handle);
+    }
+}
+
+impl Manager {
+    pub(crate) fn begin_watch(&mut self, handle: u64, after: Option<Revision>, stale: bool) {
+        if self.watchers.open.len() >= MAX_WATCHES {
+            let message = format!("{MAX_WATCHES} watches are open on this manager already");
+            return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));
+        }
+        self.queries.lift_deadline(handle);
+        let after = after.unwrap_or_else(|| self.store.revision());
+        self.watchers.open.insert(handle, Watch { after, stale });
+        self.watchers.fresh = true;
+        // So that a client knows that from here on it misses nothing.
+        self.stream(handle, Response::Events(Vec::new()), stale);
+    }
+
+    /// Sends every watch what is new. Free when nothing is.
+    pub(crate) fn serve_watchers(&mut self) {
+        let newest = self.store.revision();
+        if self.watchers.open.is_empty() || (newest == self.watchers.served && !self.watchers.fresh) {
+            return;
+        }
+        (self.watchers.served, self.watchers.fresh) = (newest, false);
+        let handles: Vec<u64> = self.watchers.open.keys().copied().collect();
+        for handle in handles {
+            self.serve_watch(handle);
+        }
+    }
+
+    fn serve_watch(&mut self, handle: u64) {
+        loop {
+            let Some(watch) = self.watchers.open.get_mut(&handle) else { return };
+            let response = match self.store.events_after(Some(watch.after)) {
+                Ok(events) => {
+                    let events: Vec<_> = events.take(MAX_EVENTS).cloned().collect();
+                    let Some(last) = events.last() else { return };
+                    watch.after = last.revision;
+                    Response::Events(events)
+                }
+                Err(resync) => {
+                    watch.after = resync.at;
+                    Response::Resync { at: resync.at }
+                }
+            };
+            let stale = watch.stale;
+            self.stream(handle, response, stale);
+        }
+    }
+
+    fn stream(&mut self, handle: u64, response: Response, stale: bool) {
+        let reply = Reply { response, index: self.node.applied(), stale };
+        self.act(Action::Reply { handle, result: Ok(reply), more: true });
+    }
+}
