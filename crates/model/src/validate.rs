@@ -1,8 +1,30 @@
-//! Everything that is wrong with a spec, at once, each with its path.
+//! Everything that is wrong with a request, at once, each with its path; and what is not wrong but will hurt.
+//!
+//! A manager validates before it proposes; a client may do so before it asks. The replicated state never does: two
+//! versions of the software may know different rules, and must still apply one log the same way.
+//!
+//! Every bound is here because something behind it is finite: the log entry, the snapshot, the engine's own limits, a
+//! terminal's width. Read in this order: this file, then `service`, `container`, `placement`, `resources` for specs, `text` for the
+//! forms of names, `cluster` for everything else, `lint` for warnings.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+mod cluster;
+mod container;
+mod lint;
+mod placement;
+mod resources;
+mod service;
+mod text;
+
+pub use cluster::{
+    MAX_TOKEN_TTL, MAX_TOKEN_USES, validate_address, validate_facts, validate_node_change,
+    validate_node_spec, validate_request, validate_settings, validate_token,
+};
+pub use lint::lint_service;
+pub use service::{MAX_REPLICAS, MAX_SPEC_BYTES, validate_scale, validate_service};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,5 +38,33 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Problems as they are found.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, path: impl fmt::Display, message: impl Into<String>) {
+        self.0.push(Problem { path: path.to_string(), message: message.into() });
+    }
+
+    /// Adds the message when what must hold does not.
+    fn ensure(&mut self, holds: bool, path: impl fmt::Display, message: impl FnOnce() -> String) {
+        if !holds {
+            self.add(path, message());
+        }
+    }
+
+    /// Adds what a check of a text says against it.
+    fn judge(&mut self, path: impl fmt::Display, verdict: Result<(), String>) {
+        if let Err(message) = verdict {
+            self.add(path, message);
+        }
+    }
+
+    fn at_most(&mut self, count: usize, bound: usize, path: impl fmt::Display, what: &str) {
+        self.ensure(count <= bound, path, || format!("{count} {what}; at most {bound} are allowed"));
     }
 }

@@ -1,0 +1,187 @@
+//! Everything of a request that is not a service's declaration.
+
+use std::time::Duration;
+
+use super::{
+    Problem, Problems,
+    service::{at_most, labels, validate_scale, validate_service},
+    text,
+};
+use crate::{
+    cluster::ClusterSettings,
+    identity::JoinRole,
+    node::{Facts, NodeSpec},
+    request::{JoinRequest, NodeChange, Reference, Request},
+};
+
+/// How long a join token may live.
+pub const MAX_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often a join token may be used.
+pub const MAX_TOKEN_USES: u32 = 1_000;
+/// A name, an id or the beginning of one; `SERVICE.SLOT` with a host's name is the longest.
+const MAX_REFERENCE: usize = 320;
+/// A version or a kernel's release.
+const MAX_FACT: usize = 256;
+/// A certificate request of a 4096-bit key has about 2 KiB.
+const MAX_CSR: usize = 16 << 10;
+/// Below this a busy machine's pauses look like its end.
+const MIN_PATIENCE: Duration = Duration::from_millis(500);
+const MAX_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// The secret of a token.
+const MAX_SECRET: usize = 256;
+
+/// All that is wrong with a request, whatever it asks; empty when it is valid. Whether what it names exists, and whether the
+/// caller may, is not asked here.
+pub fn validate_request(request: &Request) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    match request {
+        Request::CreateService(spec) => problems.0.extend(validate_service(spec)),
+        Request::UpdateService { service, spec, .. } => {
+            reference(&mut problems, "service", service);
+            problems.0.extend(validate_service(spec));
+        }
+        Request::ScaleServices(scales) => problems.0.extend(validate_scale(scales)),
+        Request::UpdateNode { node, change } => {
+            reference(&mut problems, "node", node);
+            problems.0.extend(validate_node_change(change));
+        }
+        Request::CreateToken { role, ttl, uses, node_spec } => {
+            problems.0.extend(validate_token(*role, *ttl, *uses, node_spec));
+        }
+        Request::SetSettings(settings) => problems.0.extend(validate_settings(settings)),
+        Request::UpdateMember { address, version } => {
+            problems.0.extend(validate_address("address", address));
+            fact(&mut problems, "version", version);
+        }
+        Request::Join(join) => validate_join(&mut problems, join),
+        Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
+        Request::RollbackService(of)
+        | Request::RemoveService(of)
+        | Request::GetService(of)
+        | Request::GetNode(of)
+        | Request::Explain(of)
+        | Request::RemoveNode { node: of, .. }
+        | Request::Logs { of, .. } => reference(&mut problems, "reference", of),
+        Request::ListTasks(filter) => {
+            filter.service.iter().for_each(|of| reference(&mut problems, "service", of));
+            filter.node.iter().for_each(|of| reference(&mut problems, "node", of));
+        }
+        Request::RevokeToken(_)
+        | Request::TransferLeader { .. }
+        | Request::RemoveMember(_)
+        | Request::ListServices
+        | Request::ListNodes
+        | Request::ListMembers
+        | Request::ListTokens
+        | Request::GetStatus
+        | Request::Watch { .. } => {}
+    }
+    problems.0
+}
+
+/// All that is wrong with what an admin decides about a node.
+pub fn validate_node_spec(spec: &NodeSpec) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    labels(&mut problems, "labels", &spec.labels);
+    problems.0
+}
+
+/// All that is wrong with a change of a node.
+pub fn validate_node_change(change: &NodeChange) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    labels(&mut problems, "set_labels", &change.set_labels.iter().cloned().collect());
+    for key in &change.remove_labels {
+        problems.judge("remove_labels", text::label_key(key));
+        let set = change.set_labels.iter().any(|(name, _)| name == key);
+        problems.ensure(!set, "remove_labels", || format!("{} is set and removed at once", text::quote(key)));
+    }
+    let names = change.set_labels.iter().map(|(name, _)| name);
+    let distinct: std::collections::BTreeSet<_> = names.collect();
+    problems
+        .ensure(distinct.len() == change.set_labels.len(), "set_labels", || "a label is set twice".into());
+    problems.0
+}
+
+/// All that is wrong with a wish for a join token.
+pub fn validate_token(role: JoinRole, ttl: Duration, uses: u32, node_spec: &NodeSpec) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    problems.ensure(ttl >= Duration::from_secs(1) && ttl <= MAX_TOKEN_TTL, "ttl", || {
+        format!("{ttl:?}; a token lives for 1 s to 30 days")
+    });
+    problems.ensure((1..=MAX_TOKEN_USES).contains(&uses), "uses", || {
+        format!("{uses}; a token has 1 to {MAX_TOKEN_USES} uses")
+    });
+    problems.ensure(role == JoinRole::Agent || *node_spec == NodeSpec::default(), "node_spec", || {
+        "a manager is no node: class and labels are for agents' tokens".into()
+    });
+    problems.0.extend(validate_node_spec(node_spec));
+    problems.0
+}
+
+/// All that is wrong with settings.
+pub fn validate_settings(settings: &ClusterSettings) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    let patience = &settings.patience;
+    let spans =
+        [("server", patience.server, MAX_PATIENCE), ("workstation", patience.workstation, MAX_PATIENCE)];
+    at_most(&mut problems, "patience", &spans);
+    for (name, span, _) in spans {
+        problems.ensure(span >= MIN_PATIENCE, format!("patience.{name}"), || {
+            format!("{span:?}; below {MIN_PATIENCE:?} a busy node would be taken for a dead one")
+        });
+    }
+    problems.0
+}
+
+/// What is wrong with `host:port`.
+pub fn validate_address(path: &str, address: &str) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    problems.judge(path, text::address(address));
+    problems.0
+}
+
+/// All that is wrong with what an agent says of its machine: an agent may be anything.
+pub fn validate_facts(facts: &Facts) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    problems.judge("facts.hostname", text::host_name(&facts.hostname));
+    labels(&mut problems, "facts.labels", &facts.labels);
+    let texts = [
+        ("os", &facts.os),
+        ("arch", &facts.arch),
+        ("kernel", &facts.kernel),
+        ("engine", &facts.engine),
+        ("engine_api", &facts.engine_api),
+        ("agent", &facts.agent),
+    ];
+    for (name, value) in texts {
+        fact(&mut problems, &format!("facts.{name}"), value);
+    }
+    problems.0
+}
+
+fn validate_join(problems: &mut Problems, join: &JoinRequest) {
+    problems.at_most(join.secret.len(), MAX_SECRET, "secret", "bytes");
+    certificate_request(problems, &join.csr);
+    problems.0.extend(validate_facts(&join.facts));
+    if join.role == JoinRole::Manager {
+        problems.0.extend(validate_address("address", &join.address));
+    }
+}
+
+fn certificate_request(problems: &mut Problems, csr: &str) {
+    let right = csr.len() <= MAX_CSR && csr.trim_start().starts_with("-----BEGIN");
+    problems.ensure(right, "csr", || format!("not a PEM certificate request of at most {MAX_CSR} bytes"));
+}
+
+fn reference(problems: &mut Problems, path: &str, of: &Reference) {
+    let right = (1..=MAX_REFERENCE).contains(&of.len()) && of.bytes().all(|byte| byte.is_ascii_graphic());
+    problems.ensure(right, path, || {
+        format!("{} names nothing; write a name, an id, or the beginning of an id", text::quote(of))
+    });
+}
+
+fn fact(problems: &mut Problems, path: &str, value: &str) {
+    problems.ensure(value.len() <= MAX_FACT && !value.contains(char::is_control), path, || {
+        format!("at most {MAX_FACT} bytes on one line")
+    });
+}
