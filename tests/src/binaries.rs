@@ -9,9 +9,6 @@ use crate::command::{cargo, run};
 
 /// A directory with programs built elsewhere, such as those of an earlier release.
 const DIRECTORY: &str = "ORCH_BIN_DIR";
-/// `release` for programs whose speed is measured.
-const PROFILE: &str = "ORCH_PROFILE";
-
 /// Where the three programs are.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -27,11 +24,25 @@ impl Binaries {
     /// They do not build.
     pub fn get() -> Result<Binaries> {
         static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
-        BUILT.get_or_init(|| find().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+        built(&BUILT, &[])
+    }
+
+    /// The same with optimisation, for programs whose speed is shown or measured.
+    ///
+    /// # Errors
+    /// They do not build.
+    pub fn release() -> Result<Binaries> {
+        static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
+        built(&BUILT, &["--release"])
     }
 }
 
-fn find() -> Result<Binaries> {
+fn built(once: &OnceLock<Result<Binaries, String>>, options: &[&str]) -> Result<Binaries> {
+    let found = once.get_or_init(|| find(options).map_err(|error| format!("{error:#}")));
+    found.clone().map_err(anyhow::Error::msg)
+}
+
+fn find(options: &[&str]) -> Result<Binaries> {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         let directory = Path::new(&directory);
         return Ok(Binaries {
@@ -40,10 +51,9 @@ fn find() -> Result<Binaries> {
             ctl: directory.join("orchctl"),
         });
     }
-    let release = std::env::var(PROFILE).is_ok_and(|profile| profile == "release");
     // All of the workspace, for the features that the tests' own build has: nothing is built twice.
     let mut args = vec!["--workspace", "--bins"];
-    args.extend(release.then_some("--release"));
+    args.extend(options);
     let built = build(&args, None)?;
     let named = |name: &str| {
         let found = built.iter().find(|path| path.file_name().is_some_and(|file| file == name));

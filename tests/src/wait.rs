@@ -11,7 +11,20 @@ const POLL: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// `limit` passed first; the message says for what it waited.
-pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> Result<T> {
+    until_every(POLL, what, limit, probe)
+}
+
+/// As [`until`], with a longer pause between two questions: for a probe that costs a process.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_every<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Option<T>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = probe() {
@@ -20,7 +33,7 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T
         if Instant::now() >= deadline {
             bail!("waited {limit:?} in vain for {what}");
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
 }
 

@@ -32,13 +32,15 @@ find /sys/fs/cgroup -depth -type d -path "*/$prefix-*" -exec rmdir {} \; 2>/dev/
 rm -rf "$dir"
 "#;
 
-/// A claimed name and directory.
+/// A claimed name, directory and number.
 #[derive(Debug)]
 pub struct Ground {
     prefix: String,
     dir: PathBuf,
+    number: u8,
     janitor: Child,
     _lock: File,
+    _number_lock: File,
 }
 
 impl Ground {
@@ -56,13 +58,19 @@ impl Ground {
         std::fs::create_dir_all(dir.join(LOGS)).with_context(|| dir.display().to_string())?;
         let lock = File::create(dir.join(LOCK))?;
         lock.lock()?;
+        let (number, number_lock) = claim_number(&place)?;
         let janitor = janitor(&dir, &prefix)?;
-        Ok(Ground { prefix, dir, janitor, _lock: lock })
+        Ok(Ground { prefix, dir, number, janitor, _lock: lock, _number_lock: number_lock })
     }
 
     /// The name of a part of this laboratory, unique on the machine.
     pub fn name(&self, part: &str) -> String {
         format!("{}-{part}", self.prefix)
+    }
+
+    /// A number that no other laboratory on this machine has now; its subnet.
+    pub fn number(&self) -> u8 {
+        self.number
     }
 
     /// Its directory.
@@ -95,6 +103,21 @@ impl Drop for Ground {
         drop(self.janitor.stdin.take());
         drop(self.janitor.wait());
     }
+}
+
+/// The lowest free number, held by the lock on its file.
+fn claim_number(place: &Path) -> Result<(u8, File)> {
+    let numbers = place.join("numbers");
+    std::fs::create_dir_all(&numbers)?;
+    for number in 0..=u8::MAX {
+        let file = File::create(numbers.join(number.to_string()))?;
+        match file.try_lock() {
+            Ok(()) => return Ok((number, file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("256 laboratories run on this machine")
 }
 
 fn janitor(dir: &Path, prefix: &str) -> Result<Child> {

@@ -14,7 +14,6 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::Lab;
 use super::ground::Ground;
 use super::switch::{Direction, Switch};
 use crate::command::{call, run};
@@ -65,6 +64,8 @@ pub struct Place {
     pub unique: String,
     /// From 1.
     pub number: usize,
+    /// On the switch.
+    pub address: Ipv4Addr,
     /// What survives a power cut.
     pub disk: PathBuf,
     /// What does not.
@@ -85,7 +86,12 @@ impl Host {
     ///
     /// # Errors
     /// Not root, or a name is taken.
-    pub(super) fn create(ground: &Ground, switch: &Switch, number: usize) -> Result<Host> {
+    pub(super) fn create(
+        ground: &Ground,
+        switch: &Switch,
+        number: usize,
+        address: Ipv4Addr,
+    ) -> Result<Host> {
         let name = format!("h{number}");
         let unique = ground.name(&name);
         let dir = ground.dir().join(&name);
@@ -96,6 +102,7 @@ impl Host {
             name,
             unique,
             number,
+            address,
             init: Mutex::new(None),
         };
         for dir in [&place.disk, &place.logs] {
@@ -115,7 +122,7 @@ impl Host {
 
     /// Its address on the switch.
     pub fn address(&self) -> Ipv4Addr {
-        Lab::address_of(self.place.number)
+        self.place.address
     }
 
     /// A directory that survives [`Host::power_off`].
@@ -262,7 +269,7 @@ impl Place {
         call("ip", &["netns", "add", &self.unique])?;
         switch.plug(self.number, &self.unique)?;
         ip(&["link", "set", "lo", "up"])?;
-        ip(&["addr", "add", &format!("{}/24", Lab::address_of(self.number)), "dev", "eth0"])?;
+        ip(&["addr", "add", &format!("{}/24", self.address), "dev", "eth0"])?;
         ip(&["link", "set", "eth0", "up"])
     }
 

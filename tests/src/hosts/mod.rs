@@ -30,12 +30,22 @@ use switch::Switch;
 /// A /24 has room for more; two cores have not.
 pub const MAX_HOSTS: usize = 32;
 
+/// The machine's own last byte on the switch.
+const UPLINK: usize = 254;
+/// The last byte of the switch's own address, which programs in its namespace use.
+const SWITCH: usize = 253;
+
+/// Address number `number` of a laboratory's subnet; each laboratory has its own, so that two uplinks do not collide.
+fn address_of(ground: &Ground, number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, ground.number(), u8::try_from(number).expect("a last byte"))
+}
+
 /// What to set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub hosts: usize,
-    /// Start an engine on each host. Without, a host is a place for managers: up in some 30 ms.
-    pub engines: bool,
+    /// So many of them, the first ones, get an engine. A host without one is a place for managers: up in some 30 ms.
+    pub engines: usize,
 }
 
 /// Hosts on a switch. Everything is gone when this is dropped or the process ends.
@@ -53,7 +63,7 @@ impl Lab {
     /// # Errors
     /// As [`Lab::with`].
     pub fn start(hosts: usize) -> Result<Lab> {
-        Lab::with(Plan { hosts, engines: true })
+        Lab::with(Plan { hosts, engines: hosts })
     }
 
     /// Sets up what `plan` says; engines start at the same time.
@@ -63,26 +73,25 @@ impl Lab {
     pub fn with(plan: Plan) -> Result<Lab> {
         assert!(plan.hosts <= MAX_HOSTS, "at most {MAX_HOSTS} hosts");
         packages::ensure(&packages::NETWORK)?;
-        if plan.engines {
+        if plan.engines > 0 {
             packages::ensure(&packages::ENGINE)?;
         }
         let ground = Ground::claim()?;
-        let switch = Switch::create(&ground.name("sw"))?;
+        let switch = Switch::create(&ground.name("sw"), address_of(&ground, SWITCH))?;
         let mut lab = Lab { hosts: Vec::new(), switch, ground };
         for number in 1..=plan.hosts {
-            let host = Host::create(&lab.ground, &lab.switch, number)?;
+            let address = address_of(&lab.ground, number);
+            let host = Host::create(&lab.ground, &lab.switch, number, address)?;
             lab.hosts.push(host);
         }
-        if plan.engines {
-            lab.start_engines()?;
-        }
+        lab.start_engines(plan.engines)?;
         Ok(lab)
     }
 
-    fn start_engines(&self) -> Result<()> {
+    fn start_engines(&self, engines: usize) -> Result<()> {
         let started: Vec<Result<()>> = std::thread::scope(|scope| {
             let starts: Vec<_> =
-                self.hosts.iter().map(|host| scope.spawn(|| host.engine().start())).collect();
+                self.hosts.iter().take(engines).map(|host| scope.spawn(|| host.engine().start())).collect();
             starts.into_iter().map(|start| start.join().expect("an engine's start does not panic")).collect()
         });
         started.into_iter().collect::<Result<()>>().context("cannot start the engines")
@@ -116,8 +125,14 @@ impl Lab {
         self.ground.logs()
     }
 
-    /// Address of host `number` (from 1) on the switch.
-    pub fn address_of(number: usize) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, u8::try_from(number).expect("at most 32 hosts"))
+    /// Gives this machine itself a port on the switch, so that programs outside of the hosts reach them. Until then
+    /// nothing of the laboratory can be seen from the machine's own network.
+    ///
+    /// # Errors
+    /// The machine has such a network already.
+    pub fn uplink(&self) -> Result<Ipv4Addr> {
+        let address = address_of(&self.ground, UPLINK);
+        self.switch.uplink(&format!("orch{}", self.ground.number()), address)?;
+        Ok(address)
     }
 }

@@ -1,6 +1,8 @@
 //! The switch: a bridge in a namespace of its own, with a port a host. Links are cut here, so that neither end notices
 //! anything but silence, as with a pulled cable on a far switch.
 
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::Result;
@@ -42,14 +44,15 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Makes the namespace and the bridge.
+    /// Makes the namespace and the bridge, which has `address` itself.
     ///
     /// # Errors
     /// Not root, or the kernel lacks bridges.
-    pub fn create(namespace: &str) -> Result<Switch> {
+    pub fn create(namespace: &str, address: Ipv4Addr) -> Result<Switch> {
         call("ip", &["netns", "add", namespace])?;
         let switch = Switch { namespace: namespace.to_owned() };
         switch.ip(&["link", "add", "br0", "type", "bridge"])?;
+        switch.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
         switch.ip(&["link", "set", "lo", "up"])?;
         switch.nft(&format!("table bridge cut {{ {TABLE}\n}}"))?;
@@ -70,6 +73,26 @@ impl Switch {
         self.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
         self.ip(&["link", "set", &port, "master", "br0"])?;
         self.ip(&["link", "set", &port, "up"])
+    }
+
+    /// A command whose network is the switch's: it reaches every host.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--").arg(program);
+        command
+    }
+
+    /// Plugs this process's own network in, as the interface `name` with `address`. It goes with the switch.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn uplink(&self, name: &str, address: Ipv4Addr) -> Result<()> {
+        let here = std::process::id().to_string();
+        self.ip(&["link", "add", "up", "type", "veth", "peer", "name", name, "netns", &here])?;
+        self.ip(&["link", "set", "up", "master", "br0"])?;
+        self.ip(&["link", "set", "up", "up"])?;
+        call("ip", &["addr", "add", &format!("{address}/24"), "dev", name])?;
+        call("ip", &["link", "set", name, "up"]).map(drop)
     }
 
     /// Stops forwarding on a port, both ways. The host's own link stays up: it sees silence.

@@ -13,7 +13,7 @@ use tests::wait;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn bare(hosts: usize) -> Lab {
-    Lab::with(Plan { hosts, engines: false }).expect("bare hosts")
+    Lab::with(Plan { hosts, engines: 0 }).expect("bare hosts")
 }
 
 #[test]

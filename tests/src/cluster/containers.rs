@@ -1,0 +1,62 @@
+//! What the engines themselves say of our containers: the truth that the cluster's own account is held against.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use crate::engine::Engine;
+
+/// One container that carries our labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's id.
+    pub id: String,
+    pub name: String,
+    /// The replica's number, or the node's id.
+    pub slot: String,
+    pub task: String,
+    pub attempt: String,
+    pub running: bool,
+    /// The node that the label names.
+    pub node: String,
+}
+
+/// Running containers by slot.
+pub fn per_slot(containers: &[Container]) -> BTreeMap<String, usize> {
+    let mut slots = BTreeMap::new();
+    for container in containers.iter().filter(|container| container.running) {
+        *slots.entry(container.slot.clone()).or_default() += 1;
+    }
+    slots
+}
+
+/// The containers of `service` on one engine, ended ones included; of all services when it is empty.
+///
+/// # Errors
+/// The engine does not answer.
+pub fn on(engine: &Engine, service: &str) -> Result<Vec<Container>> {
+    let filter = match service {
+        "" => "label=orch.cluster".to_owned(),
+        name => format!("label=orch.service.name={name}"),
+    };
+    let columns = ["orch.slot", "orch.task", "orch.attempt", "orch.node"]
+        .map(|label| format!("{{{{.Label \"{label}\"}}}}"))
+        .join("\t");
+    let format = format!("{{{{.ID}}}}\t{{{{.Names}}}}\t{{{{.State}}}}\t{columns}");
+    let args = ["ps", "--all", "--no-trunc", "--filter", &filter, "--format", &format];
+    engine.lines(&args)?.iter().map(|line| parse(line).with_context(|| line.clone())).collect()
+}
+
+fn parse(line: &str) -> Option<Container> {
+    let mut words = line.split('\t').map(str::to_owned);
+    let (id, name, state) = (words.next()?, words.next()?, words.next()?);
+    Some(Container {
+        id,
+        name,
+        running: state == "running",
+        slot: words.next()?,
+        task: words.next()?,
+        attempt: words.next()?,
+        node: words.next()?,
+    })
+}
