@@ -176,13 +176,10 @@ impl Control {
     }
 
     fn node_changed(&mut self, store: &Store, id: NodeId) {
-        let Some(node) = store.node(id) else {
-            self.nodes.remove(id);
-            self.room.nodes_differ = true;
-            return;
-        };
-        if !self.nodes.upsert(node) {
-            return;
+        match store.node(id) {
+            None => self.nodes.remove(id),
+            Some(node) if self.nodes.upsert(node) => {}
+            Some(_) => return,
         }
         self.room.nodes_differ = true;
         self.slots.extend(store.tasks_on_node(id).map(|task| (task.service, task.slot)));

@@ -113,13 +113,12 @@ fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Ta
         return;
     }
     let reason = format!("node {} is down: {}", node.facts.hostname, node.message);
-    let other = tasks.active.iter().any(|other| other.id != task.id && !is_on_lost_node(pass.store, other));
-    if other {
-        pass.stop(task, reason);
-        return;
-    }
+    // Of two on lost nodes the older one is kept, to go on or to be replaced as soon as it is alone.
     let is_first = tasks.active.first().is_some_and(|first| first.id == task.id);
-    if is_first && tasks.stopping.is_none() {
+    let heard = tasks.active.iter().any(|other| !is_on_lost_node(pass.store, other));
+    if heard || !is_first {
+        pass.stop(task, reason);
+    } else if tasks.active.len() == 1 && tasks.stopping.is_none() {
         let version =
             version_for(service, tasks.newest.filter(|newest| newest.desired == DesiredState::Running));
         let fill = Fill { service, slot: task.slot, version, previous: None, alongside: None };
