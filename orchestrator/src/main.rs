@@ -1,2 +1,38 @@
-//! TODO
-fn main() {}
+//! `orch-manager`: keeps the desired state of a cluster, replicated, and decides what runs where.
+//!
+//! The deciding is `manager-core`'s; this program waits, feeds it and carries out what it says. Reading order: [`args`],
+//! [`run`], [`core_loop`], [`storage`], [`api`], [`peers`], [`streams`]; then the one-time commands [`init`], [`join`],
+//! [`recover`], [`membership`].
+
+mod api;
+mod args;
+mod client;
+mod config;
+mod context;
+mod core_loop;
+mod dir;
+mod edge;
+mod entropy;
+mod init;
+mod join;
+mod membership;
+mod peers;
+mod recover;
+mod run;
+mod storage;
+mod streams;
+
+use std::process::ExitCode;
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    match args::execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orch-manager: {error:#}");
+            ExitCode::from(args::exit_code(&error))
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The control API: any manager takes any call. What only the leader can answer is handed to it, again and again within
+//! the caller's deadline, under the same request id.
+
+use std::{pin::Pin, time::Duration};
+
+use manager_core::Event;
+use model::{
+    id::{MemberId, RequestId},
+    identity::Identity,
+    request::{ApiError, Consistency, ErrorCode, Reply, Request as ApiRequest, Response as ApiResponse},
+    session::LogFrame,
+};
+use proto::{
+    codec,
+    v1::{
+        CallReply, CallRequest, LogPiece, LogsReply, call_reply::Outcome, control_server, logs_reply::Item,
+    },
+};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::{Stream, StreamExt, StreamMap, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status};
+
+use super::{Context, ending, forward::Forwarder};
+use crate::{core_loop::Input, streams::LogReader};
+
+/// How long a caller waits who does not say.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// No caller waits longer: a bound on what a lost caller costs.
+const MAX_DEADLINE: Duration = Duration::from_secs(600);
+/// Between two attempts while the leadership is in motion; a change of it ends the pause at once.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Answers that wait for a slow reader of a watch; one that is behind by more is cut and resumes from its revision.
+const WATCH_QUEUE: usize = 256;
+
+/// The service.
+pub struct Control {
+    /// What every service needs.
+    pub context: Context,
+    /// The way to the other managers.
+    pub forwarder: Forwarder,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A call as it came, decoded as far as this manager needs it.
+struct Call {
+    raw: CallRequest,
+    identity: Identity,
+    request: ApiRequest,
+    deadline: Instant,
+}
+
+#[tonic::async_trait]
+impl control_server::Control for Control {
+    type WatchStream = Answers<CallReply>;
+    type LogsStream = Answers<LogsReply>;
+
+    async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallReply>, Status> {
+        let call = self.read(request)?;
+        if matches!(call.request, ApiRequest::Watch { .. } | ApiRequest::Logs { .. }) {
+            return Err(Status::invalid_argument("watches and logs have methods of their own"));
+        }
+        let reply = loop {
+            let error = match self.here(&call).await {
+                Ok(reply) => break Ok(reply),
+                Err(error) => error,
+            };
+            let error = match self.leader(&error) {
+                Some((member, address)) => {
+                    match self.forwarder.client(member, &address).call(call.onward()).await {
+                        Ok(reply) => match of_reply(reply.into_inner()) {
+                            Ok(reply) => break Ok(reply),
+                            Err(error) => error,
+                        },
+                        Err(status) => unreachable_leader(member, &address, &status),
+                    }
+                }
+                None => error,
+            };
+            if !self.may_retry(&call, &error).await {
+                break Err(error.without_referral());
+            }
+        };
+        Ok(Response::new(to_reply(reply)))
+    }
+
+    async fn watch(&self, request: Request<CallRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let call = self.read(request)?;
+        if !matches!(call.request, ApiRequest::Watch { .. }) {
+            return Err(Status::invalid_argument("this method only watches"));
+        }
+        loop {
+            let (mut answers, handle) = self.ask(&call, WATCH_QUEUE).await.map_err(status_of)?;
+            let first = answers.recv().await.unwrap_or_else(|| Err(ending()));
+            let error = match first {
+                Err(error) => error,
+                first => {
+                    let end = self.cancel_on_drop(handle);
+                    let rest = ReceiverStream::new(answers).map(move |answer| {
+                        let _held = &end;
+                        Ok(to_reply(answer))
+                    });
+                    let all = tokio_stream::once(Ok(to_reply(first))).chain(rest);
+                    return Ok(Response::new(Box::pin(all)));
+                }
+            };
+            let error = match self.leader(&error) {
+                Some((member, address)) => {
+                    match self.forwarder.client(member, &address).watch(call.onward()).await {
+                        Ok(answers) => return Ok(Response::new(Box::pin(answers.into_inner()))),
+                        Err(status) => unreachable_leader(member, &address, &status),
+                    }
+                }
+                None => error,
+            };
+            if !self.may_retry(&call, &error).await {
+                let refusal = tokio_stream::once(Ok(to_reply(Err(error.without_referral()))));
+                return Ok(Response::new(Box::pin(refusal)));
+            }
+        }
+    }
+
+    async fn logs(&self, request: Request<CallRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let call = self.read(request)?;
+        if !matches!(call.request, ApiRequest::Logs { .. }) {
+            return Err(Status::invalid_argument("this method only reads logs"));
+        }
+        loop {
+            let error = match self.here(&call).await {
+                Ok(reply) => return Ok(Response::new(self.log_lines(reply))),
+                Err(error) => error,
+            };
+            let error = match self.leader(&error) {
+                Some((member, address)) => {
+                    match self.forwarder.client(member, &address).logs(call.onward()).await {
+                        Ok(lines) => return Ok(Response::new(Box::pin(lines.into_inner()))),
+                        Err(status) => unreachable_leader(member, &address, &status),
+                    }
+                }
+                None => error,
+            };
+            if !self.may_retry(&call, &error).await {
+                let plan = to_reply(Err(error.without_referral()));
+                let refusal = tokio_stream::once(Ok(LogsReply { item: Some(Item::Plan(plan)) }));
+                return Ok(Response::new(Box::pin(refusal)));
+            }
+        }
+    }
+}
+
+impl Control {
+    fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
+        let mut identity = self.context.identity(&request)?;
+        let raw = request.into_inner();
+        if !raw.on_behalf_of.is_empty() {
+            if !matches!(identity, Identity::Manager(_)) {
+                return Err(Status::permission_denied("only managers speak on behalf of others"));
+            }
+            identity = codec::decode(&raw.on_behalf_of).map_err(malformed)?;
+        }
+        let request: ApiRequest = codec::decode(&raw.request).map_err(malformed)?;
+        let wanted = match raw.deadline_ms {
+            0 => DEFAULT_DEADLINE,
+            millis => Duration::from_millis(millis).min(MAX_DEADLINE),
+        };
+        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted })
+    }
+
+    /// Hands the call to the core; returns where its answers come from, and its handle.
+    async fn ask(
+        &self,
+        call: &Call,
+        queue: usize,
+    ) -> Result<(mpsc::Receiver<Result<Reply, ApiError>>, u64), ApiError> {
+        let (sink, answers) = mpsc::channel(queue);
+        let handle = self.context.number();
+        let event = Event::Request {
+            handle,
+            identity: call.identity.clone(),
+            request_id: (call.raw.request_id != 0).then_some(RequestId(call.raw.request_id)),
+            consistency: if call.raw.stale { Consistency::Stale } else { Consistency::Linearizable },
+            deadline: Some(call.deadline.saturating_duration_since(Instant::now())),
+            request: call.request.clone(),
+        };
+        self.context.inputs.send(Input::Request { event, sink }).await.map_err(|_| ending())?;
+        Ok((answers, handle))
+    }
+
+    /// The core's one answer.
+    async fn here(&self, call: &Call) -> Result<Reply, ApiError> {
+        let (mut answers, handle) = self.ask(call, 1).await?;
+        let _end = self.cancel_on_drop(handle);
+        answers.recv().await.unwrap_or_else(|| Err(ending()))
+    }
+
+    /// Who else can answer, by the core's refusal.
+    fn leader(&self, error: &ApiError) -> Option<(MemberId, String)> {
+        if error.code != ErrorCode::NotLeader {
+            return None;
+        }
+        let standing = self.context.shared.standing.borrow();
+        let leader = error.leader.or(standing.leader)?;
+        Some((leader, standing.addresses.get(&leader)?.clone()))
+    }
+
+    /// Waits for another attempt if one can help: nobody leads yet, or the outcome is unknown and a request id makes the
+    /// repetition harmless.
+    async fn may_retry(&self, call: &Call, error: &ApiError) -> bool {
+        let passing = match error.code {
+            ErrorCode::NotLeader => true,
+            ErrorCode::Unavailable => call.request.is_read() || call.raw.request_id != 0,
+            _ => false,
+        };
+        let forwarded = !call.raw.on_behalf_of.is_empty();
+        if !passing || forwarded || Instant::now() + PAUSE >= call.deadline {
+            return false;
+        }
+        let mut standing = self.context.shared.standing.clone();
+        standing.borrow_and_update();
+        let _ = tokio::time::timeout(PAUSE, standing.changed()).await;
+        true
+    }
+
+    fn cancel_on_drop(&self, handle: u64) -> CancelOnDrop {
+        CancelOnDrop { inputs: self.context.inputs.clone(), handle }
+    }
+
+    /// The plan, then the frames of all its sources as they come.
+    fn log_lines(&self, reply: Reply) -> Answers<LogsReply> {
+        let mut readers = StreamMap::new();
+        if let ApiResponse::LogPlan(sources) = &reply.response {
+            for (place, source) in sources.iter().enumerate() {
+                if let Some(number) = source.stream {
+                    readers.insert(place, frames_of(self.context.streams.expect(number)));
+                }
+            }
+        }
+        let plan = LogsReply { item: Some(Item::Plan(to_reply(Ok(reply)))) };
+        let pieces = readers.map(|(place, frame)| {
+            let source = u32::try_from(place).expect("a plan has a bounded number of sources");
+            let piece = LogPiece { source, frame: codec::encode(&frame) };
+            Ok(LogsReply { item: Some(Item::Piece(piece)) })
+        });
+        Box::pin(tokio_stream::once(Ok(plan)).chain(pieces))
+    }
+}
+
+/// A source's frames; one that breaks off ends with a frame that says so.
+fn frames_of(reader: LogReader) -> Pin<Box<dyn Stream<Item = LogFrame> + Send>> {
+    Box::pin(futures_util::stream::unfold((reader, false), |(mut reader, ended)| async move {
+        if ended {
+            return None;
+        }
+        let broken = || LogFrame::End(Some("the connection to the node broke".into()));
+        let frame = reader.frames.recv().await.unwrap_or_else(broken);
+        let last = matches!(frame, LogFrame::End(_));
+        Some((frame, (reader, last)))
+    }))
+}
+
+impl Call {
+    /// The call as it is handed on.
+    fn onward(&self) -> Request<CallRequest> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut raw = self.raw.clone();
+        raw.on_behalf_of = codec::encode(&self.identity);
+        raw.deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        Request::new(raw)
+    }
+}
+
+/// Tells the core that nobody waits any more.
+struct CancelOnDrop {
+    inputs: mpsc::Sender<Input>,
+    handle: u64,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // A full queue only means that an answer will find nobody.
+        let _ = self.inputs.try_send(Input::Core(Event::Cancel { handle: self.handle }));
+    }
+}
+
+fn unreachable_leader(member: MemberId, address: &str, status: &Status) -> ApiError {
+    let why = rpc::tls::TlsError::in_chain(status).map_or(status.message().to_owned(), |e| e.to_string());
+    ApiError::new(
+        ErrorCode::Unavailable,
+        format!("the leader, manager {member} at {address}, does not answer: {why}"),
+    )
+}
+
+fn malformed(error: codec::CodecError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn status_of(error: ApiError) -> Status {
+    Status::unavailable(error.message)
+}
+
+fn to_reply(result: Result<Reply, ApiError>) -> CallReply {
+    let outcome = match result {
+        Ok(reply) => Outcome::Reply(codec::encode(&reply)),
+        Err(error) => Outcome::Error(codec::encode(&error)),
+    };
+    CallReply { outcome: Some(outcome) }
+}
+
+fn of_reply(reply: CallReply) -> Result<Reply, ApiError> {
+    let internal = |error: codec::CodecError| ApiError::new(ErrorCode::Internal, error.to_string());
+    match reply.outcome {
+        Some(Outcome::Reply(bytes)) => codec::decode(&bytes).map_err(internal),
+        Some(Outcome::Error(bytes)) => Err(codec::decode(&bytes).map_err(internal)?),
+        None => Err(ApiError::new(ErrorCode::Internal, "an empty answer")),
+    }
+}
+
+/// Says it in words for a client, who cannot use a member's id.
+trait WithoutReferral {
+    fn without_referral(self) -> Self;
+}
+
+impl WithoutReferral for ApiError {
+    fn without_referral(self) -> Self {
+        if self.code != ErrorCode::NotLeader {
+            return self;
+        }
+        let message = "no manager leads right now (no quorum, or an election is under way): retry, or read with --stale";
+        Self::new(ErrorCode::Unavailable, message)
+    }
+}

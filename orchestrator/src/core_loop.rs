@@ -1,0 +1,398 @@
+//! The one loop around the core: waits for an input or the core's own deadline, feeds it, carries out what it says.
+//!
+//! It has a thread of its own, so that no socket's work delays a heartbeat. It decides nothing about services, tasks or
+//! nodes; it only knows where an action goes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use manager_core::{Action, Event, Manager, Notice};
+use model::{
+    command::Answer,
+    id::MemberId,
+    identity::Identity,
+    request::{ApiError, ErrorCode, Reply, Request, Response},
+    session::ManagerMessage,
+    time::{Instant, Now, WallTime},
+};
+use pki::ClusterCa;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    edge,
+    peers::Peers,
+    storage::{Storage, Written},
+};
+
+/// Inputs that may wait for the core; more make the senders wait, which is the back-pressure of the whole daemon.
+pub const INPUT_QUEUE: usize = 16_384;
+/// Inputs taken before the actions are carried out: long enough to form batches, short enough for a heartbeat.
+const INPUTS_PER_TURN: usize = 256;
+/// Certificates of managers and nodes live so long; they are renewed at half of it.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Where a request's answers go.
+pub type ReplySink = mpsc::Sender<Result<Reply, ApiError>>;
+
+/// What reaches the loop.
+pub enum Input {
+    /// For the core as it is.
+    Core(Event),
+    /// A client's request: an [`Event::Request`], and where its answers go.
+    Request {
+        /// Always an [`Event::Request`].
+        event: Event,
+        /// For its answers.
+        sink: ReplySink,
+    },
+    /// An agent connected.
+    AgentOpened {
+        /// The connection.
+        connection: u64,
+        /// From its certificate.
+        identity: Identity,
+        /// Where its messages go.
+        sink: mpsc::Sender<ManagerMessage>,
+    },
+    /// From the log's thread.
+    Written(Written),
+    /// Hand over the lead if there is any, then end.
+    Stop,
+}
+
+/// What the rest of the daemon may know at any time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// This manager leads.
+    pub is_leader: bool,
+    /// The term.
+    pub term: u64,
+    /// Who leads.
+    pub leader: Option<MemberId>,
+    /// Where the other managers are.
+    pub addresses: BTreeMap<MemberId, String>,
+}
+
+/// What the loop shares with the sockets.
+#[derive(Clone)]
+pub struct Shared {
+    /// The newest standing, and its changes.
+    pub standing: watch::Receiver<Standing>,
+    /// Identities that are refused.
+    pub revoked: Arc<ArcSwap<Vec<Identity>>>,
+}
+
+/// The loop with what it needs to carry out actions.
+pub struct CoreLoop {
+    manager: Manager,
+    storage: Storage,
+    peers: Peers,
+    inputs: mpsc::Receiver<Input>,
+    own: mpsc::Sender<Input>,
+    standing: watch::Sender<Standing>,
+    revoked: Arc<ArcSwap<Vec<Identity>>>,
+    cut: Box<dyn Fn(&[Identity]) + Send>,
+    replies: HashMap<u64, ReplySink>,
+    agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
+    authority: Option<Arc<ClusterCa>>,
+    origin: std::time::Instant,
+    stopping: Option<std::time::Instant>,
+}
+
+/// How the loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked.
+    Stopped,
+    /// It must not go on.
+    Halted(String),
+}
+
+/// A planned stop waits so long for another manager to take the lead.
+const HAND_OVER: Duration = Duration::from_secs(1);
+/// The handle of the loop's own request to hand the lead over; clients' handles count from 1.
+const HAND_OVER_HANDLE: u64 = 0;
+
+/// What a loop is made of.
+pub struct Parts {
+    /// The core.
+    pub manager: Manager,
+    /// The log's thread.
+    pub storage: Storage,
+    /// The other members.
+    pub peers: Peers,
+    /// The queue's end and its beginning.
+    pub inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    /// Cuts the connections of these identities.
+    pub cut: Box<dyn Fn(&[Identity]) + Send>,
+    /// The origin of the core's monotonic clock.
+    pub origin: std::time::Instant,
+}
+
+/// Both clocks, read once.
+pub fn now(origin: std::time::Instant) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono: Instant(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        wall: WallTime(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)),
+    }
+}
+
+impl CoreLoop {
+    /// Puts the loop together.
+    pub fn new(parts: Parts) -> (Self, Shared) {
+        let (standing, watch) = watch::channel(Standing::default());
+        let revoked = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let shared = Shared { standing: watch, revoked: revoked.clone() };
+        let core_loop = Self {
+            manager: parts.manager,
+            storage: parts.storage,
+            peers: parts.peers,
+            own: parts.inputs.0,
+            inputs: parts.inputs.1,
+            standing,
+            revoked,
+            cut: parts.cut,
+            replies: HashMap::new(),
+            agents: HashMap::new(),
+            authority: None,
+            origin: parts.origin,
+            stopping: None,
+        };
+        (core_loop, shared)
+    }
+
+    /// Runs until asked to stop, or until the core or the log says that it must not go on.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            if let Some(ended) = self.carry_out().await {
+                return ended;
+            }
+            if self.stopping.is_some_and(|since| !self.leads() || since.elapsed() > HAND_OVER) {
+                return Ended::Stopped;
+            }
+            let deadline = self.manager.poll_timeout().map(|at| self.origin + Duration::from_nanos(at.0));
+            tokio::select! {
+                biased;
+                () = sleep_until(deadline) => {
+                    let now = now(self.origin);
+                    self.manager.handle_timeout(now);
+                }
+                input = self.inputs.recv() => {
+                    let Some(input) = input else { return Ended::Stopped };
+                    if let Some(ended) = self.take(input) {
+                        return ended;
+                    }
+                    for _ in 1..INPUTS_PER_TURN {
+                        let Ok(input) = self.inputs.try_recv() else { break };
+                        if let Some(ended) = self.take(input) {
+                            return ended;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.standing.borrow().is_leader && !self.standing.borrow().addresses.is_empty()
+    }
+
+    fn take(&mut self, input: Input) -> Option<Ended> {
+        let event = match input {
+            Input::Core(event) => event,
+            Input::Written(Written::Persisted(sequence)) => Event::Persisted { sequence },
+            Input::Written(Written::Space(space)) => Event::Space(space),
+            Input::Written(Written::Failed(reason)) => return Some(Ended::Halted(reason)),
+            Input::AgentOpened { connection, identity, sink } => {
+                self.agents.insert(connection, sink);
+                Event::AgentOpened { connection, identity }
+            }
+            Input::Request { event, sink } => self.request(event, sink)?,
+            Input::Stop => {
+                self.stopping = Some(std::time::Instant::now());
+                hand_over()
+            }
+        };
+        if let Event::AgentClosed { connection } = &event {
+            self.agents.remove(connection);
+        }
+        self.manager.handle_event(event, now(self.origin));
+        None
+    }
+
+    /// Registers a request; `None` when it was answered at once.
+    fn request(&mut self, event: Event, sink: ReplySink) -> Option<Event> {
+        let Event::Request { handle, identity, request_id, consistency, deadline, request } = event else {
+            return Some(event);
+        };
+        let verified = match request {
+            Request::Join(join) => {
+                self.verify(identity, *join).map(|(i, join)| (i, Request::Join(join.into())))
+            }
+            other => Ok((identity, other)),
+        };
+        match verified {
+            Ok((identity, request)) => {
+                self.replies.insert(handle, sink);
+                Some(Event::Request { handle, identity, request_id, consistency, deadline, request })
+            }
+            Err(refusal) => {
+                let _ = sink.try_send(Err(refusal));
+                None
+            }
+        }
+    }
+
+    /// Checks a joiner's secret where this manager leads; elsewhere the core refers to the leader.
+    fn verify(
+        &mut self,
+        identity: Identity,
+        join: model::request::JoinRequest,
+    ) -> Result<(Identity, model::request::JoinRequest), ApiError> {
+        if !self.standing.borrow().is_leader {
+            return Ok((identity, join));
+        }
+        let authority = self.authority()?;
+        edge::verify_join(&authority, join)
+    }
+
+    fn authority(&mut self) -> Result<Arc<ClusterCa>, ApiError> {
+        if let Some(authority) = &self.authority {
+            return Ok(authority.clone());
+        }
+        let cluster = self.manager.store().cluster();
+        let cluster = cluster
+            .ok_or_else(|| ApiError::new(ErrorCode::Unavailable, "the cluster is not founded yet: retry"))?;
+        let read = ClusterCa::from_pem(&cluster.authority.certificate, &cluster.authority.key);
+        let read = read.map_err(|e| ApiError::new(ErrorCode::Internal, format!("the authority: {e}")))?;
+        Ok(self.authority.insert(Arc::new(read)).clone())
+    }
+
+    async fn carry_out(&mut self) -> Option<Ended> {
+        while let Some(action) = self.manager.poll_action() {
+            match action {
+                Action::Persist(persist) => self.storage.persist(persist),
+                Action::Compact { index } => self.storage.compact(index),
+                Action::EncodeSnapshot { index, state, .. } => self.in_background(move || {
+                    Event::SnapshotEncoded { index, bytes: proto::codec::encode(&state) }
+                }),
+                Action::SendPeer { to, bytes } => self.send_peer(to, bytes),
+                Action::Peers(peers) => self.set_peers(peers),
+                Action::Reply { handle, result, more } => self.reply(handle, result, more),
+                Action::SendAgent { connection, message } => self.send_agent(connection, message),
+                Action::CloseAgent { connection, reason } => {
+                    tracing::debug!(connection, reason, "closing an agent's session");
+                    self.agents.remove(&connection);
+                }
+                Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
+                Action::Revoked(identities) => {
+                    (self.cut)(&identities);
+                    self.revoked.store(Arc::new(identities));
+                }
+                Action::Leader { is_leader, term, leader } => {
+                    tracing::info!(is_leader, term, leader = ?leader, "leadership");
+                    self.standing.send_modify(|s| {
+                        (s.is_leader, s.term, s.leader) = (is_leader, term, leader);
+                    });
+                }
+                Action::Notice(Notice { warning: true, text }) => tracing::warn!("{text}"),
+                Action::Notice(Notice { warning: false, text }) => tracing::info!("{text}"),
+                Action::Halt { reason } => return Some(Ended::Halted(reason)),
+            }
+        }
+        None
+    }
+
+    fn send_peer(&mut self, to: MemberId, bytes: Bytes) {
+        self.peers.send(to, bytes);
+    }
+
+    fn set_peers(&mut self, peers: Vec<(MemberId, String)>) {
+        self.standing.send_modify(|s| s.addresses = peers.iter().cloned().collect());
+        self.peers.set(peers);
+    }
+
+    fn reply(&mut self, handle: u64, result: Result<Reply, ApiError>, more: bool) {
+        let result = self.compose(result);
+        let Some(sink) = self.replies.get(&handle) else { return };
+        // A client that does not read its watch loses it; it resumes from its last revision.
+        let gone = sink.try_send(result).is_err();
+        if gone && more {
+            self.manager.handle_event(Event::Cancel { handle }, now(self.origin));
+        }
+        if gone || !more {
+            self.replies.remove(&handle);
+        }
+    }
+
+    /// Puts in what only the shell knows: the text of a new token.
+    fn compose(&mut self, result: Result<Reply, ApiError>) -> Result<Reply, ApiError> {
+        let Ok(Reply {
+            response: Response::Changed { answer: Answer::Token { id, expires }, .. },
+            index,
+            stale,
+        }) = result
+        else {
+            return result;
+        };
+        let authority = self.authority()?;
+        let gone = || ApiError::new(ErrorCode::NotFound, "the token ended before its answer was sent");
+        let role = self.manager.store().token(id).ok_or_else(gone)?.role;
+        let text = authority.join_token(role, id).reveal();
+        Ok(Reply { response: Response::Token { text, expires }, index, stale })
+    }
+
+    fn send_agent(&mut self, connection: u64, message: ManagerMessage) {
+        let Some(sink) = self.agents.get(&connection) else { return };
+        if sink.try_send(message).is_err() {
+            // It does not read, or it is gone: dropping the sink ends the stream, and the agent comes back afresh.
+            self.agents.remove(&connection);
+            self.manager.handle_event(Event::AgentClosed { connection }, now(self.origin));
+        }
+    }
+
+    fn sign(&mut self, job: u64, csr: String, identity: Identity, serial: u64) {
+        let authority = self.authority();
+        let wall = now(self.origin).wall;
+        self.in_background(move || {
+            let certificate = authority.map_err(|e| e.message).and_then(|authority| {
+                let name = model::identity::CertName { cluster: authority.cluster(), identity };
+                let issued = authority.issue(csr.as_bytes(), &name, CERTIFICATE_LIFE, wall, serial);
+                issued.map_err(|e| e.to_string())
+            });
+            Event::Signed { job, certificate }
+        });
+    }
+
+    /// Runs work that takes long on another thread; its event comes back as an input.
+    fn in_background(&self, work: impl FnOnce() -> Event + Send + 'static) {
+        let own = self.own.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = own.blocking_send(Input::Core(work()));
+        });
+    }
+}
+
+fn hand_over() -> Event {
+    Event::Request {
+        handle: HAND_OVER_HANDLE,
+        identity: Identity::Operator { name: "shutdown".into(), role: model::identity::Role::Admin },
+        request_id: None,
+        consistency: model::request::Consistency::Stale,
+        deadline: Some(HAND_OVER),
+        request: Request::TransferLeader { to: None },
+    }
+}
+
+async fn sleep_until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

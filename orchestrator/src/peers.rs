@@ -1,0 +1,132 @@
+//! Connections to the other members: one stream each way, kept open, never waited for by the core.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use manager_core::Event;
+use model::id::MemberId;
+use proto::v1::{PeerFrame, peers_client::PeersClient};
+use rpc::tls::{ClientTls, channel};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{api::MAX_MESSAGE, core_loop::Input};
+
+/// Frames that wait for a member: Raft repairs what is dropped beyond. With at most 256 KiB a frame it bounds the memory
+/// that a stuck member costs to 64 MiB.
+const FRAMES: usize = 256;
+/// The pauses between two attempts to connect double from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(320);
+/// A connection that lasted so long was good: the next failure starts with the first pause again.
+const LASTED: Duration = Duration::from_secs(2);
+
+/// The connections.
+pub struct Peers {
+    tls: ClientTls,
+    inputs: mpsc::Sender<Input>,
+    runtime: Handle,
+    open: BTreeMap<MemberId, Peer>,
+}
+
+struct Peer {
+    address: String,
+    frames: mpsc::Sender<Bytes>,
+    _end: DropGuard,
+}
+
+impl Peers {
+    /// None yet. The connections' tasks run on `runtime`.
+    pub fn new(tls: ClientTls, inputs: mpsc::Sender<Input>, runtime: Handle) -> Self {
+        Self { tls, inputs, runtime, open: BTreeMap::new() }
+    }
+
+    /// Keeps connections to these and no others.
+    pub fn set(&mut self, members: Vec<(MemberId, String)>) {
+        let wanted: BTreeMap<_, _> = members.into_iter().collect();
+        self.open.retain(|id, peer| wanted.get(id) == Some(&peer.address));
+        for (id, address) in wanted {
+            if !self.open.contains_key(&id) {
+                let peer = self.connect(id, address);
+                self.open.insert(id, peer);
+            }
+        }
+    }
+
+    /// Sends a frame, or drops it when the member is gone or too far behind.
+    pub fn send(&self, to: MemberId, bytes: Bytes) {
+        let Some(peer) = self.open.get(&to) else { return };
+        match peer.frames.try_send(bytes) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                tracing::debug!(%to, "dropped a frame: the member does not keep up")
+            }
+            Err(TrySendError::Closed(_)) => tracing::debug!(%to, "dropped a frame: the connection ended"),
+        }
+    }
+
+    fn connect(&self, id: MemberId, address: String) -> Peer {
+        let (frames, queue) = mpsc::channel(FRAMES);
+        let end = CancellationToken::new();
+        let link = Link { id, address: address.clone(), tls: self.tls.clone(), inputs: self.inputs.clone() };
+        let ended = end.clone();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = link.run(queue) => {}
+            }
+        });
+        Peer { address, frames, _end: end.drop_guard() }
+    }
+}
+
+struct Link {
+    id: MemberId,
+    address: String,
+    tls: ClientTls,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Link {
+    /// Connects as soon as there is something to send, again and again.
+    async fn run(self, mut queue: mpsc::Receiver<Bytes>) {
+        let mut client = PeersClient::new(channel(&self.address, self.tls.clone()))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let mut pause = FIRST_PAUSE;
+        while let Some(first) = queue.recv().await {
+            let began = std::time::Instant::now();
+            let (frames, stream) = mpsc::channel(16);
+            let forward = async {
+                let mut next = Some(first);
+                while let Some(message) = next {
+                    if frames.send(PeerFrame { message, to: self.id.0 }).await.is_err() {
+                        break;
+                    }
+                    next = queue.recv().await;
+                }
+            };
+            let failure = {
+                let call = client.exchange(ReceiverStream::new(stream));
+                tokio::pin!(call, forward);
+                tokio::select! {
+                    done = &mut call => done.err(),
+                    () = &mut forward => return,
+                }
+            };
+            let Some(status) = failure else { continue };
+            let reason =
+                rpc::tls::TlsError::in_chain(&status).map_or(status.message().to_owned(), |e| e.to_string());
+            tracing::debug!(member = %self.id, address = %self.address, reason, "no connection to a member");
+            let _ = self.inputs.send(Input::Core(Event::PeerUnreachable { member: self.id })).await;
+            pause = if began.elapsed() > LASTED { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+            tokio::time::sleep(pause).await;
+            // What queued up meanwhile is stale: Raft will say it again.
+            while queue.try_recv().is_ok() {}
+        }
+    }
+}

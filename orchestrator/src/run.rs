@@ -1,0 +1,241 @@
+//! `orch-manager run`: opens the log, starts the core's thread and the sockets, and ends cleanly.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use manager_core::{Config, Manager};
+use model::{
+    identity::Identity as ApiIdentity,
+    request::{Request, Response},
+};
+use pki::LeafCertificate;
+use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
+use rpc::tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{
+        Context, MAX_MESSAGE, agents::Agents, control::Control, forward::Forwarder, peers::Peers as PeersApi,
+    },
+    client,
+    config::{FileConfig, listen_for, with_port},
+    core_loop::{CoreLoop, Ended, INPUT_QUEUE, Input, Parts, Shared, now},
+    dir::{DataDir, Identity, Pems},
+    entropy,
+    peers::Peers,
+    storage::{self, Storage, Written},
+    streams::LogStreams,
+};
+
+/// Open calls get so long to end at a shutdown.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often the certificate's age is looked at.
+const RENEWAL_CHECK: Duration = Duration::from_secs(600);
+
+/// Runs until a signal or until the core must not go on.
+pub async fn run(root: &Path) -> Result<()> {
+    let dir = DataDir::new(root);
+    let identity = dir.identity()?;
+    let file = FileConfig::read(&dir)?;
+    telemetry::init(&log_config(&file))?;
+    telemetry::abort_on_panic();
+    let pems = dir.pems()?;
+    let address = file.address.as_deref().map_or_else(|| identity.address.clone(), with_port);
+    let listen = file.listen.as_deref().map_or_else(|| listen_for(&address), with_port);
+
+    // The log first: it is locked, so that a second start on the same directory ends here and disturbs nothing.
+    let origin = std::time::Instant::now();
+    let (wal, recovered) = storage::open(&dir.raft(), false, 0)?;
+    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let credentials = CertReloader::new(pems.credentials()?);
+    let server_tls = ServerTls::new(&pems.authority, credentials.clone())?;
+    let client_tls = ClientTls::mutual(&pems.authority, credentials.clone())?;
+    let incoming = Incoming::new(listener, server_tls);
+
+    let config = core_config(&identity, &file, &address)?;
+    let manager = Manager::new(config, recovered, now(origin))
+        .map_err(|error| anyhow!("the log in {} cannot be used: {error}", dir.raft().display()))?;
+    let (inputs, queue) = mpsc::channel(INPUT_QUEUE);
+    let reports = inputs.clone();
+    let storage = Storage::start(wal, move |written: Written| {
+        let _ = reports.blocking_send(Input::Written(written));
+    })?;
+    let peers = Peers::new(client_tls.clone(), inputs.clone(), tokio::runtime::Handle::current());
+    let parts = Parts {
+        manager,
+        storage,
+        peers,
+        inputs: (inputs.clone(), queue),
+        cut: cutter(incoming.connections()),
+        origin,
+    };
+    let (core_loop, shared) = CoreLoop::new(parts);
+    let ended = spawn_core(core_loop)?;
+    let stop = CancellationToken::new();
+    let context = Context::new(inputs.clone(), shared.clone(), LogStreams::default());
+    let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
+    let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));
+
+    tracing::info!(member = %identity.member, cluster = %identity.cluster, %listen, %address, "ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ended = wait(ended, inputs).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    renewal.abort();
+    stop.cancel();
+    if tokio::time::timeout(DRAIN, server).await.is_err() {
+        tracing::debug!("calls were still open at the end");
+    }
+    match ended {
+        Ended::Stopped => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ended::Halted(reason) => bail!("stopped, because going on could damage the cluster: {reason}"),
+    }
+}
+
+fn log_config(file: &FileConfig) -> telemetry::LogConfig {
+    let format = if file.log_json { telemetry::LogFormat::Json } else { telemetry::LogFormat::Auto };
+    telemetry::LogConfig { level: file.log.clone().unwrap_or_else(|| "info".to_owned()), format }
+}
+
+fn core_config(identity: &Identity, file: &FileConfig, address: &str) -> Result<Config> {
+    Ok(Config {
+        member: identity.member,
+        cluster: identity.cluster,
+        name: identity.name.clone(),
+        address: address.to_owned(),
+        version: crate::VERSION.to_owned(),
+        rng_seed: entropy::number()?,
+        seeds: identity.seeds.iter().map(|s| (s.member, s.address.clone())).collect(),
+        bootstrap: None,
+        knobs: file.knobs(),
+    })
+}
+
+fn cutter(connections: Connections) -> Box<dyn Fn(&[ApiIdentity]) + Send> {
+    Box::new(move |revoked| {
+        let cut = connections.disconnect(|peer| revoked.contains(&peer.identity()));
+        if cut > 0 {
+            tracing::info!(cut, "cut connections of identities that were removed");
+        }
+    })
+}
+
+/// Runs the loop on a thread of its own; the receiver hears how it ended.
+fn spawn_core(core_loop: CoreLoop) -> Result<tokio::sync::oneshot::Receiver<Ended>> {
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || {
+            let _ = tell.send(runtime.block_on(core_loop.run()));
+        })
+        .context("cannot start the core's thread")?;
+    Ok(ended)
+}
+
+async fn serve(
+    context: Context,
+    member: model::id::MemberId,
+    tls: ClientTls,
+    incoming: Incoming,
+    stop: CancellationToken,
+) -> Result<()> {
+    let control = Control { context: context.clone(), forwarder: Forwarder::new(tls) };
+    let agents = Agents { context: context.clone() };
+    let peers = PeersApi { context, member };
+    macro_rules! bounded {
+        ($server:expr) => {
+            $server.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+        };
+    }
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(bounded!(ControlServer::new(control)))
+        .add_service(bounded!(AgentsServer::new(agents)))
+        .add_service(bounded!(PeersServer::new(peers)))
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await
+        .context("the server failed")
+}
+
+/// Waits for the core's end; a signal asks it to stop.
+async fn wait(
+    mut ended: tokio::sync::oneshot::Receiver<Ended>,
+    inputs: mpsc::Sender<Input>,
+) -> Result<Ended> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let panicked = || anyhow!("the core's thread ended without a word");
+    tokio::select! {
+        result = &mut ended => return result.map_err(|_| panicked()),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; a second signal ends at once");
+    let _ = inputs.send(Input::Stop).await;
+    tokio::select! {
+        result = ended => result.map_err(|_| panicked()),
+        _ = terminate.recv() => Ok(Ended::Stopped),
+        _ = interrupt.recv() => Ok(Ended::Stopped),
+    }
+}
+
+/// Replaces this manager's certificate at half of its life, without touching open connections.
+async fn renew(
+    dir: DataDir,
+    pems: Pems,
+    tls: ClientTls,
+    credentials: CertReloader,
+    address: String,
+    shared: Shared,
+) {
+    let key = Arc::new(pems.key.clone());
+    let mut current = pems;
+    loop {
+        if let Err(error) =
+            renew_if_due(&dir, &mut current, &key, &tls, &credentials, &address, &shared).await
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the certificate could not be renewed; trying again"
+            );
+        }
+        tokio::time::sleep(RENEWAL_CHECK).await;
+    }
+}
+
+async fn renew_if_due(
+    dir: &DataDir,
+    current: &mut Pems,
+    key: &str,
+    tls: &ClientTls,
+    credentials: &CertReloader,
+    address: &str,
+    shared: &Shared,
+) -> Result<()> {
+    let leaf = LeafCertificate::from_pem(&current.certificate)?;
+    let wall = now(std::time::Instant::now()).wall;
+    if leaf.validity.renew_at() > wall {
+        return Ok(());
+    }
+    let csr = pki::KeyAndCsr::for_key(pki::PrivateKey::from_pem(key)?)?.csr_pem;
+    let mut managers = vec![address.to_owned()];
+    managers.extend(shared.standing.borrow().addresses.values().cloned());
+    let reply = client::call(&managers, tls, &Request::RenewCertificate { csr }).await?;
+    let Response::Joined { certificate, .. } = reply.response else {
+        bail!("an unexpected answer to the renewal");
+    };
+    current.certificate = certificate;
+    dir.write_certificate(&current.certificate)?;
+    credentials.swap(current.credentials()?);
+    tracing::info!("renewed this manager's certificate");
+    Ok(())
+}
