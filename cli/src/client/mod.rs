@@ -19,6 +19,7 @@ use model::{
     event::Revision,
     id::RequestId,
     request::{ApiError, ErrorCode, Reply, Request, Response},
+    validate::validate_request,
 };
 use proto::{
     codec,
@@ -39,6 +40,8 @@ use crate::{
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
 /// While no manager at all can be reached: long enough for a restart, short enough for a person.
 const REACH_PATIENCE: Duration = Duration::from_secs(4);
+/// While a change is waited for: long enough for a manager's machine to start anew.
+const WAITING_PATIENCE: Duration = Duration::from_secs(120);
 /// A manager that is there answers within this time, or the next one is asked; also what the server is told to observe.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -54,6 +57,8 @@ pub struct Client {
     context: String,
     stale: bool,
     deadline: Option<Instant>,
+    /// While no manager can be reached.
+    patience: Cell<Duration>,
 }
 
 struct Manager {
@@ -99,12 +104,18 @@ impl Client {
             context: context.name.clone(),
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
+            patience: Cell::new(REACH_PATIENCE),
         })
     }
 
     /// When the user wants an end of everything.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// From here on the caller waits for something that takes its time: a manager that is away for a while is no failure.
+    pub fn wait_longer(&self) {
+        self.patience.set(WAITING_PATIENCE);
     }
 
     /// The address of a manager, for other machines to begin with.
@@ -117,10 +128,15 @@ impl Client {
     /// # Errors
     /// The refusal, or that nobody could be asked.
     pub async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        let problems = validate_request(&request);
+        if !problems.is_empty() {
+            return Err(problems.into());
+        }
         let id = if request.is_read() { 0 } else { random::id() };
-        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_DEADLINE);
+        let deadline =
+            self.deadline.unwrap_or_else(|| Instant::now() + self.patience.get().max(DEFAULT_DEADLINE));
         let payload = codec::encode(&request);
-        let mut attempts = Attempts::new(&self.context, self.managers.len(), REACH_PATIENCE);
+        let mut attempts = Attempts::new(&self.context, self.managers.len(), self.patience.get());
         let mut pause = FIRST_PAUSE;
         loop {
             for _ in 0..self.managers.len() {
@@ -163,7 +179,7 @@ impl Client {
     /// # Errors
     /// The refusal, or that nobody could be asked.
     pub async fn logs(&self, request: Request) -> Result<LogStream, Failure> {
-        let mut attempts = Attempts::new(&self.context, self.managers.len(), REACH_PATIENCE);
+        let mut attempts = Attempts::new(&self.context, self.managers.len(), self.patience.get());
         let payload = codec::encode(&request);
         loop {
             for _ in 0..self.managers.len() {
@@ -188,7 +204,7 @@ impl Client {
         let limit = Duration::from_millis(envelope.deadline_ms) + Duration::from_secs(1);
         match tokio::time::timeout(limit, self.stub().call(envelope)).await {
             Ok(Ok(reply)) => read_reply(reply.into_inner()),
-            Ok(Err(status)) => Attempt::Failed(status),
+            Ok(Err(status)) => read_status(status),
             Err(_) => Attempt::Failed(tonic::Status::deadline_exceeded("connected, but it does not answer")),
         }
     }
@@ -231,6 +247,18 @@ fn read_reply(reply: CallReply) -> Attempt {
         }),
         None => Attempt::Refused(ApiError::new(ErrorCode::Internal, "the manager answered with nothing")),
     }
+}
+
+/// Sorts a failed call: what the manager itself refuses is refused by every manager; anything else may be the way there.
+fn read_status(status: tonic::Status) -> Attempt {
+    let code = match status.code() {
+        tonic::Code::PermissionDenied => ErrorCode::Denied,
+        tonic::Code::Unauthenticated => ErrorCode::Unauthenticated,
+        tonic::Code::InvalidArgument | tonic::Code::Unimplemented => ErrorCode::Invalid,
+        tonic::Code::ResourceExhausted | tonic::Code::OutOfRange => ErrorCode::Exhausted,
+        _ => return Attempt::Failed(status),
+    };
+    Attempt::Refused(ApiError::new(code, status.message()))
 }
 
 /// The manager answered something that does not belong to the question.

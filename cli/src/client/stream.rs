@@ -14,7 +14,7 @@ use proto::{
 };
 use tonic::{Streaming, transport::Channel};
 
-use super::{Attempt, Attempts, Client, FIRST_PAUSE, LONGEST_PAUSE, read_reply};
+use super::{Attempt, Attempts, Client, FIRST_PAUSE, LONGEST_PAUSE, read_reply, read_status};
 use crate::exit::Failure;
 
 /// While a watch finds no manager: longer than for a call, because a person or a change is waiting on it.
@@ -23,8 +23,8 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 /// What a watch delivers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchItem {
-    /// The next events, in order, without a gap; and the applied index that they lead to.
-    Events(Vec<Event>, u64),
+    /// The next events, in order, without a gap; none at the beginning of a stream.
+    Events(Vec<Event>),
     /// There is a gap before this revision: read the state again.
     Resync(Revision),
 }
@@ -66,7 +66,7 @@ impl<'a> WatchStream<'a> {
                         Attempt::Failed(status) => attempts.failed(self.address(), &status)?,
                     },
                     Ok(None) => {}
-                    Err(status) => attempts.failed(self.address(), &status)?,
+                    Err(status) => self.broken(status, &mut attempts)?,
                 }
                 self.open = None;
             }
@@ -82,7 +82,7 @@ impl<'a> WatchStream<'a> {
         let envelope = self.client.envelope(request, RequestId(0), Duration::ZERO);
         match self.client.stub().watch(envelope).await {
             Ok(stream) => Ok(Some(stream.into_inner())),
-            Err(status) => attempts.failed(self.address(), &status).map(|()| None),
+            Err(status) => self.broken(status, attempts).map(|()| None),
         }
     }
 
@@ -94,13 +94,21 @@ impl<'a> WatchStream<'a> {
                 } else if self.after.is_none() {
                     self.after = Some(Revision { index, ordinal: u32::MAX });
                 }
-                Some(WatchItem::Events(events, index))
+                Some(WatchItem::Events(events))
             }
             Response::Resync { at } => {
                 self.after = Some(at);
                 Some(WatchItem::Resync(at))
             }
             _ => None,
+        }
+    }
+
+    fn broken(&self, status: tonic::Status, attempts: &mut Attempts) -> Result<(), Failure> {
+        match read_status(status) {
+            Attempt::Failed(status) => attempts.failed(self.address(), &status),
+            Attempt::Busy(error) | Attempt::Refused(error) => Err(error.into()),
+            Attempt::Answered(_) => Ok(()),
         }
     }
 
@@ -150,8 +158,8 @@ pub(super) async fn open_logs(
     mut stub: ControlClient<Channel>,
     envelope: CallRequest,
 ) -> Result<LogStream, Attempt> {
-    let mut stream = stub.logs(envelope).await.map_err(Attempt::Failed)?.into_inner();
-    let first = stream.message().await.map_err(Attempt::Failed)?;
+    let mut stream = stub.logs(envelope).await.map_err(read_status)?.into_inner();
+    let first = stream.message().await.map_err(read_status)?;
     let plan = match first.and_then(|reply| reply.item) {
         Some(Item::Plan(reply)) => read_reply(reply),
         _ => return Err(Attempt::Failed(tonic::Status::unavailable("the manager closed the stream"))),

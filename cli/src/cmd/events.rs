@@ -48,10 +48,11 @@ pub async fn run(session: &Session, events: Events) -> Result<Code, Failure> {
     }
 }
 
-/// Prints an item and returns the index that it reaches.
+/// Prints an item and returns the index of its last event. The applied index beside the events says nothing about how far
+/// they reach: older ones may still follow.
 fn print(session: &Session, item: &WatchItem) -> u64 {
     match item {
-        WatchItem::Events(events, index) => {
+        WatchItem::Events(events) => {
             for event in events {
                 if session.global.json {
                     json::line(event);
@@ -59,7 +60,7 @@ fn print(session: &Session, item: &WatchItem) -> u64 {
                     output::print(event::line(event));
                 }
             }
-            events.last().map_or(0, |event| event.revision.index).max(*index)
+            events.last().map_or(0, |event| event.revision.index)
         }
         WatchItem::Resync(at) => {
             resync(session, *at);

@@ -53,6 +53,7 @@ pub async fn bounded<T>(
     what: &str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    client.wait_longer();
     let end = client.deadline().unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
     tokio::select! {
         biased;
@@ -207,7 +208,7 @@ async fn until<T>(
             return Ok(result);
         }
         let is_news = |item: WatchItem| match item {
-            WatchItem::Events(events, _) => events.iter().any(|e| e.revision.index > seen && relevant(e)),
+            WatchItem::Events(events) => events.iter().any(|e| e.revision.index > seen && relevant(e)),
             WatchItem::Resync(_) => true,
         };
         let news = async {
