@@ -15,14 +15,14 @@ use model::{
     time::Now,
 };
 use pki::{ClusterCa, KeyAndCsr};
-use wal::{Batch, Wal};
 
 use crate::{
     config::{listen_for, with_port},
     context::AdminContext,
     core_loop::{CERTIFICATE_LIFE, now},
     dir::{DataDir, Identity as MemberIdentity, Pems},
-    entropy, storage,
+    entropy,
+    storage::{self, WriteNow},
 };
 
 /// The admin's certificate: long enough for a small site to live with, renewed by `orch-manager admin`.
@@ -138,17 +138,17 @@ struct Tokens {
 fn found(dir: &DataDir, config: Config, origin: std::time::Instant) -> Result<Tokens> {
     let (wal, _) = storage::open(&dir.raft(), true, entropy::number()?)?;
     let manager = Manager::new(config, Recovered::default(), now(origin)).map_err(|e| anyhow!("{e}"))?;
-    let mut founding = Founding { manager, wal, origin, answers: VecDeque::new() };
+    let mut founding = Founding { manager, log: WriteNow::new(wal), origin, answers: VecDeque::new() };
     founding.until(|f| f.leads())?;
     let agent = founding.token(1, JoinRole::Agent)?;
     let manager = founding.token(2, JoinRole::Manager)?;
-    founding.wal.seal()?;
+    founding.log.finish()?;
     Ok(Tokens { agent, manager })
 }
 
 struct Founding {
     manager: Manager,
-    wal: Wal,
+    log: WriteNow,
     origin: std::time::Instant,
     answers: VecDeque<Result<Response>>,
 }
@@ -197,8 +197,7 @@ impl Founding {
             match action {
                 Action::Persist(persist) => {
                     let sequence = persist.sequence;
-                    let batch: Batch = storage::batch_of(persist);
-                    self.wal.append(&batch)?;
+                    self.log.persist(persist)?;
                     self.manager.handle_event(Event::Persisted { sequence }, now(self.origin));
                 }
                 Action::Reply { result, .. } => {

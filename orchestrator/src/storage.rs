@@ -90,9 +90,33 @@ pub fn write_first(path: &Path, contents: Recovered, log_id: u64) -> Result<()> 
         reset_log: true,
         must_sync: true,
     };
-    let mut writer = Writer { wal, report: |_| {}, space: SpaceState::Enough };
-    writer.install(first)?;
-    Ok(writer.wal.seal()?)
+    let mut now = WriteNow::new(wal);
+    now.persist(first)?;
+    now.finish()
+}
+
+/// Writes on the caller's thread: for one-time commands.
+pub struct WriteNow(Writer<fn(Written)>);
+
+impl WriteNow {
+    /// Takes the log.
+    pub fn new(wal: Wal) -> Self {
+        Self(Writer { wal, report: |_| {}, space: SpaceState::Enough })
+    }
+
+    /// Writes one step and syncs it.
+    pub fn persist(&mut self, persist: Persist) -> Result<()> {
+        if persist.snapshot.is_some() {
+            return Ok(self.0.install(persist)?);
+        }
+        let sequence = persist.sequence;
+        Ok(self.0.append_all(&[batch_of(persist)], sequence)?)
+    }
+
+    /// Seals the log.
+    pub fn finish(mut self) -> Result<()> {
+        Ok(self.0.wal.seal()?)
+    }
 }
 
 impl Storage {
@@ -273,7 +297,7 @@ impl<R: FnMut(Written)> Writer<R> {
     }
 }
 
-pub fn batch_of(persist: Persist) -> Batch {
+fn batch_of(persist: Persist) -> Batch {
     let records = persist
         .entries
         .into_iter()
