@@ -34,6 +34,7 @@ use unreachable::Attempts;
 use crate::{
     context::Context,
     exit::{Code, Failure},
+    output,
 };
 
 /// For one call without `--timeout`.
@@ -59,6 +60,7 @@ pub struct Client {
     deadline: Option<Instant>,
     /// While no manager can be reached.
     patience: Cell<Duration>,
+    stale_said: Cell<bool>,
 }
 
 struct Manager {
@@ -105,6 +107,7 @@ impl Client {
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
+            stale_said: Cell::new(false),
         })
     }
 
@@ -145,7 +148,11 @@ impl Client {
                     return Err(attempts.deadline(&request));
                 }
                 match self.attempt(self.envelope(payload.clone(), RequestId(id), left)).await {
-                    Attempt::Answered(reply) => return Ok(reply),
+                    Attempt::Answered(reply) => return Ok(self.mark(reply)),
+                    // Only this attempt's share of the time is over.
+                    Attempt::Refused(error) if error.code == ErrorCode::Deadline && left > ATTEMPT_LIMIT => {
+                        attempts.busy(error);
+                    }
                     Attempt::Refused(error) => return Err(error.into()),
                     Attempt::Busy(error) => attempts.busy(error),
                     Attempt::Failed(status) => attempts.failed(self.current().address.clone(), &status)?,
@@ -207,6 +214,17 @@ impl Client {
             Ok(Err(status)) => read_status(status),
             Err(_) => Attempt::Failed(tonic::Status::deadline_exceeded("connected, but it does not answer")),
         }
+    }
+
+    /// Says once that answers may be outdated.
+    fn mark(&self, reply: Reply) -> Reply {
+        if reply.stale && !self.stale_said.replace(true) {
+            output::note(format!(
+                "(what one manager has at index {}: newer changes may be missing)",
+                reply.index
+            ));
+        }
+        reply
     }
 
     fn envelope(&self, request: bytes::Bytes, id: RequestId, left: Duration) -> CallRequest {

@@ -19,7 +19,7 @@ use crate::{
 pub async fn run(session: &Session) -> Result<Code, Failure> {
     let reply = session.client()?.call(Request::GetStatus).await?;
     let Response::Status(status) = reply.response else { return Err(unexpected()) };
-    session.print(&*status, || text(&status, reply.stale, age::now()));
+    session.print(&*status, || text(&status, age::now()));
     Ok(Code::DONE)
 }
 
@@ -34,7 +34,7 @@ pub async fn why(session: &Session, reference: String) -> Result<Code, Failure> 
     Ok(Code::DONE)
 }
 
-fn text(status: &ClusterStatus, stale: bool, now: ClusterTime) -> String {
+fn text(status: &ClusterStatus, now: ClusterTime) -> String {
     let voters = status.members.iter().filter(|member| member.voter).count();
     let reachable = status.members.iter().filter(|member| member.voter && member.reachable).count();
     let needed = voters / 2 + 1;
@@ -50,9 +50,6 @@ fn text(status: &ClusterStatus, stale: bool, now: ClusterTime) -> String {
         format!("services  {}", status.services),
         format!("tasks     {} of {} running", status.tasks_running.0, status.tasks_running.1),
     ];
-    if stale {
-        lines.push("          (what this manager has; newer changes may be missing)".into());
-    }
     lines.push(format!("\n{}", rows::members(&status.members, now)));
     lines.push(String::new());
     if status.waiting.is_empty() {

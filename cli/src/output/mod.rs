@@ -10,6 +10,9 @@ pub mod progress;
 pub mod rows;
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write as _};
 
 /// Prints a line of the result. A reader that has gone away, such as `head`, ends the process quietly.

@@ -56,7 +56,7 @@ pub struct Judgement {
 
 /// How far one slot has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum Standing {
     Working,
     Done,
     Failed,
@@ -73,9 +73,9 @@ pub fn judge(view: &ServiceView, expected: &Expected, nodes: &Nodes) -> Judgemen
     for slot in wanted_slots(view, expected) {
         let task = slot.and_then(|slot| main_task(view, slot));
         main_tasks.extend(task.map(|task| task.id));
-        let progress = task.map_or(Progress::Working, |task| progress(task, service, frozen));
-        slots.push(progress);
-        lines.push(slot_line(service, slot, task, progress, nodes));
+        let standing = task.map_or(Standing::Working, |task| standing(task, service, frozen));
+        slots.push(standing);
+        lines.push(slot_line(service, slot, task, standing, nodes));
     }
     let leftovers =
         view.tasks.iter().filter(|task| task.may_have_container() && !main_tasks.contains(&task.id));
@@ -91,7 +91,7 @@ fn verdict(
     view: &ServiceView,
     expected: &Expected,
     ours: Option<&Rollout>,
-    slots: &[Progress],
+    slots: &[Standing],
     no_leftovers: bool,
     nodes: &Nodes,
 ) -> Verdict {
@@ -103,10 +103,10 @@ fn verdict(
         _ => {}
     }
     let rolling = matches!(state_of(&view.service), Some(RolloutState::Updating | RolloutState::RollingBack));
-    if rolling || !no_leftovers || slots.contains(&Progress::Working) {
+    if rolling || !no_leftovers || slots.contains(&Standing::Working) {
         return Verdict::Working;
     }
-    if slots.contains(&Progress::Failed) {
+    if slots.contains(&Standing::Failed) {
         return Verdict::Failed(failures(view, nodes).join("\n"));
     }
     Verdict::Converged
@@ -136,15 +136,15 @@ fn main_task(view: &ServiceView, slot: Slot) -> Option<&Task> {
     tasks.max_by_key(|task| (task.is_active(), task.template, task.created))
 }
 
-fn progress(task: &Task, service: &Service, frozen: bool) -> Progress {
+fn standing(task: &Task, service: &Service, frozen: bool) -> Standing {
     if task.template != service.template && !frozen {
-        return Progress::Working;
+        return Standing::Working;
     }
     match task.observed.state {
-        TaskState::Completed => Progress::Done,
-        TaskState::Failed => Progress::Failed,
-        _ if task.observed.is_healthy() => Progress::Done,
-        _ => Progress::Working,
+        TaskState::Completed => Standing::Done,
+        TaskState::Failed => Standing::Failed,
+        _ if task.observed.is_healthy() => Standing::Done,
+        _ => Standing::Working,
     }
 }
 
@@ -152,7 +152,7 @@ fn slot_line(
     service: &Service,
     slot: Option<Slot>,
     task: Option<&Task>,
-    progress: Progress,
+    standing: Standing,
     nodes: &Nodes,
 ) -> Line {
     let name = &service.spec.name;
@@ -163,10 +163,10 @@ fn slot_line(
         Some(Slot::Node(node)) => format!("{name}@{}", node_name(node, nodes)),
     };
     let mut text = task.map_or("waiting for a task".into(), |task| task_text(task, nodes));
-    if progress == Progress::Working && task.is_some_and(|task| task.template != service.template) {
+    if standing == Standing::Working && task.is_some_and(|task| task.template != service.template) {
         text.push_str(" (old)");
     }
-    Line { label, text, done: progress == Progress::Done }
+    Line { label, text, done: standing == Standing::Done }
 }
 
 fn task_text(task: &Task, nodes: &Nodes) -> String {

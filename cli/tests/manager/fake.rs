@@ -70,7 +70,7 @@ impl Manager {
 /// A cluster's authority and a directory for the operator.
 pub struct Site {
     ca: ClusterCa,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Site {
@@ -210,13 +210,13 @@ impl Fake {
         let number = asked.len();
         asked.push((call.request_id, request.clone()));
         drop(asked);
-        reply((self.script)(&request, number))
+        reply((self.script)(&request, number), call.stale)
     }
 }
 
-fn reply(result: Result<Response, ApiError>) -> CallReply {
+fn reply(result: Result<Response, ApiError>, stale: bool) -> CallReply {
     let outcome = match result {
-        Ok(response) => Outcome::Reply(codec::encode(&Reply { response, index: 7, stale: false })),
+        Ok(response) => Outcome::Reply(codec::encode(&Reply { response, index: 7, stale })),
         Err(error) => Outcome::Error(codec::encode(&error)),
     };
     CallReply { outcome: Some(outcome) }
@@ -238,8 +238,8 @@ impl Control for Fake {
         _request: tonic::Request<CallRequest>,
     ) -> Result<tonic::Response<Self::WatchStream>, Status> {
         let events = BroadcastStream::new(self.events.subscribe());
-        let news = events.filter_map(Result::ok).map(|events| Ok(reply(Ok(Response::Events(events)))));
-        let first = tokio_stream::once(Ok(reply(Ok(Response::Events(Vec::new())))));
+        let news = events.filter_map(Result::ok).map(|events| Ok(reply(Ok(Response::Events(events)), false)));
+        let first = tokio_stream::once(Ok(reply(Ok(Response::Events(Vec::new())), false)));
         Ok(tonic::Response::new(Box::pin(first.chain(news))))
     }
 

@@ -1,5 +1,6 @@
 //! `orchctl` against a manager that answers from a script: waiting, retrying, refusals and their exit codes.
 
+mod dev;
 mod fake;
 mod objects;
 
@@ -130,6 +131,16 @@ async fn a_change_is_tried_again_under_the_same_request_id() {
 }
 
 #[tokio::test]
+async fn a_stale_answer_is_marked_as_such() {
+    let site = Site::new();
+    let manager = site.manager(Vec::new(), |_, _| Ok(Response::Services(Vec::new()))).await;
+    site.run(&manager, "service ls --stale").await.check(0, &["newer changes may be missing"]);
+    let fresh = site.run(&manager, "service ls").await;
+    fresh.check(0, &["HEALTHY"]);
+    assert_eq!(fresh.err, "");
+}
+
+#[tokio::test]
 async fn a_manager_that_is_away_is_passed_over() {
     let site = Site::new();
     let manager = site.manager(Vec::new(), standing(|| view(TaskState::Running))).await;
@@ -167,7 +178,7 @@ async fn every_refusal_has_its_exit_code() {
     for (code, exit) in refusals {
         let site = Site::new();
         let manager = site.manager(Vec::new(), move |_, _| Err(ApiError::new(code, "because of that"))).await;
-        site.run(&manager, CREATE).await.check(exit, &["because of that"]);
+        site.run(&manager, &format!("{CREATE} --timeout 5s")).await.check(exit, &["because of that"]);
     }
 }
 

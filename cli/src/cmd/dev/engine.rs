@@ -1,4 +1,4 @@
-//! The local Docker Engine: only to remove what the cluster left behind.
+//! The local Docker Engine: only to see that it is there, and to remove what the cluster left behind.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,23 @@ pub struct Removed {
     pub containers: usize,
     /// Volumes.
     pub volumes: usize,
+}
+
+/// Finds out whether there is an engine, before anything is made that would need it.
+///
+/// # Errors
+/// There is none, or it does not answer.
+pub async fn check() -> Result<(), Failure> {
+    connect().await.map(drop).map_err(|error| {
+        Failure::error(format!(
+            "the Docker Engine of this machine cannot be reached: {error}\n\
+             is it installed and started (on Debian: apt install docker.io), and may you use it?"
+        ))
+    })
+}
+
+async fn connect() -> Result<Docker, bollard::errors::Error> {
+    Docker::connect_with_defaults()?.negotiate_version().await
 }
 
 /// Removes the containers and volumes of one cluster.

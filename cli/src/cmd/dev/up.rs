@@ -15,7 +15,7 @@ use model::{
 };
 
 use super::{
-    Session,
+    Session, engine,
     home::{CONTEXT, Home},
     process::Daemon,
 };
@@ -38,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// stopped again.
 pub async fn run(session: &Session, home: &Home, port: Option<u16>) -> Result<Code, Failure> {
     let programs = Programs::find()?;
+    engine::check().await?;
     home.make()?;
     let started = start(session, home, &programs, port).await;
     if started.is_err() {
@@ -126,7 +127,10 @@ async fn init(home: &Home, programs: &Programs, port: Option<u16>) -> Result<(),
     let address = format!("127.0.0.1:{}", port.map_or_else(free_port, Ok)?);
     let file = home.context_file();
     let mut call = arguments("init", &dir);
-    call.extend(["--name", CONTEXT, "--address", &address, "--context-out"].map(OsStr::new));
+    // Nobody else has business with it: it listens on this machine only.
+    call.extend(
+        ["--name", CONTEXT, "--address", &address, "--listen", &address, "--context-out"].map(OsStr::new),
+    );
     call.push(file.as_os_str());
     output_of("orch-manager init", &programs.manager, &call).await
 }
