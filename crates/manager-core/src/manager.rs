@@ -193,7 +193,8 @@ impl Manager {
         let ticks = self.node.ticks_until_due().map(|ticks| self.ticker.at(ticks));
         let about = self.about_is_due().then(|| self.told.about_at + ABOUT_AGAIN);
         let mine = [ticks, about, self.queries.next_deadline(), self.sessions.next_deadline()];
-        let lead = self.lead.as_ref().and_then(Lead::next_deadline);
+        let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
+        let lead = working.and_then(Lead::next_deadline);
         mine.into_iter().flatten().chain(lead).min()
     }
 

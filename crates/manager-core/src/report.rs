@@ -45,6 +45,9 @@ impl Manager {
                 continue;
             };
             session.known.insert(id);
+            if task.observed.state.is_terminal() {
+                continue;
+            }
             if task.observed == observed && !session.observing {
                 session.reports.remove(&id);
             } else {

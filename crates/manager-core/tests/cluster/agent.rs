@@ -1,0 +1,146 @@
+//! An agent without an engine: holds assignments, runs them at once, and remembers every start.
+
+use std::collections::BTreeMap;
+
+use model::{
+    id::{NodeId, TaskId},
+    node::{Facts, Incarnation},
+    service::ImagePin,
+    session::{AgentMessage, Assignment, Fence, ManagerMessage, TaskReport, set_hash},
+    task::{DesiredState, Observed, TaskState},
+};
+
+pub struct Agent {
+    pub node: NodeId,
+    /// Held on disk.
+    pub fence: Option<Fence>,
+    pub held: BTreeMap<TaskId, Assignment>,
+    pub states: BTreeMap<TaskId, TaskState>,
+    /// Containers ever started.
+    pub starts: BTreeMap<TaskId, u32>,
+    /// The open session's fence, once welcome.
+    pub session: Option<Fence>,
+    pub refused: bool,
+    pub whole_sets: u32,
+    /// Answers what an image means.
+    pub resolves: bool,
+    beats: u64,
+}
+
+impl Agent {
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            fence: None,
+            held: BTreeMap::new(),
+            states: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            session: None,
+            refused: false,
+            whole_sets: 0,
+            resolves: true,
+            beats: 0,
+        }
+    }
+
+    pub fn facts(&self) -> Facts {
+        Facts {
+            hostname: format!("host-{}", self.node.0 % 1_000),
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            engine: "28".into(),
+            engine_ok: true,
+            cpu_millis: 64_000,
+            memory: 1 << 40,
+            ..Facts::default()
+        }
+    }
+
+    pub fn hello(&self) -> AgentMessage {
+        AgentMessage::Hello {
+            protocol: 1,
+            facts: self.facts(),
+            fence: self.fence,
+            hash: set_hash(self.held.values()),
+            incarnation: self.fence.map(|fence| fence.incarnation),
+            reports: self.states.iter().map(|(id, state)| report(*id, *state)).collect(),
+        }
+    }
+
+    pub fn beat(&mut self) -> AgentMessage {
+        self.beats += 1;
+        AgentMessage::Heartbeat { number: self.beats, engine_age_ms: Some(1) }
+    }
+
+    /// Takes a message; what it says to it.
+    pub fn take(&mut self, message: ManagerMessage) -> Vec<AgentMessage> {
+        match message {
+            ManagerMessage::Welcome { fence, .. } => {
+                assert!(self.fence.is_none_or(|held| held < fence), "{:?} then {fence:?}", self.fence);
+                self.session = Some(fence);
+                self.fence = Some(fence);
+                Vec::new()
+            }
+            ManagerMessage::Assign(set) => self.assign(set),
+            ManagerMessage::ResolveImage { image } if self.resolves => {
+                let outcome = Ok(ImagePin::Digest(format!("{image}@sha256:1")));
+                vec![AgentMessage::ImageResolved { image, outcome }]
+            }
+            ManagerMessage::Refused { .. } => {
+                self.refused = true;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn assign(&mut self, set: model::session::AssignmentSet) -> Vec<AgentMessage> {
+        let held = self.fence.expect("a set follows a welcome");
+        assert!(set.fence > held, "a stale set: {:?} after {held:?}", set.fence);
+        match set.base {
+            None => {
+                self.whole_sets += 1;
+                self.held.clear();
+            }
+            Some(base) => assert_eq!(base, held.sequence),
+        }
+        self.fence = Some(set.fence);
+        for task in &set.remove {
+            self.held.remove(task);
+        }
+        self.held.extend(set.upsert.into_iter().map(|assignment| (assignment.task, assignment)));
+        assert_eq!(set_hash(self.held.values()), set.hash);
+        vec![AgentMessage::Report(self.reconcile())]
+    }
+
+    fn reconcile(&mut self) -> Vec<TaskReport> {
+        let mut reports = Vec::new();
+        for (id, assignment) in &self.held {
+            let state = self.states.get(id).copied();
+            let next = match assignment.desired {
+                DesiredState::Running if state.is_none() => {
+                    *self.starts.entry(*id).or_default() += 1;
+                    TaskState::Running
+                }
+                DesiredState::Stopped if state != Some(TaskState::Stopped) => TaskState::Stopped,
+                DesiredState::Running | DesiredState::Stopped => continue,
+            };
+            self.states.insert(*id, next);
+            reports.push(report(*id, next));
+        }
+        self.states.retain(|id, _| self.held.contains_key(id));
+        reports
+    }
+
+    pub fn running(&self) -> usize {
+        self.states.values().filter(|state| **state == TaskState::Running).count()
+    }
+
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.fence.map(|fence| fence.incarnation)
+    }
+}
+
+fn report(task: TaskId, state: TaskState) -> TaskReport {
+    TaskReport { task, observed: Observed { state, attempt: 1, container: task.to_string(), ..Observed::default() } }
+}

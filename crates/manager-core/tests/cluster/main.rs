@@ -1,0 +1,9 @@
+//! Whole clusters of manager cores in memory, driven by one deterministic loop: time, disks and the network are values.
+
+mod agent;
+mod disk;
+mod faults;
+mod membership;
+mod requests;
+mod sessions;
+mod world;

@@ -1,0 +1,170 @@
+//! Changes and reads of clients.
+
+use std::time::Duration;
+
+use manager_core::{Event, SpaceState};
+use model::{
+    command::Answer,
+    identity::{Identity, Role},
+    request::{Consistency, ErrorCode, Request, Response},
+};
+
+use crate::world::{ONE, World, admin, spec};
+
+fn code(world: &World, handle: u64) -> Option<ErrorCode> {
+    world.answer(handle).and_then(|answer| answer.as_ref().err()).map(|error| error.code)
+}
+
+#[test]
+fn a_cluster_of_one_acknowledges_what_it_keeps_over_a_crash() {
+    let mut world = World::new(1);
+    let id = world.create("web", 3);
+    world.crash(ONE);
+    world.restart(ONE);
+    world.until("it leads again", |world| world.leader() == Some(ONE));
+    assert_eq!(world.store(ONE).service(id).map(|service| service.spec.name.as_str()), Some("web"));
+}
+
+#[test]
+fn a_retry_with_the_same_request_id_is_applied_once_and_answered_the_same() {
+    let mut world = World::new(2);
+    let create = Request::CreateService(spec("web", 1).into());
+    let first = world.insist_as(admin(), 42, create.clone()).expect("accepted");
+    let second = world.insist_as(admin(), 42, create.clone()).expect("accepted");
+    let answer = |response| match response {
+        Response::Changed { answer, .. } => answer,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(answer(first), answer(second));
+    let other = world.insist_as(admin(), 43, create).expect_err("the name is taken");
+    assert_eq!(other.code, ErrorCode::AlreadyExists);
+}
+
+#[test]
+fn a_retried_removal_is_acknowledged_although_there_is_nothing_left() {
+    let mut world = World::new(3);
+    world.create("web", 0);
+    let remove = Request::RemoveService("web".into());
+    world.insist_as(admin(), 7, remove.clone()).expect("removed");
+    world.until("it is gone", |world| world.store(ONE).service_by_name("web").is_none());
+    world.insist_as(admin(), 7, remove.clone()).expect("the same answer");
+    let other = world.insist_as(admin(), 8, remove).expect_err("there is none");
+    assert_eq!(other.code, ErrorCode::NotFound);
+}
+
+#[test]
+fn a_reader_on_a_follower_is_referred_and_a_stale_reader_is_served() {
+    let mut world = World::of_three(4);
+    let leader = world.leader().expect("a leader");
+    let follower = *world.hosts.keys().find(|id| **id != leader).expect("a follower");
+    let handle = world.ask(follower, admin(), None, Request::ListServices);
+    assert_eq!(code(&world, handle), Some(ErrorCode::NotLeader));
+    let error = world.answer(handle).expect("answered").as_ref().expect_err("refused");
+    assert_eq!(error.leader, Some(leader));
+    let handle = world.ask_with(follower, admin(), None, Consistency::Stale, Request::ListServices);
+    assert!(world.answer(handle).expect("answered").as_ref().expect("served").stale);
+}
+
+#[test]
+fn a_leader_that_is_cut_off_answers_no_read_and_acknowledges_no_change() {
+    let mut world = World::of_three(5);
+    let old = world.leader().expect("a leader");
+    world.cut.insert(old);
+    let read = world.ask(old, admin(), None, Request::ListServices);
+    let change = world.ask(old, admin(), Some(1), Request::CreateService(spec("lost", 1).into()));
+    world.until("another leads", |world| world.leader().is_some_and(|id| id != old));
+    world.create("web", 1);
+    world.until("both are answered", |world| world.answer(read).is_some() && world.answer(change).is_some());
+    assert!(world.answer(read).expect("answered").is_err());
+    assert!(world.answer(change).expect("answered").is_err());
+    world.cut.clear();
+    world.until("it follows", |world| world.store(old).service_by_name("web").is_some());
+    assert!(world.store(old).service_by_name("lost").is_none());
+}
+
+#[test]
+fn a_request_that_is_not_decided_in_time_is_answered_with_the_deadline() {
+    let mut world = World::of_three(6);
+    let leader = world.leader().expect("a leader");
+    let others: Vec<_> = world.hosts.keys().copied().filter(|id| *id != leader).collect();
+    for other in &others {
+        world.crash(*other);
+    }
+    let handle = world.ask(leader, admin(), Some(1), Request::CreateService(spec("web", 1).into()));
+    world.until("it is answered", |world| world.answer(handle).is_some());
+    let code = code(&world, handle).expect("refused");
+    assert!(matches!(code, ErrorCode::Deadline | ErrorCode::Unavailable), "{code:?}");
+}
+
+#[test]
+fn every_identity_may_do_only_its_own() {
+    let mut world = World::new(7);
+    let viewer = Identity::Operator { name: "vic".into(), role: Role::Viewer };
+    let node = world.join_node();
+    let create = || Request::CreateService(spec("web", 1).into());
+    let refused = [
+        (viewer.clone(), create(), ErrorCode::Denied),
+        (Identity::Node(node), Request::ListServices, ErrorCode::Denied),
+        (Identity::Manager(ONE), create(), ErrorCode::Denied),
+        (Identity::Anonymous, Request::ListServices, ErrorCode::Unauthenticated),
+        (Identity::Joiner(model::id::TokenId(1)), Request::ListNodes, ErrorCode::Denied),
+        (Identity::Node(model::id::NodeId(9)), Request::RenewCertificate { csr: "c".into() }, ErrorCode::Unauthenticated),
+    ];
+    for (identity, request, expected) in refused {
+        let handle = world.ask(ONE, identity, Some(1), request);
+        assert_eq!(code(&world, handle), Some(expected));
+    }
+    assert!(world.insist(viewer, Request::ListServices).is_ok());
+    let renewed = world.insist(Identity::Node(node), Request::RenewCertificate { csr: "csr".into() });
+    assert!(matches!(renewed, Ok(Response::Joined { node: Some(id), .. }) if id == node));
+}
+
+#[test]
+fn a_watch_sees_every_event_once_and_in_order() {
+    let mut world = World::new(8);
+    let watch = world.ask(ONE, admin(), None, Request::Watch { after: None });
+    world.until("it began", |world| world.answer(watch).is_some());
+    let before = world.store(ONE).revision();
+    for name in ["a", "b", "c"] {
+        world.create(name, 1);
+    }
+    world.run_for(Duration::from_millis(100));
+    let seen: Vec<_> = world.replies[&watch]
+        .iter()
+        .flat_map(|reply| match &reply.as_ref().expect("goes on").response {
+            Response::Events(events) => events.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let all: Vec<_> = world.store(ONE).events_after(Some(before)).expect("kept").cloned().collect();
+    assert_eq!(seen, all);
+    assert!(seen.len() >= 3);
+}
+
+#[test]
+fn changes_are_refused_while_the_disk_is_nearly_full() {
+    let mut world = World::new(9);
+    let manager = world.hosts.get_mut(&ONE).and_then(|host| host.manager.as_mut()).expect("runs");
+    manager.handle_event(Event::Space(SpaceState::Low), world.now);
+    let handle = world.ask(ONE, admin(), Some(1), Request::CreateService(spec("web", 1).into()));
+    assert_eq!(code(&world, handle), Some(ErrorCode::Exhausted));
+    let manager = world.hosts.get_mut(&ONE).and_then(|host| host.manager.as_mut()).expect("runs");
+    manager.handle_event(Event::Space(SpaceState::Enough), world.now);
+    world.create("web", 1);
+}
+
+#[test]
+fn many_changes_share_one_write() {
+    let mut world = World::new(10);
+    let handles: Vec<u64> = (0..200)
+        .map(|i| world.ask(ONE, admin(), Some(i + 1), Request::CreateService(spec(&format!("s{i}"), 0).into())))
+        .collect();
+    let began = world.now.mono;
+    world.until("all are answered", |world| handles.iter().all(|handle| world.answer(*handle).is_some()));
+    for handle in &handles {
+        let reply = world.answer(*handle).expect("answered").as_ref().expect("accepted");
+        assert!(matches!(&reply.response, Response::Changed { answer: Answer::Service { .. }, .. }));
+    }
+    let took = world.now.mono.since(began);
+    assert!(took < Duration::from_millis(20), "200 changes took {took:?} with writes of 0.5 to 3.5 ms");
+}
