@@ -5,6 +5,7 @@
 
 mod advisories;
 mod cargo;
+mod demo;
 mod setup;
 mod test;
 
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Installs and starts a Docker Engine if there is none, and puts the mimic's images into it
     Setup,
+    /// Sets everything up and shows the main job: replicas that come back, whatever dies
+    Demo(demo::Options),
     /// Runs the test suite, lane by lane
     Test(test::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
@@ -34,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
