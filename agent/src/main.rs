@@ -1,2 +1,53 @@
-//! TODO
-fn main() {}
+//! `orch-agent`: the daemon around `agent-core`. It waits, feeds the core and carries out what the core wants.
+//!
+//! Read in this order: `args`, `join` and `identity` (becoming a node), `run` (the loop), `act` (the hands), `engine`
+//! (Docker), `connection` and `logs` (managers), `memory` (the ledger), `renew`.
+
+mod act;
+mod args;
+mod ask;
+mod clock;
+mod config;
+mod connection;
+mod directory;
+mod engine;
+mod entropy;
+mod facts;
+mod identity;
+mod join;
+mod logs;
+mod memory;
+mod notify;
+mod renew;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orch-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<()> {
+    // One thread: the work is waiting, and an idle agent is to be small.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime")?;
+    match cli.command {
+        Command::Join(join) => runtime.block_on(join::join(join)),
+        Command::Run(run) => runtime.block_on(run::run(run)),
+        Command::Version => {
+            println!("orch-agent {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The agent's hands: each action is carried out as it stands.
+
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+
+use agent_core::{action::Action, event::Event};
+use model::session::AgentMessage;
+use rpc::tls::ClientTls;
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinError, JoinSet},
+};
+
+use crate::{
+    connection::Connection,
+    engine::Engine,
+    logs::{Logs, Wanted},
+    memory::Memory,
+    notify,
+    renew::Addresses,
+};
+
+/// Everything that actions reach.
+#[derive(Debug)]
+pub struct Hands {
+    engine: Engine,
+    memory: Memory,
+    logs: Logs,
+    tls: ClientTls,
+    events: mpsc::Sender<Event>,
+    addresses: Addresses,
+    connection: Option<Connection>,
+    calls: BTreeMap<u64, AbortHandle>,
+    /// Every piece of work that actions began; joined by the loop.
+    work: JoinSet<Option<u64>>,
+}
+
+impl Hands {
+    /// Hands that have nothing to do yet.
+    pub fn new(
+        engine: Engine,
+        memory: Memory,
+        logs: Logs,
+        tls: ClientTls,
+        events: mpsc::Sender<Event>,
+        addresses: Addresses,
+    ) -> Self {
+        Self {
+            engine,
+            memory,
+            logs,
+            tls,
+            events,
+            addresses,
+            connection: None,
+            calls: BTreeMap::new(),
+            work: JoinSet::new(),
+        }
+    }
+
+    /// Carries out an action; false when it is the last one.
+    pub fn act(&mut self, action: Action) -> bool {
+        match action {
+            Action::Connect { connection, address } => self.connect(connection, address),
+            Action::Disconnect { connection, reason } => self.disconnect(connection, &reason),
+            Action::Send { connection, message } => self.send(connection, &message),
+            Action::Engine { op, call } => {
+                tracing::debug!(op, ?call, "asking the engine");
+                let (engine, events) = (self.engine.clone(), self.events.clone());
+                let call = self.work.spawn(async move {
+                    let outcome = engine.call(call).await;
+                    // An agent that has ended needs no answer.
+                    drop(events.send(Event::EngineDone { op, outcome }).await);
+                    Some(op)
+                });
+                self.calls.insert(op, call);
+            }
+            Action::CancelEngine { op } => {
+                if let Some(call) = self.calls.remove(&op) {
+                    call.abort();
+                }
+            }
+            Action::Store { sequence, write } => {
+                if let Some(managers) = &write.managers {
+                    let known = managers.iter().map(|manager| manager.address.clone()).collect();
+                    *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = known;
+                }
+                self.memory.write(sequence, *write);
+            }
+            Action::OpenLogs { connection, stream, containers, options } => {
+                if let Some(address) = self.current(connection).map(|current| current.address.clone()) {
+                    let push = self.logs.clone().push(address, Wanted { stream, containers, options });
+                    self.spawn(push);
+                }
+            }
+            Action::Status(status) => {
+                tracing::info!(%status, "status");
+                notify::status(&status);
+            }
+            Action::Exit => return false,
+        }
+        true
+    }
+
+    /// The next piece of work that ended, if one did.
+    pub async fn ended(&mut self) -> Option<Result<(), JoinError>> {
+        let ended = self.work.join_next().await?;
+        Some(match ended {
+            Ok(op) => {
+                op.and_then(|op| self.calls.remove(&op));
+                Ok(())
+            }
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Ends: what was said leaves, what was asked of the engine is left to the engine.
+    pub async fn finish(mut self, limit: Duration) {
+        self.connection = None;
+        for call in std::mem::take(&mut self.calls).into_values() {
+            call.abort();
+        }
+        let rest = async { while self.work.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, rest).await.is_err() {
+            tracing::debug!("some streams did not end in time");
+        }
+    }
+
+    fn connect(&mut self, number: u64, address: String) {
+        tracing::debug!(%address, "dialling a manager");
+        let (connection, work) = Connection::dial(number, address, self.tls.clone(), self.events.clone());
+        self.connection = Some(connection);
+        self.spawn(work);
+    }
+
+    fn disconnect(&mut self, number: u64, reason: &str) {
+        if self.current(number).is_some() {
+            let address = self.connection.take().map(|connection| connection.address).unwrap_or_default();
+            tracing::info!(%address, reason, "left the manager");
+        }
+    }
+
+    fn send(&mut self, number: u64, message: &AgentMessage) {
+        if self.current(number).is_some_and(|connection| !connection.send(message)) {
+            // Its work reports the end.
+            self.connection = None;
+        }
+    }
+
+    fn current(&self, number: u64) -> Option<&Connection> {
+        self.connection.as_ref().filter(|connection| connection.number == number)
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.work.spawn(async move {
+            work.await;
+            None
+        });
+    }
+}

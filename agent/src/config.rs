@@ -1,0 +1,57 @@
+//! The configuration file; every key is optional.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// What an admin may set.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the engine listens: `unix:///path`, or `http://host:port` on a machine where that is safe.
+    pub engine: Option<String>,
+    /// Managers to dial besides those that the cluster names, HOST:PORT.
+    pub managers: Vec<String>,
+    /// Labels for placement constraints; they win over those given at joining.
+    pub labels: BTreeMap<String, String>,
+    /// The host name to report instead of the machine's own.
+    pub hostname: Option<String>,
+    /// error, warn, info, debug, trace, or a list of directives. `ORCH_LOG` wins.
+    pub log: Option<String>,
+    /// JSON lines instead of text.
+    pub log_json: bool,
+}
+
+impl Config {
+    /// Reads a file. A file that was not asked for by name may be missing.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds a key that does not exist; says where.
+    pub fn read(asked: Option<&Path>, default: &Path) -> Result<Self> {
+        let path = asked.unwrap_or(default);
+        match fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("configuration {}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && asked.is_none() => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("configuration {}", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = toml::from_str::<Config>("engin = \"unix:///x\"").unwrap_err().to_string();
+        assert!(error.contains("engin"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_default_file_is_fine_and_a_missing_named_one_is_not() {
+        let nowhere = Path::new("/nonexistent/agent.toml");
+        assert_eq!(Config::read(None, nowhere).unwrap(), Config::default());
+        assert!(Config::read(Some(nowhere), nowhere).is_err());
+    }
+}

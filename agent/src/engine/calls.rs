@@ -1,0 +1,207 @@
+//! One call of the agent, carried out. Each has a time limit that says when its outcome counts as unknown.
+
+use std::{future::Future, time::Duration};
+
+use agent_core::engine::{
+    ContainerRequest, ContainerView, EngineCall, EngineError, EngineErrorKind, OpOutcome,
+};
+use bollard::{
+    errors::Error as DockerError,
+    query_parameters::{
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
+    },
+};
+use futures_util::TryStreamExt;
+use model::service::ImagePin;
+use time::OffsetDateTime;
+
+use super::{
+    Engine, create,
+    error::{Doing, sorted},
+    view,
+};
+
+/// An engine that lives answers a ping in milliseconds.
+const PING: Duration = Duration::from_secs(5);
+/// Reading and making take tens of milliseconds, seconds on a machine that is overloaded.
+const SHORT: Duration = Duration::from_secs(60);
+/// Starts queue in the engine.
+const START: Duration = Duration::from_secs(120);
+/// What a stop may take beyond its grace.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// The engine's own default.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// A large image over a slow line.
+const PULL: Duration = Duration::from_secs(3_600);
+/// A registry that does not answer must not hold up a service whose image is here.
+const RESOLVE: Duration = Duration::from_secs(15);
+
+type Outcome = Result<OpOutcome, EngineError>;
+
+impl Engine {
+    /// Carries out a call. Dropping the future abandons it; the engine may finish it all the same.
+    pub async fn call(&self, call: EngineCall) -> Outcome {
+        match call {
+            EngineCall::Ping => within(PING, self.ping()).await,
+            EngineCall::Pull { image } => within(PULL, self.pull(&image)).await,
+            EngineCall::Create(request) => within(SHORT, self.create(&request)).await,
+            EngineCall::Start { container } => within(START, self.start(&container)).await,
+            EngineCall::Stop { container, grace } => {
+                let limit = grace.unwrap_or(DEFAULT_GRACE) + STOP_MARGIN;
+                within(limit, self.stop(&container, grace)).await
+            }
+            EngineCall::Remove { container } => within(SHORT, self.remove(&container)).await,
+            EngineCall::Inspect { container } => within(SHORT, self.inspect(&container)).await,
+            EngineCall::ResolveImage { image } => self.resolve(&image).await.map(OpOutcome::Resolved),
+        }
+    }
+
+    async fn ping(&self) -> Outcome {
+        self.client().await.map_err(using)?.ping().await.map_err(using)?;
+        Ok(OpOutcome::Done)
+    }
+
+    async fn pull(&self, image: &str) -> Outcome {
+        let pulling = |error| sorted(Doing::Pull, &error);
+        let client = self.client().await.map_err(pulling)?;
+        let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
+        let mut progress = client.create_image(Some(options), None, None);
+        while let Some(step) = progress.try_next().await.map_err(pulling)? {
+            if let Some(message) = step.error_detail.and_then(|detail| detail.message) {
+                return Err(pulling(DockerError::DockerStreamError { error: message }));
+            }
+        }
+        Ok(OpOutcome::Done)
+    }
+
+    async fn create(&self, request: &ContainerRequest) -> Outcome {
+        let creating = |error| sorted(Doing::Create, &error);
+        let client = self.client().await.map_err(creating)?;
+        let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
+        let body = create::body(request, self.cpu_millis());
+        let created = client.create_container(Some(options), body).await.map_err(creating)?;
+        Ok(OpOutcome::Created { id: created.id })
+    }
+
+    async fn start(&self, container: &str) -> Outcome {
+        let client = self.client().await.map_err(using)?;
+        client.start_container(container, None).await.map_err(using)?;
+        self.inspect(container).await
+    }
+
+    async fn stop(&self, container: &str, grace: Option<Duration>) -> Outcome {
+        let client = self.client().await.map_err(using)?;
+        let mut options = StopContainerOptionsBuilder::new();
+        if let Some(grace) = grace {
+            options = options.t(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX));
+        }
+        client.stop_container(container, Some(options.build())).await.map_err(using)?;
+        self.inspect(container).await
+    }
+
+    async fn remove(&self, container: &str) -> Outcome {
+        let client = self.client().await.map_err(using)?;
+        // `v`: anonymous volumes of the image go with it; named ones stay.
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        client.remove_container(container, Some(options)).await.map_err(using)?;
+        Ok(OpOutcome::Done)
+    }
+
+    async fn inspect(&self, container: &str) -> Outcome {
+        match self.look(container).await? {
+            Some(view) => Ok(OpOutcome::Container(view)),
+            None => Err(EngineError {
+                kind: EngineErrorKind::Conflict,
+                message: format!("container {container} does not carry this agent's labels"),
+            }),
+        }
+    }
+
+    /// A container; `None` when it is not one of ours.
+    pub(super) async fn look(&self, container: &str) -> Result<Option<ContainerView>, EngineError> {
+        let client = self.client().await.map_err(using)?;
+        let inspected = client.inspect_container(container, None).await.map_err(using)?;
+        Ok(view::view(inspected, OffsetDateTime::now_utc()))
+    }
+
+    /// What a reference means: what the registry says; where it says nothing, what the engine has. An image that was
+    /// only ever built or loaded here is no registry's business.
+    async fn resolve(&self, image: &str) -> Result<ImagePin, EngineError> {
+        if image.contains("@sha256:") {
+            return Ok(ImagePin::Digest(image.to_owned()));
+        }
+        let client = self.client().await.map_err(using)?;
+        let local = client.inspect_image(image).await.ok();
+        let digests = local.as_ref().and_then(|local| local.repo_digests.clone()).unwrap_or_default();
+        let id = local.and_then(|local| local.id);
+        if let (Some(id), true) = (&id, digests.is_empty() || image.starts_with("sha256:")) {
+            return Ok(ImagePin::LocalId(id.clone()));
+        }
+        let repository = repository(image);
+        let asked = tokio::time::timeout(RESOLVE, client.inspect_registry_image(image, None)).await;
+        let refusal = match asked.unwrap_or(Err(DockerError::RequestTimeoutError)) {
+            Ok(answer) => match answer.descriptor.digest {
+                Some(digest) => return Ok(ImagePin::Digest(format!("{repository}@{digest}"))),
+                None => "the registry names no digest".to_owned(),
+            },
+            Err(error) => sorted(Doing::Pull, &error).message,
+        };
+        let known = digests.into_iter().find(|digest| digest.split('@').next() == Some(repository));
+        match (known, id) {
+            (Some(digest), _) => Ok(ImagePin::Digest(digest)),
+            (None, Some(id)) => Ok(ImagePin::LocalId(id)),
+            (None, None) => Err(EngineError {
+                kind: EngineErrorKind::ImageMissing,
+                message: format!("image {image} is not on this node, and its registry says: {refusal}"),
+            }),
+        }
+    }
+}
+
+fn using(error: DockerError) -> EngineError {
+    sorted(Doing::Use, &error)
+}
+
+async fn within(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
+        Err(EngineError {
+            kind: EngineErrorKind::Timeout,
+            message: format!("the engine did not answer within {} s", limit.as_secs()),
+        })
+    })
+}
+
+/// `registry:5000/team/app:1` is `registry:5000/team/app`.
+fn repository(image: &str) -> &str {
+    let name_at = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image[name_at..].find([':', '@']) {
+        Some(end) => &image[..name_at + end],
+        None => image,
+    }
+}
+
+/// Without a tag the engine would fetch every tag there is.
+fn with_tag(image: &str) -> String {
+    if repository(image).len() == image.len() { format!("{image}:latest") } else { image.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_the_reference_without_tag_and_digest() {
+        for (image, expected) in [
+            ("app", "app"),
+            ("app:1", "app"),
+            ("registry:5000/team/app", "registry:5000/team/app"),
+            ("registry:5000/team/app:1", "registry:5000/team/app"),
+            ("app@sha256:00", "app"),
+        ] {
+            assert_eq!(repository(image), expected);
+        }
+        assert_eq!(with_tag("registry:5000/app"), "registry:5000/app:latest");
+        assert_eq!(with_tag("app@sha256:00"), "app@sha256:00");
+    }
+}

@@ -1,0 +1,138 @@
+//! A container's declaration in the engine's terms, with what is always set: no new privileges, a limit of processes,
+//! capped logs, and no restarts by the engine itself, since the agent decides those.
+
+use std::{collections::HashMap, time::Duration};
+
+use agent_core::engine::ContainerRequest;
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
+    MountTmpfsOptions, MountType, PortBinding, PortMap, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+use model::container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, Protocol};
+
+/// Processes and threads where the spec says nothing: plenty for a Java server, an end to a fork bomb.
+const DEFAULT_PIDS: i64 = 4_096;
+
+/// Translates. `cpu_millis`: what the machine has; the engine refuses limits beyond it, which would bind nobody.
+pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCreateBody {
+    let spec = &request.spec;
+    ContainerCreateBody {
+        image: Some(request.image.clone()),
+        hostname: request.hostname.clone(),
+        env: Some(request.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        labels: Some(request.labels.clone().into_iter().collect()),
+        entrypoint: some(&spec.command),
+        cmd: some(&spec.args),
+        user: spec.user.clone(),
+        working_dir: spec.workdir.clone(),
+        exposed_ports: some(&spec.ports.iter().map(port_key).collect::<Vec<_>>()),
+        healthcheck: spec.healthcheck.as_ref().map(health),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: Some(i64::try_from(spec.stop_grace().as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host(spec, cpu_millis)),
+        ..Default::default()
+    }
+}
+
+fn host(spec: &ContainerSpec, cpu_millis: u64) -> HostConfig {
+    let resources = &spec.resources;
+    let memory = limit(resources.memory_limit);
+    let pids = i64::from(resources.pids_limit);
+    HostConfig {
+        memory,
+        // The same number: no swap beside it, so the limit is the limit.
+        memory_swap: memory,
+        nano_cpus: limit(nano_cpus(resources.cpu_limit_millis, cpu_millis)),
+        pids_limit: Some(if pids == 0 { DEFAULT_PIDS } else { pids }),
+        ulimits: some(&spec.ulimits.iter().map(ulimit).collect::<Vec<_>>()),
+        init: Some(spec.init),
+        readonly_rootfs: Some(spec.read_only),
+        mounts: some(&spec.mounts.iter().map(mount).collect::<Vec<_>>()),
+        port_bindings: Some(port_bindings(&spec.ports)),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), spec.log.max_size.to_string()),
+                ("max-file".to_owned(), spec.log.max_files.max(1).to_string()),
+            ])),
+        }),
+        ..Default::default()
+    }
+}
+
+fn nano_cpus(limit_millis: u64, machine_millis: u64) -> u64 {
+    let most = if machine_millis == 0 { u64::MAX } else { machine_millis };
+    limit_millis.min(most).saturating_mul(1_000_000)
+}
+
+fn limit(value: u64) -> Option<i64> {
+    (value > 0).then(|| i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// Empty means the image's own.
+fn some<T: Clone>(items: &[T]) -> Option<Vec<T>> {
+    (!items.is_empty()).then(|| items.to_vec())
+}
+
+fn ulimit(ulimit: &model::container::Ulimit) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(ulimit.name.clone()), soft: Some(ulimit.soft), hard: Some(ulimit.hard) }
+}
+
+fn mount(mount: &Mount) -> DockerMount {
+    let common = DockerMount {
+        target: Some(mount.target.clone()),
+        read_only: Some(mount.read_only),
+        ..Default::default()
+    };
+    match &mount.source {
+        // A bind of this kind, unlike `-v`, fails when its source does not exist, instead of making an empty one.
+        MountSource::Bind(path) => {
+            DockerMount { typ: Some(MountType::BIND), source: Some(path.clone()), ..common }
+        }
+        MountSource::Volume(name) => {
+            DockerMount { typ: Some(MountType::VOLUME), source: Some(name.clone()), ..common }
+        }
+        MountSource::Tmpfs { size, mode } => DockerMount {
+            typ: Some(MountType::TMPFS),
+            tmpfs_options: Some(MountTmpfsOptions {
+                size_bytes: limit(*size),
+                mode: (*mode > 0).then(|| i64::from(*mode)),
+                ..Default::default()
+            }),
+            ..common
+        },
+    }
+}
+
+fn port_key(port: &PortSpec) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.target)
+}
+
+fn port_bindings(ports: &[PortSpec]) -> PortMap {
+    let mut bindings = PortMap::new();
+    for port in ports {
+        let host_port = (port.published > 0).then(|| port.published.to_string());
+        let binding = PortBinding { host_ip: None, host_port: Some(host_port.unwrap_or_default()) };
+        bindings.entry(port_key(port)).or_default().get_or_insert_default().push(binding);
+    }
+    bindings
+}
+
+fn health(check: &Healthcheck) -> HealthConfig {
+    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    HealthConfig {
+        test: Some(check.test.clone()),
+        interval: Some(nanos(check.interval)),
+        timeout: Some(nanos(check.timeout)),
+        start_period: Some(nanos(check.start_period)),
+        retries: Some(i64::from(check.retries)),
+        start_interval: None,
+    }
+}

@@ -1,0 +1,81 @@
+//! The Docker Engine, as `agent-core` wants to see it.
+//!
+//! `calls` carries out one call and sorts what went wrong (`error`); `create` and `view` translate a container there
+//! and back; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
+//! traps are: it sends its own API version unless asked to negotiate, its timeout is per client, and its streams end
+//! with the engine.
+
+mod calls;
+mod create;
+mod error;
+mod logs;
+mod view;
+mod watch;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
+
+pub use error::chain;
+pub use watch::{Ours, watch};
+
+/// Where an engine usually listens.
+pub const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
+/// For what bollard does by itself. Each call has a limit of its own, chosen where it is made.
+const CLIENT_TIMEOUT_S: u64 = 24 * 3600;
+
+/// An engine. Cheap to clone; every call makes a connection of its own, so a hanging call delays no other.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: String,
+    /// A client that speaks the engine's version.
+    negotiated: Mutex<Option<Docker>>,
+    /// Thousandths of a core that the machine has, once it is known: the engine refuses limits beyond.
+    cpu_millis: AtomicU64,
+}
+
+impl Engine {
+    /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
+    pub fn new(address: &str) -> Self {
+        Self(Arc::new(Inner {
+            address: address.to_owned(),
+            negotiated: Mutex::new(None),
+            cpu_millis: AtomicU64::new(0),
+        }))
+    }
+
+    async fn client(&self) -> Result<Docker, DockerError> {
+        let known = self.negotiated().clone();
+        match known {
+            Some(client) => Ok(client),
+            None => self.renegotiate().await,
+        }
+    }
+
+    /// Asks the engine for its version again: it may be another one since it was last reached.
+    async fn renegotiate(&self) -> Result<Docker, DockerError> {
+        let address = &self.0.address;
+        let client = match address.strip_prefix("unix://") {
+            Some(path) => Docker::connect_with_unix(path, CLIENT_TIMEOUT_S, API_DEFAULT_VERSION)?,
+            None => Docker::connect_with_http(address, CLIENT_TIMEOUT_S, API_DEFAULT_VERSION)?,
+        };
+        let client = client.negotiate_version().await?;
+        *self.negotiated() = Some(client.clone());
+        Ok(client)
+    }
+
+    /// The lock is held for a clone only; a value that a panic left behind is whole.
+    fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
+        self.0.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cpu_millis(&self) -> u64 {
+        self.0.cpu_millis.load(Ordering::Relaxed)
+    }
+}
