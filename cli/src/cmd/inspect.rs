@@ -1,6 +1,9 @@
 //! `… inspect` for people: what an object is, in a page.
 
+use std::collections::BTreeMap;
+
 use model::{
+    id::ServiceId,
     node::Node,
     request::{NodeView, ServiceView},
     service::{ImagePin, Mode},
@@ -9,10 +12,13 @@ use model::{
 };
 
 use crate::output::{age, event, rows, table::Table};
-use crate::spec::file;
+use crate::{
+    spec::file,
+    wait::converge::{self, Nodes},
+};
 
 /// A service.
-pub fn service(view: &ServiceView, now: ClusterTime) -> String {
+pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
     let service = &view.service;
     let spec = &service.spec;
     let mut lines = vec![
@@ -47,13 +53,19 @@ pub fn service(view: &ServiceView, now: ClusterTime) -> String {
     if service.removing {
         lines.push(field("removing", "yes: it goes when its tasks have ended"));
     }
-    lines.push(format!("\n{}", tasks(&view.tasks, now, |task| event::task_name(&spec.name, task.slot))));
+    lines.push(format!(
+        "\n{}",
+        tasks(&view.tasks, now, "NODE", |task| {
+            let node = task.node.map_or("-".into(), |node| converge::node_name(node, nodes));
+            (event::task_name(&spec.name, task.slot), node)
+        })
+    ));
     lines.push(format!("\n{}", file::to_toml(spec).trim_end()));
     lines.join("\n")
 }
 
 /// A node.
-pub fn node(view: &NodeView, now: ClusterTime) -> String {
+pub fn node(view: &NodeView, services: &BTreeMap<ServiceId, String>, now: ClusterTime) -> String {
     let node = &view.node;
     let facts = &node.facts;
     let mut lines = vec![
@@ -80,20 +92,33 @@ pub fn node(view: &NodeView, now: ClusterTime) -> String {
         field("memory", format!("{} of {} reserved", rows::size(view.reserved.1), rows::size(facts.memory))),
         field("joined", format!("{} ago", age::since(node.joined, now))),
     ];
-    lines.push(format!("\n{}", tasks(&view.tasks, now, |task| format!("{} of {}", task.slot, task.service))));
+    lines.push(format!(
+        "\n{}",
+        tasks(&view.tasks, now, "SERVICE", |task| {
+            let service = services.get(&task.service).cloned().unwrap_or_else(|| task.service.to_string());
+            (event::task_name(&service, task.slot), service)
+        })
+    ));
     lines.join("\n")
 }
 
-fn tasks(tasks: &[Task], now: ClusterTime, name: impl Fn(&Task) -> String) -> String {
+/// The tasks; `describe` names one and says the other thing that it belongs to.
+fn tasks(
+    tasks: &[Task],
+    now: ClusterTime,
+    other: &str,
+    describe: impl Fn(&Task) -> (String, String),
+) -> String {
     if tasks.is_empty() {
         return "no tasks".into();
     }
-    let mut table = Table::new(["ID", "TASK", "NODE", "STATE", "SINCE", "RESTARTS", "TEMPLATE", "NOTE"]);
+    let mut table = Table::new(["ID", "TASK", other, "STATE", "SINCE", "RESTARTS", "TEMPLATE", "NOTE"]);
     for task in tasks {
+        let (name, owner) = describe(task);
         table.row([
             task.id.to_string(),
-            name(task),
-            task.node.map_or("-".into(), |node| node.to_string()),
+            name,
+            owner,
             rows::state(&task.observed, task.desired),
             age::since(task.since, now),
             task.observed.restarts.to_string(),

@@ -36,7 +36,8 @@ pub async fn run(session: &Session, command: NodeCommand) -> Result<Code, Failur
         }
         NodeCommand::Inspect { node } => {
             let view = get(&client, node).await?;
-            session.print(&view, || inspect::node(&view, age::now()));
+            let services = super::service::names(&client).await?;
+            session.print(&view, || inspect::node(&view, &services, age::now()));
             Ok(Code::DONE)
         }
         NodeCommand::Update(update) => {

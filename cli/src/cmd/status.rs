@@ -28,8 +28,11 @@ pub async fn run(session: &Session) -> Result<Code, Failure> {
 /// # Errors
 /// Those of the call.
 pub async fn why(session: &Session, reference: String) -> Result<Code, Failure> {
-    let reply = session.client()?.call(Request::Explain(reference)).await?;
+    let reply = session.client()?.call(Request::Explain(reference.clone())).await?;
     let Response::Explanation(sentences) = reply.response else { return Err(unexpected()) };
+    if sentences.is_empty() {
+        return Err(Failure::error(format!("there is no service, task or node \"{reference}\"")));
+    }
     session.print(&sentences, || sentences.join("\n"));
     Ok(Code::DONE)
 }

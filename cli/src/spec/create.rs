@@ -9,10 +9,10 @@ use crate::{
     value,
 };
 
-/// The declaration that a command line describes, not yet validated as a whole.
+/// The declaration that a command line describes, valid.
 ///
 /// # Errors
-/// Everything that is wrong with the flags or the file.
+/// Everything that is wrong with the flags, the file, or the whole.
 pub fn spec(create: &Create) -> Result<ServiceSpec, Failure> {
     let mut spec = match &create.file {
         Some(path) => file::load(path)?.spec,
@@ -41,7 +41,7 @@ pub fn spec(create: &Create) -> Result<ServiceSpec, Failure> {
     }
     lists(&create.lists, &mut spec, &mut problems);
     flags::apply(&create.flags, &mut spec, &mut problems);
-    problems.finish(spec)
+    problems.finish_spec(spec)
 }
 
 fn lists(lists: &CreateLists, spec: &mut ServiceSpec, problems: &mut Problems) {

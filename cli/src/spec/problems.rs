@@ -1,6 +1,9 @@
 //! Everything that is wrong, collected on the way.
 
-use model::validate::Problem;
+use model::{
+    service::ServiceSpec,
+    validate::{Problem, validate_service},
+};
 
 use crate::exit::Failure;
 
@@ -27,6 +30,22 @@ impl Problems {
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
         texts.iter().filter_map(|text| self.take(path, read(text))).collect()
+    }
+
+    /// The declaration, if nothing is wrong with it as a whole either. What is missing was told in the user's words already.
+    ///
+    /// # Errors
+    /// All problems.
+    pub fn finish_spec(mut self, spec: ServiceSpec) -> Result<ServiceSpec, Failure> {
+        let nameless = spec.name.is_empty();
+        let imageless = spec.template.container.image.is_empty();
+        let told = |problem: &Problem| match problem.path.as_str() {
+            "name" => nameless,
+            "template.container.image" => imageless,
+            _ => false,
+        };
+        self.0.extend(validate_service(&spec).into_iter().filter(|problem| !told(problem)));
+        self.finish(spec)
     }
 
     /// The value, if nothing is wrong.

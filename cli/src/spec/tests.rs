@@ -219,6 +219,11 @@ fn all_wrong_flags_are_reported_at_once() {
     let mut found = paths(created(&line).unwrap_err());
     found.sort();
     assert_eq!(found, ["--env", "--limit-memory", "--name", "--publish", "--restart-delay", "IMAGE"]);
+    let line =
+        ["--name", "Not A Name", "--mount", "type=bind,src=a,dst=/a", "--constraint", "node.x==1", "a:1"];
+    let mut found = paths(created(&line).unwrap_err());
+    found.sort();
+    assert_eq!(found, ["--constraint", "name", "template.container.mounts[0].source"]);
 }
 
 #[test]
@@ -249,7 +254,7 @@ fn an_update_changes_what_it_names_and_nothing_else() {
         "--publish",
         "90:90",
         "--mount",
-        "src=v,dst=/v",
+        "src=vol,dst=/v",
         "--constraint",
         "node.hostname!=h1",
         "ispyb:1",

@@ -15,10 +15,10 @@ use crate::{
     value,
 };
 
-/// The changed declaration, not yet validated as a whole, and warnings about removals that found nothing.
+/// The changed declaration, valid, and warnings about removals that found nothing.
 ///
 /// # Errors
-/// Everything that is wrong with the flags or the file.
+/// Everything that is wrong with the flags, the file, or the whole.
 pub fn spec(update: &Update, current: &ServiceSpec) -> Result<(ServiceSpec, Vec<String>), Failure> {
     let mut change = Change { problems: Problems::default(), warnings: Vec::new() };
     let mut spec = match &update.file {
@@ -41,7 +41,10 @@ pub fn spec(update: &Update, current: &ServiceSpec) -> Result<(ServiceSpec, Vec<
     if update.force {
         spec.template.force = current.template.force + 1;
     }
-    change.problems.finish((spec, change.warnings))
+    if spec.template.container.image.is_empty() {
+        change.problems.add("--image", "a service needs an image");
+    }
+    Ok((change.problems.finish_spec(spec)?, change.warnings))
 }
 
 /// A file says everything, except for the counter of forced updates when it does not mention it: leaving that at zero

@@ -181,7 +181,8 @@ fn task_text(task: &Task, nodes: &Nodes) -> String {
     text
 }
 
-fn node_name(node: NodeId, nodes: &Nodes) -> String {
+/// A node's name, its id where it is not known.
+pub fn node_name(node: NodeId, nodes: &Nodes) -> String {
     nodes.get(&node).map_or_else(|| node.to_string(), |(name, _)| name.clone())
 }
 

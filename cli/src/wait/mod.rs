@@ -298,10 +298,18 @@ async fn refresh_nodes(client: &Client, nodes: &mut Nodes, view: &ServiceView) -
     if known && !leaving {
         return Ok(());
     }
+    *nodes = self::nodes(client).await?;
+    Ok(())
+}
+
+/// Names and states of all nodes.
+///
+/// # Errors
+/// Those of the call.
+pub async fn nodes(client: &Client) -> Result<Nodes, Failure> {
     match client.call(Request::ListNodes).await?.response {
         Response::Nodes(views) => {
-            *nodes = views.into_iter().map(|v| (v.node.id, (v.node.facts.hostname, v.node.state))).collect();
-            Ok(())
+            Ok(views.into_iter().map(|v| (v.node.id, (v.node.facts.hostname, v.node.state))).collect())
         }
         _ => Err(unexpected()),
     }

@@ -49,7 +49,7 @@ pub async fn run(session: &Session, home: &Home, port: Option<u16>) -> Result<Co
     session.print(
         &serde_json::json!({ "dir": home.dir(), "context": CONTEXT, "node": node.node.id }),
         || {
-            let image = "nginx";
+            let image = "nginx:stable";
             format!(
                 "a manager and an agent run on this machine (node {}, everything in {})\n\ntry:\n  \
              orchctl service create --name web --replicas 2 --publish 80 {image}\n  \

@@ -7,9 +7,10 @@ use model::{
     id::ServiceId,
     request::{ErrorCode, Request, ServiceView},
     service::{Rollout, ServiceSpec},
+    validate::lint_service,
 };
 
-use super::{Session, check::check};
+use super::Session;
 use crate::{
     args::{Create, Update, WaitFlags},
     client::{Client, unexpected},
@@ -27,7 +28,7 @@ const UPDATE_ATTEMPTS: usize = 5;
 /// `service create`
 pub async fn create(session: &Session, create: &Create) -> Result<Code, Failure> {
     let spec = spec::create::spec(create)?;
-    check(&spec)?;
+    advise(&spec);
     let name = spec.name.clone();
     let client = session.client()?;
     let (answer, index) = client.change(Request::CreateService(spec.into())).await?;
@@ -41,7 +42,7 @@ pub async fn update(session: &Session, update: &Update) -> Result<Code, Failure>
     let (seen, _) = wait::view(&client, update.service.clone()).await?;
     let (spec, warnings) = spec::update::spec(update, &seen.service.spec)?;
     warnings.iter().for_each(output::warn);
-    check(&spec)?;
+    advise(&spec);
     let (before, index) = send(&client, &seen, &spec.into()).await?;
     let expected = Expected { before, ..Expected::default() };
     let target = Target { id: seen.service.id, name: seen.service.spec.name.clone(), expected };
@@ -117,11 +118,16 @@ pub async fn remove(session: &Session, services: &[String], flags: &WaitFlags) -
     Ok(Code::DONE)
 }
 
+/// Warns about what the cluster accepts but nobody should want.
+fn advise(spec: &ServiceSpec) {
+    lint_service(spec).iter().for_each(|advice| output::warn(advice.to_string()));
+}
+
 /// The service that a change speaks of.
 ///
 /// # Errors
 /// It speaks of none.
-pub fn service_of(answer: &Answer) -> Result<ServiceId, Failure> {
+fn service_of(answer: &Answer) -> Result<ServiceId, Failure> {
     match answer {
         Answer::Service { id, .. } => Ok(*id),
         _ => Err(unexpected()),

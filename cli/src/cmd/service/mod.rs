@@ -1,13 +1,17 @@
 //! `service …`
 
 mod change;
-mod check;
 
-use model::request::{Request, Response, ServiceRow};
+use std::collections::BTreeMap;
+
+use model::{
+    id::ServiceId,
+    request::{Request, Response, ServiceRow, TaskFilter},
+};
 
 use super::{Session, inspect, logs, ps, scale};
 use crate::{
-    args::{Ps, ServiceCommand},
+    args::ServiceCommand,
     client::{Client, unexpected},
     exit::{Code, Failure},
     output::{age, json, print, rows},
@@ -28,10 +32,8 @@ pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Fai
         ServiceCommand::Scale(scale) => scale::run(session, scale).await,
         ServiceCommand::Ls { quiet } => list(session, quiet).await,
         ServiceCommand::Ps { services, all, quiet } => {
-            for service in services {
-                ps::run(session, Ps { service: Some(service), node: None, all, quiet }).await?;
-            }
-            Ok(Code::DONE)
+            let filter = |service| TaskFilter { service: Some(service), node: None, all };
+            ps::list(session, services.into_iter().map(filter).collect(), quiet).await
         }
         ServiceCommand::Inspect { services, spec } => inspect_all(session, &services, spec).await,
         ServiceCommand::Logs(logs) => logs::run(session, logs).await,
@@ -42,6 +44,15 @@ async fn list(session: &Session, quiet: bool) -> Result<Code, Failure> {
     let rows = rows(&session.client()?).await?;
     session.list(quiet, &rows, |row| row.service.id.to_string(), || rows::services(&rows).to_string());
     Ok(Code::DONE)
+}
+
+/// The names of all services.
+///
+/// # Errors
+/// Those of the call.
+pub async fn names(client: &Client) -> Result<BTreeMap<ServiceId, String>, Failure> {
+    let rows = rows(client).await?;
+    Ok(rows.into_iter().map(|row| (row.service.id, row.service.spec.name.clone())).collect())
 }
 
 async fn rows(client: &Client) -> Result<Vec<ServiceRow>, Failure> {
@@ -69,7 +80,8 @@ async fn inspect_all(session: &Session, services: &[String], spec: bool) -> Resu
         (_, false, true) => json::print(&views),
         (_, false, false) => {
             let now = age::now();
-            let texts: Vec<String> = views.iter().map(|view| inspect::service(view, now)).collect();
+            let nodes = wait::nodes(&client).await?;
+            let texts: Vec<String> = views.iter().map(|view| inspect::service(view, &nodes, now)).collect();
             print(texts.join("\n\n"));
         }
     }
