@@ -57,7 +57,7 @@ enum Command {
         dir: Dir,
         #[command(flatten)]
         place: Place,
-        /// A manager's join token, from `orchctl token create manager`.
+        /// A manager's join token, from `orchctl token create --role manager`.
         #[arg(long, env = "ORCH_TOKEN", hide_env_values = true)]
         token: String,
         /// Managers of the cluster, HOST[:PORT]; may be given several times.

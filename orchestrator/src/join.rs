@@ -39,7 +39,7 @@ pub async fn join(args: &JoinArgs) -> Result<()> {
     let token: JoinToken = args.token.parse().context("--token")?;
     if token.role() != JoinRole::Manager {
         bail!(
-            "--token: this token admits a {}; a manager's comes from `orchctl token create manager`",
+            "--token: this token admits a {}; a manager's comes from `orchctl token create --role manager`",
             token.role()
         );
     }

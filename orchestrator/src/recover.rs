@@ -62,7 +62,7 @@ pub fn recover(root: &Path, address: Option<&str>) -> Result<()> {
     println!("The old log is kept in {}. Start it:\n", kept.display());
     println!("    orch-manager run --dir {}\n", root.display());
     println!(
-        "Then join new managers (`orchctl token create manager`); never start the old ones again with their data."
+        "Then join new managers (`orchctl token create --role manager`); never start the old ones again with their data."
     );
     Ok(())
 }
