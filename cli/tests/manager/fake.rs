@@ -10,12 +10,14 @@ use std::{
 };
 
 use model::{
-    event::{Event, Revision},
-    id::{ClusterId, MemberId},
+    event::{Event, EventKind, ObjectChange, Revision},
+    id::{ClusterId, MemberId, ServiceId, TaskId},
     identity::{CertName, Identity, Role},
     request::{ApiError, Reply, Request, Response},
+    service::Slot,
     session::LogFrame,
-    time::WallTime,
+    task::{Health, TaskState},
+    time::{ClusterTime, WallTime},
 };
 use pki::{ClusterCa, KeyAndCsr};
 use proto::{
@@ -59,6 +61,13 @@ impl Manager {
     pub fn tell(&self, events: Vec<Event>) {
         // Nobody watches yet: then the next look sees the new state anyway.
         let _ = self.events.send(events);
+    }
+
+    /// Waits until somebody watches.
+    pub async fn watched(&self) {
+        while self.events.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What was asked so far, watches and logs left out.
@@ -161,6 +170,11 @@ impl Orchctl {
         self.0.stderr.take().expect("it is piped")
     }
 
+    /// Its standard output, to be read while it runs.
+    pub fn stdout(&mut self) -> tokio::process::ChildStdout {
+        self.0.stdout.take().expect("it is piped")
+    }
+
     pub async fn end(self) -> Ended {
         let output = within(self.0.wait_with_output()).await.expect("its output");
         let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -258,16 +272,19 @@ impl Control for Fake {
 }
 
 /// An event of the service at this index, which makes whoever waits look again.
-pub fn service_event(index: u64) -> Event {
-    let kind = model::event::EventKind::Service {
-        id: model::id::ServiceId(1),
-        name: "ispyb".into(),
-        change: model::event::ObjectChange::Updated,
-    };
-    Event {
-        revision: Revision { index, ordinal: 0 },
-        at: Default::default(),
-        kind,
-        message: "changed".into(),
-    }
+pub fn service_event(index: u64, change: ObjectChange) -> Event {
+    event(index, EventKind::Service { id: ServiceId(1), name: "ispyb".into(), change })
+}
+
+/// A task of the service runs.
+pub fn task_runs(index: u64, id: TaskId) -> Event {
+    let (service, slot, state) = (ServiceId(1), Slot::Replica(2), TaskState::Running);
+    event(
+        index,
+        EventKind::Task { id, service, name: "ispyb".into(), slot, node: None, state, health: Health::None },
+    )
+}
+
+fn event(index: u64, kind: EventKind) -> Event {
+    Event { revision: Revision { index, ordinal: 0 }, at: ClusterTime(0), kind, message: String::new() }
 }

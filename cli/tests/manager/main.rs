@@ -9,10 +9,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use fake::{Site, service_event, within};
+use fake::{Site, service_event, task_runs, within};
 use model::{
-    id::Generation,
-    request::{ApiError, ErrorCode, Request, Response},
+    event::ObjectChange,
+    id::{Generation, TaskId},
+    request::{ApiError, ErrorCode, LogSource, Request, Response},
     service::RolloutState,
     session::LogFrame,
     task::TaskState,
@@ -58,7 +59,7 @@ async fn create_waits_until_the_service_is_healthy_and_tells_each_change() {
         seen.push(line);
         if ready {
             healthy.store(true, Ordering::SeqCst);
-            manager.tell(vec![service_event(8)]);
+            manager.tell(vec![service_event(8, ObjectChange::Updated)]);
         }
     }
     orchctl.end().await.check(0, &["ispyb: 1 task healthy"]);
@@ -230,6 +231,33 @@ async fn logs_print_what_they_can_and_name_the_node_that_is_away() {
         .manager(Vec::new(), |_, _| Ok(Response::LogPlan(vec![source("ispyb.2", Some("the node is down"))])))
         .await;
     site.run(&nothing, "logs ispyb").await.check(1, &["node-of-ispyb.2", "none of the logs"]);
+}
+
+#[tokio::test]
+async fn following_logs_picks_up_tasks_that_start_later_until_the_service_is_removed() {
+    let line = |text: &'static str| LogFrame::Data { stderr: false, bytes: text.as_bytes().into() };
+    let site = Site::new();
+    let frames = vec![(0, line("hello\n")), (0, LogFrame::End(None))];
+    let manager = site
+        .manager(frames, |request, _| match request {
+            Request::Logs { of, .. } if of == "ispyb" => Ok(Response::LogPlan(vec![source("ispyb.1", None)])),
+            Request::Logs { of, .. } if *of == TaskId(2).to_string() => {
+                Ok(Response::LogPlan(vec![LogSource { task: TaskId(2), ..source("ispyb.2", None) }]))
+            }
+            Request::GetService(_) => Ok(Response::Service(Box::new(view(TaskState::Running)))),
+            request => unexpected(request),
+        })
+        .await;
+    let mut orchctl = site.start(&manager, "logs --follow ispyb");
+    let mut lines = BufReader::new(orchctl.stdout()).lines();
+    let mut next = async || within(lines.next_line()).await.expect("readable");
+    assert_eq!(next().await.as_deref(), Some("ispyb.1@node-of-ispyb.1 | hello"));
+    within(manager.watched()).await;
+    manager.tell(vec![task_runs(8, TaskId(2))]);
+    assert_eq!(next().await.as_deref(), Some("ispyb.2@node-of-ispyb.2 | hello"));
+    manager.tell(vec![service_event(9, ObjectChange::Removed)]);
+    assert_eq!(next().await, None);
+    assert_eq!(orchctl.end().await.code, Some(0));
 }
 
 #[tokio::test]

@@ -1,98 +1,28 @@
-//! `logs`: lines of all tasks as they come, each with its task; nodes that are away are named, the others are printed.
+//! Frames of many sources, put together into lines that say whose they are.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
 };
 
-use model::{
-    request::{LogSource, Request},
-    session::{LogFrame, LogOptions},
-};
-
-use super::Session;
-use crate::{
-    args::Logs,
-    client::LogStream,
-    exit::{Code, Failure},
-    output,
-};
+use model::request::LogSource;
 
 /// A line that never ends is printed in pieces of this size.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Prints logs.
-///
-/// # Errors
-/// They were refused, or none of them can be read.
-pub async fn run(session: &Session, logs: Logs) -> Result<Code, Failure> {
-    let options =
-        LogOptions { follow: logs.follow, tail: logs.tail, since: logs.since, timestamps: logs.timestamps };
-    let request = Request::Logs { of: logs.of.clone(), options };
-    let stream = session.client()?.logs(request).await?;
-    if stream.plan.is_empty() {
-        output::note(format!("{} has no task that has written anything", logs.of));
-        return Ok(Code::DONE);
-    }
-    let style = match (session.global.json, logs.no_prefix) {
-        (true, _) => Style::Json,
-        (false, true) => Style::Bare,
-        (false, false) => Style::Prefixed,
-    };
-    let mut printer = Printer::new(&stream.plan, style);
-    tokio::select! {
-        code = follow(stream, &mut printer) => code,
-        _ = tokio::signal::ctrl_c() => Ok(Code::INTERRUPTED),
-    }
-}
-
-async fn follow(mut stream: LogStream, printer: &mut Printer) -> Result<Code, Failure> {
-    let mut readable = 0;
-    for source in &stream.plan {
-        match &source.missing {
-            Some(why) => output::warn(format!("no logs of {} on {}: {why}", source.label, source.node)),
-            None => readable += 1,
-        }
-    }
-    if readable == 0 {
-        return Err(Failure::error("none of the logs can be read now"));
-    }
-    let mut broken = None;
-    loop {
-        match stream.next().await {
-            Ok(Some(item)) => match item.frame {
-                LogFrame::Data { stderr, bytes } => printer.data(item.source, stderr, &bytes),
-                LogFrame::End(why) => {
-                    printer.end(item.source);
-                    if let (Some(why), Some(source)) = (why, stream.plan.get(item.source)) {
-                        output::warn(format!("logs of {} on {} end here: {why}", source.label, source.node));
-                    }
-                }
-            },
-            Ok(None) => break,
-            Err(why) => {
-                broken = Some(why);
-                break;
-            }
-        }
-    }
-    printer.end_all();
-    match broken {
-        None => Ok(Code::DONE),
-        Some(why) => Err(Failure::error(format!("the connection broke: {why}"))),
-    }
-}
-
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+pub enum Style {
+    /// With task and node before each line.
     Prefixed,
+    /// The line alone.
     Bare,
+    /// One JSON document per line.
     Json,
 }
 
 /// Puts frames together into lines.
-struct Printer {
+pub struct Printer {
     style: Style,
     /// Per source: task, label and node.
     sources: Vec<(String, String, String)>,
@@ -102,14 +32,22 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(plan: &[LogSource], style: Style) -> Self {
-        let sources: Vec<_> =
-            plan.iter().map(|s| (s.task.to_string(), s.label.clone(), s.node.clone())).collect();
-        let width = sources.iter().map(|(_, label, node)| label.len() + node.len() + 1).max().unwrap_or(0);
-        Self { style, sources, width, partial: BTreeMap::new() }
+    /// A printer without sources.
+    pub fn new(style: Style) -> Self {
+        Self { style, sources: Vec::new(), width: 0, partial: BTreeMap::new() }
     }
 
-    fn data(&mut self, source: usize, stderr: bool, bytes: &[u8]) {
+    /// Adds the sources of a plan; returns the number of the first, the others follow it.
+    pub fn add(&mut self, plan: &[LogSource]) -> usize {
+        let first = self.sources.len();
+        self.sources.extend(plan.iter().map(|s| (s.task.to_string(), s.label.clone(), s.node.clone())));
+        self.width =
+            self.sources.iter().map(|(_, label, node)| label.len() + node.len() + 1).max().unwrap_or(0);
+        first
+    }
+
+    /// Prints the lines that these bytes complete.
+    pub fn data(&mut self, source: usize, stderr: bool, bytes: &[u8]) {
         for line in self.lines(source, stderr, bytes) {
             self.emit(source, stderr, &line);
         }
@@ -132,17 +70,12 @@ impl Printer {
         lines
     }
 
-    fn end(&mut self, source: usize) {
+    /// Prints what is left of a source that has ended.
+    pub fn end(&mut self, source: usize) {
         for stderr in [false, true] {
             if let Some(line) = self.partial.remove(&(source, stderr)).filter(|line| !line.is_empty()) {
                 self.emit(source, stderr, &line);
             }
-        }
-    }
-
-    fn end_all(&mut self) {
-        for source in 0..self.sources.len() {
-            self.end(source);
         }
     }
 
@@ -192,7 +125,10 @@ mod tests {
             node: node.into(),
             missing: None,
         };
-        Printer::new(&[source("a.1", "h1"), source("a.10", "h1")], style)
+        let mut printer = Printer::new(style);
+        assert_eq!(printer.add(&[source("a.1", "h1")]), 0);
+        assert_eq!(printer.add(&[source("a.10", "h1")]), 1);
+        printer
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! `logs --follow`: a service's logs over all the tasks that it ever gets.
+//!
+//! A stream covers the tasks that there were when it was opened. Events tell which tasks run later; each gets a stream
+//! of its own. One that broke is opened again, from the moment on at which it broke.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use model::{
+    event::{Event, EventKind, ObjectChange, Revision},
+    id::{ServiceId, TaskId},
+    request::{ErrorCode, Request},
+    session::{LogFrame, LogOptions},
+    task::TaskState,
+};
+
+use super::{Printer, name_end};
+use crate::{
+    client::{Client, LogItem, LogStream, WatchItem},
+    exit::{Code, Failure},
+    wait,
+};
+
+/// Between two attempts to reach a source that broke; its node may be away for hours.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One stream's next frame, and the stream.
+type Next = BoxFuture<'static, (usize, LogStream, Result<Option<LogItem>, String>)>;
+
+/// Whose logs are followed.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// The service, if it is one; a single task never gets another.
+    service: Option<ServiceId>,
+    /// Events after this index may tell of tasks that the first plan does not have.
+    index: Option<u64>,
+}
+
+/// Finds out whose logs are meant; to be asked before they are opened, so that no task is missed in between.
+///
+/// # Errors
+/// Those of the call.
+pub async fn subject(client: &Client, of: &str) -> Result<Subject, Failure> {
+    match wait::view(client, of.to_owned()).await {
+        Ok((view, index)) => Ok(Subject { service: Some(view.service.id), index: Some(index) }),
+        Err(failure) if failure.api == Some(ErrorCode::NotFound) => {
+            Ok(Subject { service: None, index: None })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Follows until the service is removed.
+///
+/// # Errors
+/// The watch was refused, or no manager can be reached.
+pub async fn follow(
+    client: &Client,
+    subject: Subject,
+    options: LogOptions,
+    stream: LogStream,
+    printer: Printer,
+) -> Result<Code, Failure> {
+    client.wait_longer();
+    let service = subject.service;
+    let mut follower = Follower {
+        client,
+        options,
+        printer,
+        streams: FuturesUnordered::new(),
+        open: BTreeSet::new(),
+        ended: BTreeMap::new(),
+        broken: BTreeSet::new(),
+    };
+    follower.take(stream);
+    let mut watch = client.watch(subject.index.map(|index| Revision { index, ordinal: u32::MAX }));
+    loop {
+        let retry = !follower.broken.is_empty();
+        tokio::select! {
+            Some((first, stream, item)) = follower.streams.next() => follower.frame(first, stream, item),
+            item = watch.next() => {
+                let WatchItem::Events(events) = item? else { continue };
+                for event in events {
+                    if is_removal(&event, service) {
+                        return Ok(Code::DONE);
+                    }
+                    if let Some(task) = starts(&event, service) {
+                        follower.reopen(task).await?;
+                    }
+                }
+            }
+            () = tokio::time::sleep(RETRY), if retry => {
+                for task in std::mem::take(&mut follower.broken) {
+                    follower.reopen(task).await?;
+                }
+            }
+        }
+    }
+}
+
+fn is_removal(event: &Event, service: Option<ServiceId>) -> bool {
+    matches!(&event.kind, EventKind::Service { id, change: ObjectChange::Removed, .. } if Some(*id) == service)
+}
+
+/// The task that runs now, if it is one of ours.
+fn starts(event: &Event, of: Option<ServiceId>) -> Option<TaskId> {
+    match &event.kind {
+        EventKind::Task { id, service, state: TaskState::Running, .. } if Some(*service) == of => Some(*id),
+        _ => None,
+    }
+}
+
+struct Follower<'a> {
+    client: &'a Client,
+    options: LogOptions,
+    printer: Printer,
+    streams: FuturesUnordered<Next>,
+    /// Tasks with a stream.
+    open: BTreeSet<TaskId>,
+    /// When a task's last stream ended.
+    ended: BTreeMap<TaskId, Instant>,
+    /// Tasks whose stream did not end by itself.
+    broken: BTreeSet<TaskId>,
+}
+
+impl Follower<'_> {
+    fn take(&mut self, stream: LogStream) {
+        for source in &stream.plan {
+            if source.missing.is_some() {
+                self.broken.insert(source.task);
+            } else {
+                self.open.insert(source.task);
+            }
+        }
+        let first = self.printer.add(&stream.plan);
+        self.push(first, stream);
+    }
+
+    fn push(&mut self, first: usize, mut stream: LogStream) {
+        self.streams.push(Box::pin(async move {
+            let item = stream.next().await;
+            (first, stream, item)
+        }));
+    }
+
+    fn frame(&mut self, first: usize, stream: LogStream, item: Result<Option<LogItem>, String>) {
+        match item {
+            Ok(Some(LogItem { source, frame: LogFrame::Data { stderr, bytes } })) => {
+                self.printer.data(first + source, stderr, &bytes);
+            }
+            Ok(Some(LogItem { source, frame: LogFrame::End(why) })) => {
+                self.printer.end(first + source);
+                if let Some(of) = stream.plan.get(source) {
+                    if let Some(why) = &why {
+                        name_end(of, why);
+                    }
+                    self.end(of.task, why.is_some());
+                }
+            }
+            Ok(None) | Err(_) => {
+                for (number, source) in stream.plan.iter().enumerate() {
+                    self.printer.end(first + number);
+                    self.end(source.task, true);
+                }
+                return;
+            }
+        }
+        self.push(first, stream);
+    }
+
+    fn end(&mut self, task: TaskId, broken: bool) {
+        if self.open.remove(&task) {
+            self.ended.insert(task, Instant::now());
+            if broken {
+                self.broken.insert(task);
+            }
+        }
+    }
+
+    /// Opens a task's logs from where they ended, or from the beginning for a new one.
+    async fn reopen(&mut self, task: TaskId) -> Result<(), Failure> {
+        if self.open.contains(&task) {
+            return Ok(());
+        }
+        self.broken.remove(&task);
+        let since = self.ended.get(&task).map(Instant::elapsed);
+        let options = LogOptions { tail: None, since, ..self.options.clone() };
+        match self.client.logs(Request::Logs { of: task.to_string(), options }).await {
+            Ok(stream) => {
+                self.take(stream);
+                Ok(())
+            }
+            // It was forgotten meanwhile: there is nothing to follow.
+            Err(failure) if failure.api == Some(ErrorCode::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
