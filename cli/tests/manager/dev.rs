@@ -190,6 +190,9 @@ async fn dev_up_makes_a_cluster_once_and_dev_down_removes_what_it_made_and_nothi
     for part in ["orch-manager init --dir", "--name dev", "join --dir", "--token ORCHJ1-agent-x"] {
         assert!(calls.contains(part), "{part} in {calls}");
     }
+    let config =
+        std::fs::read_to_string(here.home().join("agent/agent.toml")).expect("the agent's configuration");
+    assert!(config.contains(&format!("engine = \"{}\"", here.engine)), "{config}");
     let (first, agent) = (here.pid("manager"), here.pid("agent"));
     assert!(runs(&first) && runs(&agent));
     here.run("dev up").await.check(0, &["laptop"]);

@@ -37,6 +37,13 @@ pub async fn check() -> Result<(), Failure> {
     })
 }
 
+/// Where the engine is, when the user's environment says that it is not in the usual place.
+pub fn address() -> Option<String> {
+    let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty())?;
+    // Docker's name for plain HTTP.
+    Some(host.strip_prefix("tcp://").map_or(host.clone(), |rest| format!("http://{rest}")))
+}
+
 async fn connect() -> Result<Docker, bollard::errors::Error> {
     Docker::connect_with_defaults()?.negotiate_version().await
 }

@@ -154,7 +154,18 @@ async fn join(home: &Home, programs: &Programs, client: &Client, address: &str) 
     let mut call = arguments("join", &dir);
     call.extend(["--manager", address, "--token", &text].map(OsStr::new));
     output_of("orch-agent join", &programs.agent, &call).await?;
+    if let Some(address) = engine::address() {
+        configure_agent(&dir, &address)?;
+    }
     std::fs::write(joined_mark(home), "").map_err(|error| Failure::file("write", &joined_mark(home), &error))
+}
+
+/// The agent knows the usual place of the engine; another one, as rootless Docker has, it must be told.
+fn configure_agent(dir: &Path, engine: &str) -> Result<(), Failure> {
+    let file = dir.join("agent.toml");
+    let text = format!("# made by orchctl dev up\nengine = {}\n", toml::Value::from(engine));
+    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, text));
+    written.map_err(|error| Failure::file("write", &file, &error))
 }
 
 fn joined(home: &Home) -> bool {
