@@ -79,3 +79,6 @@ impl Engine {
         self.0.cpu_millis.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;
