@@ -4,6 +4,7 @@
 //! that the commands and the tests stand on the same ground.
 
 mod advisories;
+mod bench;
 mod cargo;
 mod demo;
 mod setup;
@@ -26,6 +27,8 @@ enum Command {
     Setup,
     /// Sets everything up and shows the main job: replicas that come back, whatever dies
     Demo(demo::Options),
+    /// Measures, and prints each figure beside its floor
+    Bench(bench::Options),
     /// Runs the test suite, lane by lane
     Test(test::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),

@@ -118,6 +118,11 @@ impl Daemon {
         self.held().as_ref().is_some_and(|process| process.exited().is_none())
     }
 
+    /// Its process, while it has one.
+    pub fn pid(&self) -> Option<i32> {
+        self.held().as_ref().map(Process::pid)
+    }
+
     /// All that it printed, over all its starts.
     pub fn log_text(&self) -> String {
         self.held().as_ref().map(Process::log_text).unwrap_or_default()

@@ -44,7 +44,10 @@ impl Story<'_> {
     fn create(&self, stage: &mut Stage) -> Result<()> {
         stage.scene("A service of three replicas");
         let begun = Instant::now();
-        self.type_in(stage, &["service", "create", "--name", SERVICE, "--replicas", "3", "--detach", MIMIC_CHECKED])?;
+        self.type_in(
+            stage,
+            &["service", "create", "--name", SERVICE, "--replicas", "3", "--detach", MIMIC_CHECKED],
+        )?;
         stage.mark("three replicas run", self.until_running(begun, 3)?);
         stage.mark("  and pass their health checks (first one after 1 s)", self.until_healthy(begun, 3)?);
         self.show(stage)
@@ -89,7 +92,10 @@ impl Story<'_> {
         match node.agent().seat().host() {
             Some(host) => {
                 host.power_off()?;
-                stage.say(&format!("{} loses its power, with its engine and {replicas} replicas", node.name()));
+                stage.say(&format!(
+                    "{} loses its power, with its engine and {replicas} replicas",
+                    node.name()
+                ));
             }
             None => {
                 node.agent().kill()?;
@@ -101,11 +107,15 @@ impl Story<'_> {
             }
         }
         let name = node.name().to_owned();
-        let down =
-            self.took(begun, "the node to be down", || self.cluster.node_state(&name).is_ok_and(|s| s == "down"))?;
+        let down = self.took(begun, "the node to be down", || {
+            self.cluster.node_state(&name).is_ok_and(|s| s == "down")
+        })?;
         stage.time("it is known to be down", down);
         let elsewhere = |tasks: &[Task]| running(tasks).filter(|task| task.node != name).count() == 5;
-        stage.mark("node killed: five replicas run elsewhere", self.until(begun, "five elsewhere", elsewhere)?);
+        stage.mark(
+            "node killed: five replicas run elsewhere",
+            self.until(begun, "five elsewhere", elsewhere)?,
+        );
         stage.time("  and are healthy", self.until_healthy(begun, 5)?);
         self.show(stage)?;
         Ok(lost)
@@ -122,7 +132,10 @@ impl Story<'_> {
         stage.mark("leader killed: next change accepted", begun.elapsed());
         stage.time("  and all six run", self.until_running(begun, 6)?);
         let next = self.cluster.leader()?;
-        stage.say(&format!("{} leads now; no container was restarted for it", self.cluster.manager(next).name()));
+        stage.say(&format!(
+            "{} leads now; no container was restarted for it",
+            self.cluster.manager(next).name()
+        ));
         Ok(leader)
     }
 
@@ -187,7 +200,8 @@ impl Story<'_> {
     }
 
     fn took(&self, begun: Instant, what: &str, mut condition: impl FnMut() -> bool) -> Result<Duration> {
-        let told = || format!("{}\n{}", self.cluster.ctl().say(&["ps", "--all"]).all(), self.cluster.last_words());
+        let told =
+            || format!("{}\n{}", self.cluster.ctl().say(&["ps", "--all"]).all(), self.cluster.last_words());
         let took = wait::until_every(LOOK, what, PATIENCE, || condition().then(|| begun.elapsed()));
         let took = took.with_context(told)?;
         ensure!(took < PATIENCE, "{what}: {took:?}");

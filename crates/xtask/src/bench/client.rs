@@ -1,0 +1,122 @@
+//! The control API as a program uses it: no process a call, so that what is measured is the cluster.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use model::{
+    cluster::ClusterSettings,
+    event::Event,
+    request::{ApiError, Reply, Request, Response},
+};
+use proto::{
+    codec,
+    v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
+};
+use rpc::tls::{CertReloader, ClientTls, Credentials, channel};
+use tonic::{Streaming, transport::Channel};
+
+/// One client of one manager.
+#[derive(Clone)]
+pub struct Client(ControlClient<Channel>);
+
+impl Client {
+    /// A client of the manager at `address`, with the only identity of a context file.
+    ///
+    /// # Errors
+    /// It is no context file.
+    pub fn of(context: &Path, address: &str) -> Result<Self> {
+        let file: toml::Table = toml::from_str(&std::fs::read_to_string(context)?)?;
+        let entry = file["context"].as_array().and_then(|all| all.first()).context("a context")?;
+        let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).context("a context's text");
+        let credentials = Credentials::from_pem(text("certificate")?, text("ca")?, text("key")?)?;
+        let tls = ClientTls::mutual(text("ca")?, CertReloader::new(credentials))?;
+        Ok(Self(ControlClient::new(channel(address, tls))))
+    }
+
+    /// Asks; `deadline` bounds the managers' side.
+    ///
+    /// # Errors
+    /// It is refused, or nobody answers.
+    pub async fn call(&self, request: &Request, deadline: Duration) -> Result<Reply> {
+        let reply = self.0.clone().call(message(request, deadline)?).await?;
+        read(reply.into_inner())
+    }
+
+    /// The smallest change that commits: the settings as they are.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn write(&self, deadline: Duration) -> Result<()> {
+        self.call(&Request::SetSettings(ClusterSettings::default()), deadline).await.map(drop)
+    }
+
+    /// Events from now on.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn watch(&self) -> Result<Events> {
+        let request = message(&Request::Watch { after: None }, Duration::from_secs(600))?;
+        let mut events =
+            Events { stream: self.0.clone().watch(request).await?.into_inner(), ready: Vec::new() };
+        // The first answer says where the stream stands; from here on nothing is missed.
+        events.more().await?;
+        Ok(events)
+    }
+}
+
+/// A watch.
+pub struct Events {
+    stream: Streaming<CallReply>,
+    ready: Vec<Event>,
+}
+
+impl Events {
+    /// The first event that `pick` takes.
+    ///
+    /// # Errors
+    /// The stream ends, or a minute passes.
+    pub async fn until<T>(&mut self, mut pick: impl FnMut(&Event) -> Option<T>) -> Result<T> {
+        let search = async {
+            loop {
+                for event in std::mem::take(&mut self.ready) {
+                    if let Some(found) = pick(&event) {
+                        return Ok(found);
+                    }
+                }
+                self.more().await?;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), search)
+            .await
+            .context("no such event within a minute")?
+    }
+
+    async fn more(&mut self) -> Result<()> {
+        let reply = self.stream.message().await?.context("the watch ended")?;
+        match read(reply)?.response {
+            Response::Events(events) => self.ready.extend(events),
+            Response::Resync { .. } => {}
+            other => bail!("an unexpected answer to a watch: {other:?}"),
+        }
+        Ok(())
+    }
+}
+
+fn message(request: &Request, deadline: Duration) -> Result<CallRequest> {
+    let mut id = [0u8; 8];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    Ok(CallRequest {
+        request: codec::encode(request),
+        request_id: if request.is_read() { 0 } else { u64::from_le_bytes(id).max(1) },
+        stale: false,
+        deadline_ms: u64::try_from(deadline.as_millis())?,
+        on_behalf_of: Default::default(),
+    })
+}
+
+fn read(reply: CallReply) -> Result<Reply> {
+    match reply.outcome.context("an empty answer")? {
+        Outcome::Reply(bytes) => Ok(codec::decode(&bytes)?),
+        Outcome::Error(bytes) => Err(codec::decode::<ApiError>(&bytes)?.into()),
+    }
+}
