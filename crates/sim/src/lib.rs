@@ -1,1 +1,47 @@
-//! TODO
+//! A whole cluster on one thread: the real manager and agent cores on simulated hosts, disks, engines and networks.
+//!
+//! In: a seed. Out: a [`Report`], the same for the same seed to the last bit. A [`World`] lives through two phases: faults
+//! of every kind while operators work, then everything is healed and the cluster must converge. After every step, and at
+//! the end, `check` looks for a broken invariant. Not here: sockets, real files, real time; the daemons' shells.
+//!
+//! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
+//! `agent`, `engine`; what they do, `manager_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
+//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants.
+
+mod agent;
+mod agent_side;
+mod check;
+mod client;
+mod client_side;
+mod clock;
+mod dice;
+mod disk;
+mod engine;
+mod engine_side;
+mod faults;
+mod history;
+mod knobs;
+mod manager;
+mod manager_side;
+mod network;
+mod queue;
+mod report;
+mod setup;
+mod trace;
+mod workload;
+mod world;
+
+pub use knobs::{Knobs, Weather};
+pub use report::{Outcome, Report, Violation};
+pub use world::World;
+
+/// Lives through the world of a seed. When an invariant breaks, lives through it again with a trace in words.
+pub fn check_seed(seed: u64) -> Report {
+    let report = World::new(seed, Knobs::of_seed(seed)).run();
+    if report.violation().is_none() {
+        return report;
+    }
+    let traced = World::with_trace(seed, Knobs::of_seed(seed)).run();
+    assert_eq!(report.trace_hash, traced.trace_hash, "seed {seed} took another course the second time");
+    traced
+}

@@ -1,0 +1,46 @@
+//! I2: one leader per term. That a deposed or paused one serves nothing shows in the histories (I1).
+
+use std::collections::BTreeMap;
+
+use crate::{knobs::Weather, world::{Phase, World}};
+
+/// Who led in which term.
+#[derive(Debug, Default)]
+pub(crate) struct Leaders {
+    by_term: BTreeMap<u64, usize>,
+    settled: bool,
+}
+
+impl Leaders {
+    /// The set-up, where leaders may change, is over.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+}
+
+impl World {
+    /// A manager says that it leads.
+    pub(crate) fn leads(&mut self, manager: usize, term: u64) {
+        let leaders = &mut self.checks.leaders;
+        let first = *leaders.by_term.entry(term).or_insert(manager);
+        let settled = leaders.settled;
+        self.checks.count("leaders");
+        if first != manager {
+            let what = format!("m{first} and m{manager} both lead in term {term}");
+            self.violate("I2", what, vec![format!("m{first}"), format!("m{manager}")]);
+        }
+        // Nothing happens in calm weather but that clocks jump and operators hand the lead over.
+        if self.knobs.weather == Weather::Calm && settled && self.phase == Phase::Storm && !self.handed_over() {
+            let what = format!("m{manager} came to lead in term {term} although nothing but clocks was disturbed");
+            self.violate("I17", what, vec![format!("m{manager}")]);
+        }
+    }
+
+    /// An operator has lately asked for another leader.
+    fn handed_over(&self) -> bool {
+        let lately = self.now().saturating_sub(10 * crate::queue::SEC);
+        self.clients.operations.iter().rev().take_while(|operation| operation.invoked >= lately).any(|operation| {
+            matches!(operation.request, model::request::Request::TransferLeader { .. })
+        })
+    }
+}

@@ -1,0 +1,394 @@
+//! What goes wrong: crashes, pauses, cuts, slow disks, engines that restart or hang, clocks that jump; each ends again.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    dice::Dice,
+    engine::Power,
+    knobs::Weather,
+    network::HostId,
+    queue::{MS, SEC, Time},
+    world::{AgentInput, Event, Phase, World},
+};
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    CrashManager(usize),
+    CrashManagerMidStep(usize),
+    CrashAllManagers,
+    PauseManager(usize),
+    FailSync(usize),
+    SlowDisk(usize),
+    CrashAgent(usize),
+    CrashAgentMidStep(usize),
+    PauseAgent(usize),
+    RestartAgent(usize),
+    LoseLedger(usize),
+    Reboot(usize),
+    RestartEngine(usize),
+    HangEngine(usize),
+    BreakStream(usize),
+    CrashContainer(usize),
+    StopRegistry,
+    /// Cut off from every other host.
+    Isolate(HostId),
+    /// One direction only.
+    CutOneWay(HostId, HostId),
+    /// Everything outside this set from everything in it.
+    Split(Vec<HostId>),
+    SlowLink(HostId, HostId),
+    JumpClock(HostId),
+}
+
+/// What the faults remember.
+pub(crate) struct Faults {
+    dice: Dice,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) until: Time,
+    pub(crate) healed_at: Option<Time>,
+    /// The last fault that touched managers or their links.
+    pub(crate) managers_disturbed: Time,
+    slow_disks: BTreeMap<usize, Time>,
+    failing_disks: BTreeMap<usize, ()>,
+}
+
+impl Faults {
+    pub(crate) fn new(dice: Dice) -> Self {
+        Self {
+            dice,
+            counts: BTreeMap::new(),
+            until: 0,
+            healed_at: None,
+            managers_disturbed: 0,
+            slow_disks: BTreeMap::new(),
+            failing_disks: BTreeMap::new(),
+        }
+    }
+
+    fn choose(&mut self, managers: usize, nodes: usize) -> Fault {
+        let dice = &mut self.dice;
+        let (manager, node) = (dice.below(managers), dice.below(nodes));
+        let (host, other) = (dice.below(managers + nodes), dice.below(managers + nodes));
+        match dice.range(0, 99) {
+            0..9 => Fault::CrashManager(manager),
+            9..15 => Fault::CrashManagerMidStep(manager),
+            15..18 => Fault::CrashAllManagers,
+            18..24 => Fault::PauseManager(manager),
+            24..26 => Fault::FailSync(manager),
+            26..29 => Fault::SlowDisk(manager),
+            29..36 => Fault::CrashAgent(node),
+            36..42 => Fault::CrashAgentMidStep(node),
+            42..46 => Fault::PauseAgent(node),
+            46..49 => Fault::RestartAgent(node),
+            49..51 => Fault::LoseLedger(node),
+            51..55 => Fault::Reboot(node),
+            55..61 => Fault::RestartEngine(node),
+            61..64 => Fault::HangEngine(node),
+            64..67 => Fault::BreakStream(node),
+            67..76 => Fault::CrashContainer(node),
+            76..78 => Fault::StopRegistry,
+            78..84 => Fault::Isolate(host),
+            84..89 => Fault::CutOneWay(host, other),
+            89..93 => Fault::Split((0..managers + nodes).filter(|_| dice.permille(400)).collect()),
+            93..96 => Fault::SlowLink(host, other),
+            _ => Fault::JumpClock(host),
+        }
+    }
+
+    /// How much slower a manager's disk is now.
+    pub(crate) fn slow_disk(&mut self, manager: usize, now: Time) -> Time {
+        match self.slow_disks.get(&manager) {
+            Some(until) if *until > now => self.dice.millis(50, 900),
+            _ => 0,
+        }
+    }
+
+    /// Whether a failure of this disk was put there by a fault.
+    pub(crate) fn take_disk_fault(&mut self, manager: usize) -> bool {
+        self.failing_disks.remove(&manager).is_some()
+    }
+}
+
+fn kind(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::CrashManager(_) => "manager crashed",
+        Fault::CrashManagerMidStep(_) => "manager crashed mid-step",
+        Fault::CrashAllManagers => "all managers crashed",
+        Fault::PauseManager(_) => "manager paused",
+        Fault::FailSync(_) => "sync failed",
+        Fault::SlowDisk(_) => "disk slow",
+        Fault::CrashAgent(_) => "agent crashed",
+        Fault::CrashAgentMidStep(_) => "agent crashed mid-step",
+        Fault::PauseAgent(_) => "agent paused",
+        Fault::RestartAgent(_) => "agent restarted",
+        Fault::LoseLedger(_) => "ledger lost",
+        Fault::Reboot(_) => "node rebooted",
+        Fault::RestartEngine(_) => "engine restarted",
+        Fault::HangEngine(_) => "engine hung",
+        Fault::BreakStream(_) => "event stream broken",
+        Fault::CrashContainer(_) => "container crashed",
+        Fault::StopRegistry => "registry stopped",
+        Fault::Isolate(_) => "host isolated",
+        Fault::CutOneWay(..) => "link cut one way",
+        Fault::Split(_) => "network split",
+        Fault::SlowLink(..) => "link slow",
+        Fault::JumpClock(_) => "wall clock jumped",
+    }
+}
+
+impl World {
+    /// Time for another fault.
+    pub(crate) fn next_fault(&mut self) {
+        if self.phase != Phase::Storm {
+            return;
+        }
+        let pause = self.faults.dice.millis(1, 2 * self.knobs.fault_every_ms);
+        self.queue.after(pause, Event::NextFault);
+        let hosts = (self.managers.len(), self.nodes.len());
+        let fault = match self.knobs.weather {
+            Weather::Rough => self.faults.choose(hosts.0, hosts.1),
+            Weather::Calm => Fault::JumpClock(self.faults.dice.below(hosts.0 + hosts.1)),
+        };
+        self.inject(fault);
+    }
+
+    fn inject(&mut self, fault: Fault) {
+        let now = self.now();
+        self.trace.fault(now, || format!("{fault:?}"));
+        *self.faults.counts.entry(kind(&fault)).or_default() += 1;
+        self.disturb(&fault);
+        let lasts = self.faults.dice.millis(200, 6_000);
+        match &fault {
+            Fault::CrashManager(manager) => self.crash_manager(*manager, "by a fault"),
+            Fault::CrashManagerMidStep(manager) => {
+                self.managers[*manager].crash_in = Some(self.faults.dice.range(0, 12) as u32);
+            }
+            Fault::CrashAllManagers => {
+                (0..self.managers.len()).for_each(|manager| self.crash_manager(manager, "by a fault"));
+            }
+            Fault::PauseManager(manager) => {
+                let host = &mut self.managers[*manager];
+                if host.process.is_some() && host.paused.is_none() {
+                    host.paused = Some(Vec::new());
+                }
+            }
+            Fault::FailSync(manager) => {
+                self.managers[*manager].disk.fail_next_sync();
+                self.faults.failing_disks.insert(*manager, ());
+            }
+            Fault::SlowDisk(manager) => {
+                self.faults.slow_disks.insert(*manager, now + lasts);
+            }
+            Fault::CrashAgent(node) => {
+                let tells = self.faults.dice.permille(500);
+                self.crash_agent(*node, "by a fault", tells);
+            }
+            Fault::CrashAgentMidStep(node) => {
+                self.nodes[*node].crash_in = Some(self.faults.dice.range(0, 8) as u32);
+            }
+            Fault::PauseAgent(node) => {
+                let host = &mut self.nodes[*node];
+                if host.process.is_some() && host.paused.is_none() {
+                    host.paused = Some(Vec::new());
+                }
+            }
+            Fault::RestartAgent(node) => {
+                if self.nodes[*node].is_awake() {
+                    let hold = std::time::Duration::from_secs(10);
+                    self.tell_agent(*node, agent_core::event::Event::ShutdownRequested { hold });
+                }
+            }
+            Fault::LoseLedger(node) => {
+                self.crash_agent(*node, "and loses its ledger", true);
+                self.nodes[*node].ledger = agent_core::stored::Stored::default();
+                self.checks.ledger_lost(*node);
+            }
+            Fault::Reboot(node) => {
+                self.crash_agent(*node, "with its machine", false);
+                self.engine_down(*node, false);
+            }
+            Fault::RestartEngine(node) => self.engine_down(*node, self.knobs.live_restore),
+            Fault::HangEngine(node) => {
+                let engine = &mut self.nodes[*node].engine;
+                if engine.power == Power::Up {
+                    engine.power = Power::Hung;
+                }
+            }
+            Fault::BreakStream(node) => self.break_stream(*node, "the stream broke"),
+            Fault::CrashContainer(node) => self.crash_container(*node),
+            Fault::StopRegistry => self.nodes.iter_mut().for_each(|host| host.engine.registry_up = false),
+            Fault::Isolate(host) => self.cut(&[*host], true),
+            Fault::Split(hosts) => self.cut(hosts, true),
+            Fault::CutOneWay(from, to) => self.network.cut(*from, *to, true),
+            Fault::SlowLink(from, to) => {
+                let by = self.faults.dice.millis(20, 800);
+                self.network.slow(*from, *to, by);
+            }
+            Fault::JumpClock(host) => self.jump_clock(*host),
+        }
+        self.queue.after(lasts, Event::Undo(fault));
+    }
+
+    fn crash_container(&mut self, node: usize) {
+        let now = self.now();
+        let live: Vec<String> = self.nodes[node]
+            .engine
+            .live()
+            .filter(|container| container.labels.is_some())
+            .map(|container| container.id.clone())
+            .collect();
+        let Some(id) = self.faults.dice.pick(&live).cloned() else { return };
+        if self.nodes[node].engine.power == Power::Up {
+            self.nodes[node].engine.die(&id, 139, false, "killed by a fault", now);
+            self.after_engine(node);
+        }
+    }
+
+    fn jump_clock(&mut self, host: HostId) {
+        let by = match self.faults.dice.range(0, 3) {
+            0 => self.faults.dice.range(0, 10_000_000) as i64,
+            1 => -(self.faults.dice.range(0, 10_000_000) as i64),
+            2 => self.faults.dice.range(0, 172_800_000_000) as i64,
+            _ => -(self.faults.dice.range(0, 172_800_000_000) as i64),
+        };
+        match host.checked_sub(self.managers.len()) {
+            None => self.managers[host].clock.jump(by),
+            Some(node) => self.nodes[node].clock.jump(by),
+        }
+    }
+
+    /// Cuts these hosts off from all others, or joins them again.
+    fn cut(&mut self, inside: &[HostId], cut: bool) {
+        for from in 0..self.managers.len() + self.nodes.len() {
+            for to in 0..self.managers.len() + self.nodes.len() {
+                if inside.contains(&from) != inside.contains(&to) {
+                    self.network.cut(from, to, cut);
+                }
+            }
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn undo(&mut self, fault: &Fault) {
+        if self.phase != Phase::Storm {
+            return;
+        }
+        let now = self.now();
+        self.disturb(fault);
+        self.trace.fault(now, || format!("over: {fault:?}"));
+        match fault {
+            Fault::CrashManager(manager) | Fault::CrashManagerMidStep(manager) | Fault::FailSync(manager) => {
+                self.managers[*manager].crash_in = None;
+                self.start_manager(*manager);
+            }
+            Fault::CrashAllManagers => (0..self.managers.len()).for_each(|manager| self.start_manager(manager)),
+            Fault::PauseManager(manager) => self.resume_manager(*manager),
+            Fault::CrashAgent(node)
+            | Fault::CrashAgentMidStep(node)
+            | Fault::RestartAgent(node)
+            | Fault::LoseLedger(node) => {
+                self.nodes[*node].crash_in = None;
+                self.start_agent(*node);
+            }
+            Fault::PauseAgent(node) => self.resume_agent(*node),
+            Fault::Reboot(node) => {
+                self.engine_back(*node);
+                self.start_agent(*node);
+            }
+            Fault::RestartEngine(node) => self.engine_back(*node),
+            Fault::HangEngine(node) => {
+                let engine = &mut self.nodes[*node].engine;
+                if engine.power == Power::Hung {
+                    engine.power = Power::Up;
+                }
+            }
+            Fault::StopRegistry => self.nodes.iter_mut().for_each(|host| host.engine.registry_up = true),
+            Fault::Isolate(host) => self.cut(&[*host], false),
+            Fault::Split(hosts) => self.cut(hosts, false),
+            Fault::CutOneWay(from, to) => self.network.cut(*from, *to, false),
+            Fault::SlowLink(from, to) => self.network.slow(*from, *to, 0),
+            Fault::SlowDisk(_) | Fault::BreakStream(_) | Fault::CrashContainer(_) | Fault::JumpClock(_) => {}
+        }
+    }
+
+    fn resume_manager(&mut self, manager: usize) {
+        for event in self.managers[manager].paused.take().into_iter().flatten() {
+            self.queue.after(0, event);
+        }
+    }
+
+    fn resume_agent(&mut self, node: usize) {
+        for event in self.nodes[node].paused.take().into_iter().flatten() {
+            self.queue.after(0, event);
+        }
+    }
+
+    /// Remembers whom a fault touched.
+    fn disturb(&mut self, fault: &Fault) {
+        let now = self.now();
+        let managers = self.managers.len();
+        let mut hosts: Vec<HostId> = Vec::new();
+        match fault {
+            Fault::CrashManager(manager)
+            | Fault::CrashManagerMidStep(manager)
+            | Fault::PauseManager(manager)
+            | Fault::FailSync(manager)
+            | Fault::SlowDisk(manager) => hosts.push(*manager),
+            Fault::CrashAllManagers => hosts.push(0),
+            Fault::CrashAgent(node)
+            | Fault::CrashAgentMidStep(node)
+            | Fault::PauseAgent(node)
+            | Fault::RestartAgent(node)
+            | Fault::LoseLedger(node)
+            | Fault::Reboot(node)
+            | Fault::RestartEngine(node)
+            | Fault::HangEngine(node)
+            | Fault::BreakStream(node)
+            | Fault::CrashContainer(node) => hosts.push(managers + node),
+            Fault::Isolate(host) => hosts.push(*host),
+            Fault::CutOneWay(from, to) | Fault::SlowLink(from, to) => hosts.extend([*from, *to]),
+            Fault::Split(_) => hosts.extend(0..managers + self.nodes.len()),
+            Fault::StopRegistry => hosts.extend(managers..managers + self.nodes.len()),
+            Fault::JumpClock(_) => {}
+        }
+        for host in hosts {
+            match host.checked_sub(managers) {
+                None => self.faults.managers_disturbed = now,
+                Some(node) => self.nodes[node].disturbed = now,
+            }
+        }
+    }
+
+    /// The second phase: every fault ends, and the work with it.
+    pub(crate) fn heal(&mut self) {
+        let now = self.now();
+        self.trace.fault(now, || "everything is healed".to_owned());
+        self.phase = Phase::Calm(now);
+        self.clients.working = false;
+        self.faults.healed_at = Some(now);
+        self.faults.slow_disks.clear();
+        self.network.heal();
+        for manager in 0..self.managers.len() {
+            self.managers[manager].crash_in = None;
+            self.resume_manager(manager);
+            self.start_manager(manager);
+        }
+        for node in 0..self.nodes.len() {
+            self.nodes[node].crash_in = None;
+            self.nodes[node].engine.registry_up = true;
+            self.nodes[node].disturbed = self.nodes[node].disturbed.max(now);
+            self.engine_back(node);
+            self.resume_agent(node);
+            self.start_agent(node);
+            self.later_agent(node, MS, AgentInput::Subscribe);
+        }
+        self.faults.managers_disturbed = now;
+    }
+
+    /// No fault touched this node or the managers for so long.
+    pub(crate) fn is_undisturbed(&self, node: usize, span: Time) -> bool {
+        let last = self.nodes[node].disturbed.max(self.faults.managers_disturbed);
+        self.now() >= last + span && self.now() >= self.checks.began() + span.min(5 * SEC)
+    }
+}

@@ -1,0 +1,88 @@
+//! What differs from seed to seed: sizes, timing, which faults there are and how often.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+
+/// How hard a world is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weather {
+    /// No fault at all, but wall clocks that jump: what an update, a drain or a clock does is then due to it alone.
+    Calm,
+    /// Faults of processes, networks, engines and disks.
+    Rough,
+}
+
+/// The choices of one world.
+#[derive(Debug, Clone)]
+pub struct Knobs {
+    /// Managers.
+    pub managers: usize,
+    /// Nodes.
+    pub nodes: usize,
+    /// Clients that change things.
+    pub operators: usize,
+    /// Whether there are faults.
+    pub weather: Weather,
+    /// How long the first phase lasts, in seconds.
+    pub fault_secs: u64,
+    /// How soon the cluster must have converged after the last fault was healed, in seconds.
+    pub converge_secs: u64,
+    /// The mean pause between two faults, in milliseconds.
+    pub fault_every_ms: u64,
+    /// The mean pause between two requests of one operator, in milliseconds.
+    pub think_ms: u64,
+    /// The managers' own knobs.
+    pub manager: manager_core::Knobs,
+    /// Bytes of one segment of the log.
+    pub segment_bytes: u64,
+    /// The greatest latency of a sync, in microseconds.
+    pub fsync_us: u64,
+    /// The greatest one-way delay of the network, in microseconds.
+    pub delay_us: u64,
+    /// Of a thousand datagrams between managers so many are lost.
+    pub loss: u32,
+    /// Of a thousand so many arrive twice.
+    pub duplication: u32,
+    /// The engine is so many tenths as slow as usual.
+    pub engine_tenths: u64,
+    /// Containers survive their engine (Docker's live-restore).
+    pub live_restore: bool,
+}
+
+impl Knobs {
+    /// The knobs of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "knobs");
+        let weather = if dice.permille(200) { Weather::Calm } else { Weather::Rough };
+        let rough = weather == Weather::Rough;
+        let manager = manager_core::Knobs {
+            election_ticks: dice.range(12, 30) as u32,
+            election_spread: dice.range(12, 30) as u32,
+            heartbeat_ticks: dice.range(3, 5) as u32,
+            snapshot_entries: *dice.pick(&[5, 20, 60, 200, 1_000]).expect("not empty"),
+            keep_entries: *dice.pick(&[0, 3, 20, 100]).expect("not empty"),
+            hash_every: *dice.pick(&[10, 50, 1_000]).expect("not empty"),
+            agent_heartbeat: Duration::from_millis(dice.range(300, 500)),
+            ..manager_core::Knobs::default()
+        };
+        Self {
+            managers: if dice.permille(120) { 1 } else { 3 },
+            nodes: dice.range(2, 6) as usize,
+            operators: dice.range(1, 4) as usize,
+            weather,
+            fault_secs: dice.range(15, 35),
+            converge_secs: 120,
+            fault_every_ms: dice.range(300, 3_000),
+            think_ms: dice.range(200, 2_500),
+            manager,
+            segment_bytes: *dice.pick(&[64 << 10, 128 << 10, 512 << 10]).expect("not empty"),
+            fsync_us: *dice.pick(&[300, 2_000, 20_000]).expect("not empty"),
+            delay_us: *dice.pick(&[200, 1_000, 8_000]).expect("not empty"),
+            loss: if rough { dice.range(0, 50) as u32 } else { 0 },
+            duplication: if rough { dice.range(0, 50) as u32 } else { 0 },
+            engine_tenths: dice.range(3, 20),
+            live_restore: dice.permille(500),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! What a manager's process takes in, and what the world does for it.
+
+use manager_core::{Action, Event as Input, SpaceState};
+use model::{
+    identity::Identity,
+    request::{ApiError, ErrorCode, Reply},
+};
+
+use crate::{
+    manager::Caller,
+    network::Frame,
+    queue::{MS, Time},
+    world::{Event, ManagerInput, World},
+};
+
+impl World {
+    pub(crate) fn manager_now(&self, manager: usize) -> model::time::Now {
+        self.managers[manager].clock.read(self.queue.now())
+    }
+
+    pub(crate) fn manager_event(&mut self, manager: usize, life: u64, input: ManagerInput) {
+        let host = &mut self.managers[manager];
+        let Some(process) = host.process.as_mut().filter(|process| process.life == life) else { return };
+        if let Some(deferred) = &mut host.paused {
+            deferred.push(Event::Manager { manager, life, input });
+            return;
+        }
+        match input {
+            ManagerInput::Timer => {
+                process.armed = None;
+                let now = host.clock.read(self.queue.now());
+                if process.core.poll_timeout().is_some_and(|due| due <= now.mono) {
+                    process.core.handle_timeout(now);
+                    self.trace.mark(self.queue.now(), 1, manager as u64);
+                }
+                self.drain_manager(manager);
+            }
+            ManagerInput::Core(event) => self.tell_manager(manager, event),
+            ManagerInput::Written => self.written(manager),
+        }
+    }
+
+    /// Hands an input to a manager that is awake.
+    pub(crate) fn tell_manager(&mut self, manager: usize, event: Input) {
+        let now = self.manager_now(manager);
+        let at = self.queue.now();
+        let Some(process) = self.managers[manager].process.as_mut() else { return };
+        self.trace.mark(at, 2, manager as u64);
+        if let Input::Peer { bytes, .. } = &event {
+            self.trace.mark(at, 3, bytes.len() as u64);
+        }
+        process.core.handle_event(event, now);
+        self.drain_manager(manager);
+    }
+
+    /// Does what a manager wants done, looks at what it has applied, and sets its timer.
+    pub(crate) fn drain_manager(&mut self, manager: usize) {
+        while let Some(action) = self.managers[manager].process.as_mut().and_then(|process| process.core.poll_action())
+        {
+            if self.dies_here(manager) {
+                return;
+            }
+            self.manager_action(manager, action);
+            if self.managers[manager].process.is_none() {
+                return;
+            }
+        }
+        self.observe_manager(manager);
+        self.arm_manager(manager);
+    }
+
+    /// A crash that was put on the agenda for the middle of a step.
+    fn dies_here(&mut self, manager: usize) -> bool {
+        let Some(left) = self.managers[manager].crash_in else { return false };
+        self.managers[manager].crash_in = left.checked_sub(1);
+        if left > 0 {
+            return false;
+        }
+        self.crash_manager(manager, "in the middle of a step");
+        true
+    }
+
+    fn arm_manager(&mut self, manager: usize) {
+        let host = &mut self.managers[manager];
+        let Some(process) = host.process.as_mut() else { return };
+        let Some(due) = process.core.poll_timeout() else { return };
+        let due = host.clock.when(due).max(self.queue.now());
+        if process.armed.is_none_or(|armed| due < armed) {
+            process.armed = Some(due);
+            let life = process.life;
+            self.queue.at(due, Event::Manager { manager, life, input: ManagerInput::Timer });
+        }
+    }
+
+    pub(crate) fn later_manager(&mut self, manager: usize, after: Time, input: ManagerInput) {
+        if let Some(process) = &self.managers[manager].process {
+            let life = process.life;
+            self.queue.after(after, Event::Manager { manager, life, input });
+        }
+    }
+
+    fn manager_action(&mut self, manager: usize, action: Action) {
+        let at = self.now();
+        self.trace.mark(at, 10 + kind(&action), manager as u64);
+        match action {
+            Action::Persist(step) => {
+                let process = self.managers[manager].process.as_mut().expect("it just acted");
+                if process.writer.push(step) {
+                    self.begin_write(manager);
+                }
+            }
+            Action::Compact { index } => {
+                let process = self.managers[manager].process.as_mut().expect("it just acted");
+                process.writer.compact(index);
+            }
+            Action::EncodeSnapshot { index, state, .. } => {
+                let bytes = proto::codec::encode(&state);
+                let after = self.dice.millis(1, 80);
+                self.later_manager(manager, after, ManagerInput::Core(Input::SnapshotEncoded { index, bytes }));
+            }
+            Action::SendPeer { to, bytes } => self.send_peer(manager, to, bytes),
+            Action::Peers(_) | Action::Revoked(_) => {}
+            Action::Reply { handle, result, more } => self.reply(manager, handle, result, more),
+            Action::SendAgent { connection, message } => self.send_to_agent(manager, connection, message),
+            Action::CloseAgent { connection, reason } => {
+                self.trace.line(at, || format!("m{manager} closes connection {connection}: {reason}"));
+                self.close_from_manager(manager, connection);
+            }
+            Action::Sign { job, .. } => {
+                let after = self.dice.millis(1, 5);
+                let certificate = Ok("certificate".to_owned());
+                self.later_manager(manager, after, ManagerInput::Core(Input::Signed { job, certificate }));
+            }
+            Action::Leader { is_leader, term, leader } => {
+                self.trace.line(at, || format!("m{manager} leader={is_leader} term={term} knows={leader:?}"));
+                if is_leader {
+                    self.leads(manager, term);
+                }
+            }
+            Action::Notice(notice) => self.trace.line(at, || format!("m{manager} notice: {}", notice.text)),
+            Action::Halt { reason } => {
+                self.trace.fault(at, || format!("m{manager} halts: {reason}"));
+                self.managers[manager].halted = true;
+                self.violate("I3", format!("m{manager} halts: {reason}"), vec![format!("m{manager}")]);
+            }
+        }
+    }
+
+    pub(crate) fn begin_write(&mut self, manager: usize) {
+        let slow = self.faults.slow_disk(manager, self.queue.now());
+        let latency = self.dice.range(60, self.knobs.fsync_us) * 1_000 + slow;
+        self.later_manager(manager, latency, ManagerInput::Written);
+    }
+
+    fn written(&mut self, manager: usize) {
+        let host = &mut self.managers[manager];
+        let Some(process) = host.process.as_mut() else { return };
+        host.syncs += 1;
+        match process.writer.finish() {
+            Ok(sequence) => {
+                if process.writer.begin() {
+                    self.begin_write(manager);
+                }
+                self.tell_manager(manager, Input::Persisted { sequence });
+            }
+            Err(reason) => self.disk_failed(manager, &reason),
+        }
+    }
+
+    /// The log cannot go on: the process must end. After a fault of the disk that is right; otherwise it is a defect.
+    fn disk_failed(&mut self, manager: usize, reason: &str) {
+        if !self.faults.take_disk_fault(manager) {
+            self.violate("disk", format!("m{manager} cannot write its log: {reason}"), vec![format!("m{manager}")]);
+        }
+        self.crash_manager(manager, "its disk failed");
+    }
+
+    fn send_peer(&mut self, manager: usize, to: model::id::MemberId, bytes: bytes::Bytes) {
+        let Some(target) = self.managers.iter().position(|host| host.member == to) else { return };
+        let from = self.managers[manager].member;
+        let copies = self.network.datagram(manager, target);
+        if copies.is_empty() {
+            if self.dice.permille(100) {
+                let input = ManagerInput::Core(Input::PeerUnreachable { member: to });
+                self.later_manager(manager, 5 * MS, input);
+            }
+            return;
+        }
+        let Some(process) = &self.managers[target].process else { return };
+        let life = process.life;
+        for delay in copies {
+            let input = ManagerInput::Core(Input::Peer { from, bytes: bytes.clone() });
+            self.queue.after(delay, Event::Manager { manager: target, life, input });
+        }
+    }
+
+    fn reply(&mut self, manager: usize, handle: u64, result: Result<Reply, ApiError>, more: bool) {
+        let process = self.managers[manager].process.as_mut().expect("it just acted");
+        let caller = if more { process.callers.get(&handle).copied() } else { process.callers.remove(&handle) };
+        let Some(caller) = caller else { return };
+        self.answer_later(caller, manager, result);
+    }
+
+    fn answer_later(&mut self, caller: Caller, manager: usize, result: Result<Reply, ApiError>) {
+        let result = Box::new(result);
+        match caller {
+            Caller::Operation { operation, attempt } => {
+                let delay = self.clients.delay();
+                self.queue.after(delay, Event::Answer { operation, attempt, manager, result });
+            }
+            Caller::Watch { watcher, session } => {
+                // A stream keeps its order.
+                let at = self.clients.stream_delay(watcher, self.queue.now());
+                self.queue.at(at, Event::Watched { watcher, session, manager, result });
+            }
+        }
+    }
+
+    fn send_to_agent(&mut self, manager: usize, connection: u64, message: model::session::ManagerMessage) {
+        let Some(open) = self.network.connections.get(&connection) else { return };
+        let node = open.node;
+        self.watch_message(manager, node, &message);
+        self.push_frame(connection, false, Frame::ToAgent(message));
+    }
+
+    pub(crate) fn push_frame(&mut self, connection: u64, up: bool, frame: Frame) {
+        let Some(open) = self.network.connections.get(&connection) else { return };
+        let (manager, node) = (open.manager, self.node_host(open.node));
+        let hosts = if up { (node, manager) } else { (manager, node) };
+        let now = self.queue.now();
+        if let Some(at) = self.network.send(connection, up, frame, hosts, now) {
+            self.queue.at(at, Event::Frame { connection, up });
+        }
+    }
+
+    fn close_from_manager(&mut self, manager: usize, connection: u64) {
+        let Some(open) = self.network.connections.get_mut(&connection) else { return };
+        debug_assert_eq!(open.manager, manager);
+        open.manager_open = false;
+        self.push_frame(connection, false, Frame::Closed);
+    }
+
+    /// A manager's process ends without a word. What it had written and not synced is lost or torn.
+    pub(crate) fn crash_manager(&mut self, manager: usize, how: &str) {
+        let at = self.now();
+        let host = &mut self.managers[manager];
+        let Some(mut process) = host.process.take() else { return };
+        self.trace.fault(at, || format!("m{manager} crashes {how}"));
+        host.paused = None;
+        host.crash_in = None;
+        let power = self.dice.permille(500);
+        if self.dice.permille(500) {
+            let changes = self.dice.range(0, 4);
+            process.writer.break_off(&host.disk, changes);
+        }
+        drop(process.writer);
+        if power {
+            host.disk.crash(self.dice.any());
+        } else {
+            host.disk.kill();
+        }
+        let lost = ApiError::new(ErrorCode::Unavailable, "the connection to the manager was lost");
+        for caller in process.callers.into_values() {
+            self.answer_later(caller, manager, Err(lost.clone()));
+        }
+        let open: Vec<u64> = self.network.connections.iter().filter(|(_, c)| c.manager == manager).map(|(id, _)| *id).collect();
+        for connection in open {
+            if let Some(open) = self.network.connections.get_mut(&connection) {
+                open.manager_open = false;
+            }
+            // A host without power says nothing; the kernel of one that has it closes what the process held.
+            if !power {
+                self.push_frame(connection, false, Frame::Closed);
+            }
+        }
+        let life = self.managers[manager].lives;
+        self.checks.manager_ended(manager, life);
+    }
+
+    /// Starts a manager's process again.
+    pub(crate) fn start_manager(&mut self, manager: usize) {
+        if self.managers[manager].process.is_some() || self.managers[manager].halted {
+            return;
+        }
+        let at = self.now();
+        self.trace.fault(at, || format!("m{manager} starts"));
+        let seed = self.dice.any();
+        let now = self.manager_now(manager);
+        let (knobs, segment) = (self.knobs.manager.clone(), self.knobs.segment_bytes);
+        if let Err(reason) = self.managers[manager].start(self.cluster, &knobs, segment, seed, now) {
+            self.violate("I1", format!("m{manager} does not start: {reason}"), vec![format!("m{manager}")]);
+            return;
+        }
+        self.tell_manager(manager, Input::Space(SpaceState::Enough));
+    }
+
+    /// A request reaches a manager.
+    pub(crate) fn ask(&mut self, operation: usize, attempt: u32, manager: usize) {
+        let caller = Caller::Operation { operation, attempt };
+        let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
+        let consistency = model::request::Consistency::Linearizable;
+        self.request(manager, caller, move |handle| Input::Request {
+            handle,
+            identity,
+            request_id,
+            consistency,
+            deadline: Some(std::time::Duration::from_secs(3)),
+            request,
+        });
+    }
+
+    /// Hands a request to a manager, or says that it is not reached.
+    pub(crate) fn request(&mut self, manager: usize, caller: Caller, input: impl FnOnce(u64) -> Input) {
+        let host = &mut self.managers[manager];
+        let Some(process) = host.process.as_mut() else {
+            let lost = ApiError::new(ErrorCode::Unavailable, "the manager is not reached");
+            self.answer_later(caller, manager, Err(lost));
+            return;
+        };
+        process.next_handle += 1;
+        let handle = process.next_handle;
+        process.callers.insert(handle, caller);
+        let life = process.life;
+        self.manager_event(manager, life, ManagerInput::Core(input(handle)));
+    }
+
+    /// The identity of an operator.
+    pub(crate) fn operator() -> Identity {
+        Identity::Operator { name: "ann".into(), role: model::identity::Role::Admin }
+    }
+}
+
+fn kind(action: &Action) -> u64 {
+    match action {
+        Action::Persist(_) => 0,
+        Action::Compact { .. } => 1,
+        Action::EncodeSnapshot { .. } => 2,
+        Action::SendPeer { .. } => 3,
+        Action::Peers(_) => 4,
+        Action::Reply { .. } => 5,
+        Action::SendAgent { .. } => 6,
+        Action::CloseAgent { .. } => 7,
+        Action::Sign { .. } => 8,
+        Action::Revoked(_) => 9,
+        Action::Leader { .. } => 10,
+        Action::Notice(_) => 11,
+        Action::Halt { .. } => 12,
+    }
+}

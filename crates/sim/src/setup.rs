@@ -1,0 +1,214 @@
+//! How a cluster comes to be, along the real way: the first manager founds it, the others and the nodes join with tokens.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_core::stored::Stored;
+use manager_core::Bootstrap;
+use model::{
+    cluster::{Authority, ClusterSettings},
+    container::ContainerSpec,
+    id::{MemberId, NodeId},
+    identity::{Identity, JoinRole},
+    node::{Facts, NodeSpec},
+    request::{ApiError, JoinRequest, Reply, Request, Response},
+};
+use wal::MemDisk;
+
+use crate::{
+    agent::NodeHost,
+    client::Purpose,
+    clock::HostClock,
+    dice::Dice,
+    engine::{Container, Engine},
+    knobs::{Knobs, Weather},
+    manager::ManagerHost,
+    queue::{MS, SEC, Time},
+    workload::Wish,
+    world::{Event, Phase, World},
+};
+
+/// The set-up takes less than this, or it is broken.
+const SETUP_LIMIT: Time = 60 * SEC;
+
+/// A container on every node that belongs to somebody else.
+pub(crate) const FOREIGN: &str = "foreign-database";
+
+pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
+    ManagerHost {
+        member: MemberId(if number == 0 { 1 } else { 1_000 + number as u64 }),
+        name: format!("m{number}"),
+        address: format!("m{number}:7000"),
+        disk: MemDisk::new(),
+        clock: clock(dice),
+        process: None,
+        lives: 0,
+        paused: None,
+        crash_in: None,
+        halted: false,
+        seeds: Vec::new(),
+        bootstrap: None,
+        syncs: 0,
+    }
+}
+
+pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> NodeHost {
+    let mut engine = Engine::new(knobs.engine_tenths, Dice::new(seed, &format!("engine {number}")));
+    let spec = Arc::new(ContainerSpec::default());
+    engine.containers.insert(FOREIGN.to_owned(), Container::foreign(FOREIGN.to_owned(), spec));
+    NodeHost {
+        node: NodeId(0),
+        name: format!("n{number}"),
+        clock: clock(dice),
+        process: None,
+        lives: 0,
+        paused: None,
+        crash_in: None,
+        ledger: Stored::default(),
+        engine,
+        subscription: None,
+        disturbed: 0,
+        left: false,
+    }
+}
+
+fn clock(dice: &mut Dice) -> HostClock {
+    let drift = dice.range(0, 600) as i64 - 300;
+    let wrong = dice.range(0, 4_000_000) as i64 - 2_000_000;
+    HostClock::new(dice.range(1, 1 << 40), drift, wrong)
+}
+
+impl World {
+    /// The first manager founds the cluster.
+    pub(crate) fn begin(&mut self) {
+        self.managers[0].bootstrap = Some(Bootstrap {
+            authority: Authority { certificate: "authority".into(), key: "key".into() },
+            settings: ClusterSettings::default(),
+        });
+        self.start_manager(0);
+        self.queue.after(500 * MS, Event::Probe);
+        self.make_token("agent", JoinRole::Agent);
+    }
+
+    fn make_token(&mut self, name: &'static str, role: JoinRole) {
+        let request = Request::CreateToken {
+            role,
+            ttl: Duration::from_secs(3_600),
+            uses: 100,
+            node_spec: NodeSpec::default(),
+        };
+        self.submit(Purpose::Token(name), Self::operator(), Wish { request, on: None });
+    }
+
+    /// The answer to one step of the set-up; the next follows.
+    pub(crate) fn set_up(&mut self, step: Purpose, result: Result<Reply, ApiError>) {
+        let response = match result {
+            Ok(reply) => reply.response,
+            Err(error) => {
+                // A join that came too early is tried again.
+                match step {
+                    Purpose::JoinManager(number) => self.join_manager(number),
+                    Purpose::JoinNode(number) => self.join_node(number),
+                    Purpose::Members => {}
+                    _ => self.violate("setup", format!("{step:?}: {error}"), Vec::new()),
+                }
+                return;
+            }
+        };
+        match (step, response) {
+            (Purpose::Token(name), Response::Changed { answer: model::command::Answer::Token { id, .. }, .. }) => {
+                self.tokens.insert(name, id);
+                match name {
+                    "agent" if self.managers.len() > 1 => self.make_token("manager", JoinRole::Manager),
+                    "agent" => self.join_node(0),
+                    _ => self.join_manager(1),
+                }
+            }
+            (Purpose::JoinManager(number), Response::Joined { member: Some(member), managers, .. }) => {
+                let host = &mut self.managers[number];
+                host.member = member;
+                host.seeds = managers.into_iter().map(|manager| (manager.id, manager.address)).collect();
+                self.start_manager(number);
+                if number + 1 < self.managers.len() {
+                    self.join_manager(number + 1);
+                } else {
+                    self.join_node(0);
+                }
+            }
+            (Purpose::JoinNode(number), Response::Joined { node: Some(node), .. }) => {
+                self.nodes[number].node = node;
+                self.start_agent(number);
+                if number + 1 < self.nodes.len() {
+                    self.join_node(number + 1);
+                }
+            }
+            (Purpose::Members, Response::Members(members)) => {
+                let all = members.len() == self.managers.len() && members.iter().all(|member| member.voter);
+                if all && self.all_nodes_ready() {
+                    self.storm();
+                }
+            }
+            (step, response) => {
+                self.violate("setup", format!("{step:?} was answered {response:?}"), Vec::new());
+            }
+        }
+    }
+
+    fn join_manager(&mut self, number: usize) {
+        let address = self.managers[number].address.clone();
+        self.join(Purpose::JoinManager(number), "manager", JoinRole::Manager, self.managers[number].name.clone(), address);
+    }
+
+    fn join_node(&mut self, number: usize) {
+        self.join(Purpose::JoinNode(number), "agent", JoinRole::Agent, self.nodes[number].name.clone(), String::new());
+    }
+
+    fn join(&mut self, purpose: Purpose, token: &str, role: JoinRole, hostname: String, address: String) {
+        let Some(token) = self.tokens.get(token).copied() else { return };
+        let facts = Facts { hostname, os: "linux".into(), arch: "x86_64".into(), ..Facts::default() };
+        let request = Request::Join(Box::new(JoinRequest {
+            role,
+            token,
+            secret: Vec::new(),
+            csr: "csr".to_owned(),
+            facts,
+            address,
+        }));
+        self.submit(purpose, Identity::Joiner(token), Wish { request, on: None });
+    }
+
+    fn all_nodes_ready(&self) -> bool {
+        let Some(store) = self.checks.frontier() else { return false };
+        let ready = store.nodes().filter(|node| node.state == model::node::NodeState::Ready).count();
+        ready == self.nodes.len()
+    }
+
+    /// During the set-up: asks whether it is complete.
+    pub(crate) fn setup_probe(&mut self) {
+        if self.now() > SETUP_LIMIT {
+            self.violate("setup", "the cluster was not set up in time".to_owned(), Vec::new());
+        } else if self.all_nodes_ready() {
+            self.submit(Purpose::Members, Self::operator(), Wish { request: Request::ListMembers, on: None });
+        }
+    }
+
+    /// The work and the faults begin.
+    fn storm(&mut self) {
+        if self.phase != Phase::Setup {
+            return;
+        }
+        let now = self.now();
+        self.trace.fault(now, || "the set-up is complete".to_owned());
+        self.phase = Phase::Storm;
+        self.faults.until = now + self.knobs.fault_secs * SEC;
+        let revision = self.checks.frontier().map(store::Store::revision).unwrap_or_default();
+        self.checks.storm_begins(now);
+        self.start_watches(revision);
+        for operator in 0..self.knobs.operators {
+            self.queue.after(self.knobs.think_ms * MS * operator as u64 / 4, Event::Think { operator });
+        }
+        self.queue.after(SEC, Event::NextFault);
+        if self.knobs.weather == Weather::Calm {
+            self.network.heal();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What operators do: they create, read, update, scale, roll back and remove services, and drain and activate nodes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use model::{
+    container::{ContainerSpec, Healthcheck, PortSpec, Resources},
+    id::{Generation, MemberId},
+    node::Availability,
+    placement::Placement,
+    request::{NodeChange, Request},
+    service::{
+        FailureAction, Mode, RestartCondition, RestartPolicy, ServiceSpec, TaskTemplate, UpdateOrder, UpdatePolicy,
+    },
+};
+
+use crate::{
+    dice::Dice,
+    engine::app::Behaviour,
+    history::{Ask, Value},
+};
+
+/// Names that services have; few, so that operators get in each other's way.
+pub(crate) const SERVICES: [&str; 5] = ["web", "api", "queue", "cache", "batch"];
+/// The one global service's name.
+pub(crate) const GLOBAL: &str = "probe";
+
+/// What an operator remembers of a service that it has read.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) generation: Generation,
+    pub(crate) value: Value,
+    pub(crate) spec: Arc<ServiceSpec>,
+}
+
+/// What an operator decided to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) request: Request,
+    /// Which service, and what of it; `None` for what the linearizability check does not look at.
+    pub(crate) on: Option<(String, Ask)>,
+}
+
+/// The workload's own state.
+pub(crate) struct Workload {
+    dice: Dice,
+    tags: u64,
+    nodes: Vec<String>,
+}
+
+impl Workload {
+    pub(crate) fn new(dice: Dice, nodes: Vec<String>) -> Self {
+        Self { dice, tags: 0, nodes }
+    }
+
+    /// What an operator does next.
+    pub(crate) fn wish(&mut self, known: &BTreeMap<String, Known>, members: &[MemberId]) -> Wish {
+        let name = (*self.dice.pick(&SERVICES).expect("not empty")).to_owned();
+        match self.dice.range(0, 99) {
+            0..20 => self.create(name),
+            20..40 => Wish { request: Request::GetService(name.clone()), on: Some((name, Ask::Read)) },
+            40..60 => match known.get(&name) {
+                Some(known) => self.update(name, known),
+                None => Wish { request: Request::GetService(name.clone()), on: Some((name, Ask::Read)) },
+            },
+            60..78 => {
+                let replicas = self.dice.range(0, 5) as u32;
+                Wish {
+                    request: Request::ScaleServices(vec![(name.clone(), replicas)]),
+                    on: Some((name, Ask::Scale(replicas))),
+                }
+            }
+            78..82 => {
+                Wish { request: Request::RollbackService(name.clone()), on: Some((name, Ask::Rollback)) }
+            }
+            82..87 => Wish { request: Request::RemoveService(name.clone()), on: Some((name, Ask::Remove)) },
+            87..96 => self.node_change(),
+            96 => Wish { request: Request::GetStatus, on: None },
+            97 => self.global(),
+            98 => Wish { request: Request::Explain(name), on: None },
+            _ => Wish { request: Request::TransferLeader { to: self.dice.pick(members).copied() }, on: None },
+        }
+    }
+
+    fn node_change(&mut self) -> Wish {
+        let node = self.dice.pick(&self.nodes).cloned().unwrap_or_default();
+        let availability = match self.dice.range(0, 9) {
+            0..3 => Availability::Drain,
+            3 => Availability::Pause,
+            _ => Availability::Active,
+        };
+        let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
+        Wish { request: Request::UpdateNode { node, change }, on: None }
+    }
+
+    fn create(&mut self, name: String) -> Wish {
+        let spec = self.spec(&name, None);
+        let value = value_of(&spec).expect("made with a tag");
+        Wish { request: Request::CreateService(Arc::new(spec)), on: Some((name, Ask::Create(value))) }
+    }
+
+    fn global(&mut self) -> Wish {
+        let mut spec = self.spec(GLOBAL, None);
+        spec.mode = Mode::Global;
+        spec.template.container.ports.clear();
+        Wish { request: Request::CreateService(Arc::new(spec)), on: None }
+    }
+
+    fn update(&mut self, name: String, known: &Known) -> Wish {
+        let spec = self.spec(&name, Some(&known.spec));
+        let value = value_of(&spec).expect("made with a tag");
+        let request =
+            Request::UpdateService { service: name.clone(), expected: known.generation, spec: Arc::new(spec) };
+        Wish { request, on: Some((name, Ask::Update { saw: known.value, value })) }
+    }
+
+    fn spec(&mut self, name: &str, before: Option<&ServiceSpec>) -> ServiceSpec {
+        self.tags += 1;
+        let tag = self.tags;
+        let mode = match before {
+            Some(before) => before.mode,
+            None => Mode::Replicated(self.dice.range(1, 4) as u32),
+        };
+        ServiceSpec {
+            name: name.to_owned(),
+            labels: [("tag".to_owned(), tag.to_string())].into(),
+            mode,
+            template: self.template(tag),
+            update: self.update_policy(),
+        }
+    }
+
+    fn template(&mut self, tag: u64) -> TaskTemplate {
+        let dice = &mut self.dice;
+        let behaviour = match dice.range(0, 99) {
+            0..66 => Behaviour::Serve,
+            66..74 => Behaviour::Stubborn,
+            74..83 => Behaviour::Crash,
+            83..87 => Behaviour::Job,
+            87..91 => Behaviour::Leak,
+            91..95 => Behaviour::Sick,
+            _ => Behaviour::Broken,
+        };
+        let image = if dice.permille(30) { "app:missing".to_owned() } else { format!("app:v{}", dice.range(1, 6)) };
+        let container = ContainerSpec {
+            image,
+            command: behaviour.command(dice.range(50, 3_000)),
+            env: [("TAG".to_owned(), tag.to_string())].into(),
+            healthcheck: (behaviour == Behaviour::Sick || dice.permille(300)).then(check),
+            stop_grace: Some(dice.span(600, 2_000)),
+            ports: if dice.permille(80) { vec![port(8_000 + dice.range(0, 2) as u16)] } else { Vec::new() },
+            resources: Resources {
+                cpu_reserve_millis: if dice.permille(150) { dice.range(100, 1_500) } else { 0 },
+                ..Resources::default()
+            },
+            ..ContainerSpec::default()
+        };
+        let restart = RestartPolicy {
+            condition: match dice.range(0, 9) {
+                0 => RestartCondition::OnFailure,
+                1 => RestartCondition::None,
+                _ => RestartCondition::Any,
+            },
+            delay: dice.span(100, 800),
+            max_delay: dice.span(1_000, 4_000),
+            stable_after: dice.span(2_000, 6_000),
+            max_attempts: dice.permille(50).then_some(3),
+            window: Duration::ZERO,
+        };
+        let placement = Placement {
+            constraints: if dice.permille(100) {
+                vec!["node.hostname!=n0".parse().expect("a constraint")]
+            } else {
+                Vec::new()
+            },
+            spread: Vec::new(),
+            max_per_node: if dice.permille(80) { 1 } else { 0 },
+        };
+        TaskTemplate { container, placement, restart, force: 0 }
+    }
+
+    fn update_policy(&mut self) -> UpdatePolicy {
+        let dice = &mut self.dice;
+        UpdatePolicy {
+            parallelism: dice.range(1, 2) as u32,
+            order: if dice.permille(400) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst },
+            delay: if dice.permille(200) { dice.span(100, 1_000) } else { Duration::ZERO },
+            monitor: if dice.permille(300) { dice.span(200, 2_000) } else { Duration::ZERO },
+            progress_deadline: dice.span(8_000, 15_000),
+            // An automatic rollback changes the declaration without a request, which the check does not model.
+            failure_action: if dice.permille(500) { FailureAction::Pause } else { FailureAction::Continue },
+        }
+    }
+}
+
+fn check() -> Healthcheck {
+    Healthcheck { test: vec!["CMD".into(), "true".into()], ..Healthcheck::default() }
+}
+
+fn port(published: u16) -> PortSpec {
+    PortSpec { target: 80, published, protocol: model::container::Protocol::Tcp }
+}
+
+/// What the linearizability check looks at of a declaration.
+pub(crate) fn value_of(spec: &ServiceSpec) -> Option<Value> {
+    let tag = spec.labels.get("tag")?.parse().ok()?;
+    let Mode::Replicated(replicas) = spec.mode else { return None };
+    Some(Value { tag, replicas })
+}
