@@ -8,18 +8,18 @@
 //! timeout comes from our own seeded generator, and each risky default is set.
 //!
 //! Read in this order: [`membership`], [`message`], `log` (the library's view of our log), [`transfer`] (snapshots in
-//! chunks), [`node`].
+//! chunks), [`types`],
+//! [`node`].
 
 mod log;
 pub mod membership;
 pub mod message;
 pub mod node;
 pub mod transfer;
+pub mod types;
 
 pub use membership::{ConfChange, ConfKind, Membership};
 pub use message::{Body, LogEntry, Message, Refused, SnapshotMeta};
-pub use node::{
-    Fault, HardState, Node, Output, PeerProgress, ProposeError, RaftSettings, Restored, Role, Start,
-    StartError, Write,
-};
+pub use node::Node;
 pub use transfer::ReceivedSnapshot;
+pub use types::{HardState, Output, ProposeError, RaftSettings, Restored, Role, Start, StartError, Write};

@@ -74,7 +74,7 @@ pub enum Action {
         /// That entry's term.
         term: u64,
         /// A constant-time clone.
-        state: Store,
+        state: Box<Store>,
     },
     /// Send to a member; at most a little over 256 KiB unless one log entry alone is larger. May be lost.
     SendPeer {
@@ -120,7 +120,8 @@ pub enum Action {
         /// Its serial number.
         serial: u64,
     },
-    /// These identities are refused from now on: cut their connections. Told when the list grows; the whole list at start.
+    /// These identities are refused from now on: cut their connections. Told once; whether an identity is refused says
+    /// `Manager::store().is_revoked()` at any time.
     Revoked(Vec<Identity>),
     /// Who leads changed, for the status line and as the target of forwarding.
     Leader {

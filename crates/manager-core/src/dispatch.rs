@@ -1,6 +1,6 @@
 //! Who is told what to run: for each node whose set may have changed, the difference to what was sent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
     id::{NodeId, TaskId},
@@ -74,9 +74,10 @@ impl Manager {
     /// Everything that a node is to have. A task that ended stays only while the agent itself knows how: told to one that
     /// does not, it would run again.
     fn assignments(&mut self, node: NodeId, connection: u64) -> BTreeMap<TaskId, Assignment> {
-        let tasks: Vec<Task> = self.store.tasks_on_node(node).cloned().collect();
+        // A clone costs nothing and can be read while `self` is changed.
+        let store = self.store.clone();
         let mut set = BTreeMap::new();
-        for task in tasks {
+        for task in store.tasks_on_node(node) {
             let Some((_, session)) = self.sessions.of_node(node) else { break };
             let known = session.known.contains(&task.id);
             let sent = matches!(&session.state, State::Open(open) if open.sent.contains_key(&task.id));
@@ -85,20 +86,23 @@ impl Manager {
                 continue;
             }
             let fresh = !known && !sent && task.desired == DesiredState::Running;
-            let pin = match self.pin_for(&task, connection, fresh) {
+            let pin = match self.pin_for(task, connection, fresh) {
                 PinState::Known(pin) => pin,
                 PinState::Asked => continue,
             };
-            if let Some(assignment) = self.assignment(&task, node, pin) {
+            if let Some(assignment) = self.assignment(task, node, pin) {
                 set.insert(task.id, assignment);
             }
         }
         set
     }
 
-    fn assignment(&self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {
+    fn assignment(&mut self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {
         let service = self.store.service(task.service)?;
         let template = service.template_of(task.template)?;
+        let containers = &mut self.lead.as_mut()?.containers;
+        let container = containers.entry((task.service, task.template));
+        let container = container.or_insert_with(|| Arc::new(template.container.clone())).clone();
         Some(Assignment {
             task: task.id,
             service: service.id,
@@ -106,7 +110,7 @@ impl Manager {
             slot: task.slot,
             template: task.template,
             desired: task.desired,
-            container: std::sync::Arc::new(template.container.clone()),
+            container,
             restart: template.restart.clone(),
             pin,
             node,

@@ -18,8 +18,6 @@ use crate::{Action, Manager, manager::ByHandle, proposal::Purpose};
 
 /// Joins that wait at once: a thousand machines that are set up together.
 const MAX_WAITING: usize = 1_024;
-/// No certificate request comes near.
-const MAX_CSR: usize = 16 * 1024;
 
 /// Whom a certificate will name.
 #[derive(Debug, Clone)]
@@ -43,17 +41,13 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    pub(crate) fn join(handle: u64, join: JoinRequest) -> Result<Self, ApiError> {
+    pub(crate) fn join(handle: u64, join: JoinRequest) -> Self {
         let JoinRequest { role, token, csr, facts, address, .. } = join;
         let subject = match role {
             JoinRole::Agent => Subject::NewNode { token, facts },
-            JoinRole::Manager if address.is_empty() => {
-                let message = "a manager that joins must say where it is reached (host:port)";
-                return Err(ApiError::new(ErrorCode::Invalid, message));
-            }
             JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
         };
-        Ok(Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject })
+        Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject }
     }
 
     pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {
@@ -78,9 +72,6 @@ pub(crate) struct Issuing {
 
 impl Manager {
     pub(crate) fn queue_issue(&mut self, issue: Issue) -> Result<(), ApiError> {
-        if issue.csr.len() > MAX_CSR {
-            return Err(ApiError::new(ErrorCode::Invalid, "the certificate request is larger than 16 KiB"));
-        }
         if self.issuing.waiting.len() >= MAX_WAITING {
             let message = format!("{MAX_WAITING} machines are waiting for their certificates already; retry");
             return Err(ApiError::new(ErrorCode::Exhausted, message));

@@ -4,14 +4,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use control::{Control, IdSource, Liveness};
 use model::{
     command::{Command, Decision, Rejection},
-    id::{MemberId, NodeId},
+    container::ContainerSpec,
+    id::{MemberId, NodeId, ServiceId},
     node::NodeState,
+    service::TemplateVersion,
     time::{ClusterTime, Instant},
 };
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
@@ -27,6 +30,8 @@ pub(crate) struct Lead {
     /// Nodes whose set may have changed.
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
+    /// Containers of templates, shared by all assignments that carry them.
+    pub(crate) containers: BTreeMap<(ServiceId, TemplateVersion), Arc<ContainerSpec>>,
     /// Counts the sessions of this term; part of every fence.
     pub(crate) session: u64,
     /// A batch of decisions is on its way.
@@ -58,6 +63,10 @@ impl Lead {
             Change::Service(id) => {
                 self.dirty.extend(store.tasks_of_service(*id).filter_map(|task| task.node));
                 self.pins.forget_gone(*id, store);
+                let service = store.service(*id);
+                self.containers.retain(|(of, template), _| {
+                    of != id || service.is_some_and(|service| service.template_of(*template).is_some())
+                });
             }
             Change::Cluster | Change::Member(_) | Change::Token(_) => {}
         }
@@ -95,6 +104,7 @@ impl Manager {
             liveness: Liveness::new_leader(&self.store, self.now.mono),
             dirty: BTreeSet::new(),
             pins: Pins::default(),
+            containers: BTreeMap::new(),
             session: 0,
             deciding: false,
             stale: true,

@@ -11,7 +11,7 @@
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
 //! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `pins`), of a question
-//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`), and [`recover`].
+//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), and [`recover`].
 
 pub mod action;
 mod admit;
@@ -33,6 +33,7 @@ pub mod recover;
 mod report;
 mod session;
 mod snapshots;
+mod tell;
 mod views;
 mod watch;
 

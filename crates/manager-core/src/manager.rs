@@ -10,7 +10,6 @@ use consensus::{Body, Membership, Node, Output, RaftSettings, Role, SnapshotMeta
 use model::{
     command::Entry,
     id::MemberId,
-    identity::Identity,
     time::{Instant, Now},
 };
 use rand_chacha::{
@@ -32,6 +31,7 @@ use crate::{
     records::RecoverError,
     session::Sessions,
     snapshots::Snapshots,
+    tell::Told,
     watch::Watchers,
 };
 
@@ -57,20 +57,13 @@ pub struct Manager {
     pub(crate) watchers: Watchers,
     pub(crate) snapshots: Snapshots,
     pub(crate) hashes: Hashes,
+    /// When each peer was last heard.
+    pub(crate) heard: BTreeMap<MemberId, Instant>,
     /// What only a serving leader has; dropped with the lead.
     pub(crate) lead: Option<Lead>,
-    told: Told,
+    pub(crate) told: Told,
     halted: bool,
     actions: VecDeque<Action>,
-}
-
-/// What the shell was told last, so that it is told only changes.
-#[derive(Default)]
-struct Told {
-    leader: Option<(bool, u64, Option<MemberId>)>,
-    peers: Option<Vec<(MemberId, String)>>,
-    about_at: Instant,
-    revoked: std::collections::BTreeSet<MemberId>,
 }
 
 /// What a shell shows of itself.
@@ -145,6 +138,7 @@ impl Manager {
             watchers: Watchers::default(),
             snapshots: Snapshots::default(),
             hashes: Hashes::default(),
+            heard: BTreeMap::new(),
             lead: None,
             told: Told::default(),
             halted: false,
@@ -191,8 +185,8 @@ impl Manager {
             return None;
         }
         let ticks = self.node.ticks_until_due().map(|ticks| self.ticker.at(ticks));
-        let about = self.about_is_due().then(|| self.told.about_at + ABOUT_AGAIN);
-        let mine = [ticks, about, self.queries.next_deadline(), self.sessions.next_deadline()];
+        let mine =
+            [ticks, self.about_deadline(), self.queries.next_deadline(), self.sessions.next_deadline()];
         let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
         let lead = working.and_then(Lead::next_deadline);
         mine.into_iter().flatten().chain(lead).min()
@@ -220,7 +214,10 @@ impl Manager {
 
     fn dispatch_event(&mut self, event: Event) {
         match event {
-            Event::Peer { from, bytes } => self.on_peer(from, &bytes),
+            Event::Peer { from, bytes } => {
+                self.heard.insert(from, self.now.mono);
+                self.on_peer(from, &bytes);
+            }
             Event::PeerUnreachable { member } => self.node.unreachable(member),
             Event::Persisted { sequence } => self.node.persisted(sequence),
             Event::SnapshotEncoded { index, bytes } => self.on_snapshot_encoded(index, bytes),
@@ -291,7 +288,7 @@ impl Manager {
             self.act(Action::Persist(records::persist(&write)));
         }
         for (to, message) in output.messages {
-            self.send_peer(to, &crate::peer::PeerMessage::Raft(message));
+            self.send_peer(to, &crate::peer::PeerMessage::Raft(Box::new(message)));
         }
         if let Some(index) = output.compact {
             self.act(Action::Compact { index });
@@ -318,19 +315,10 @@ impl Manager {
 
     pub(crate) fn note_changes(&mut self, changes: &[Change]) {
         for change in changes {
-            if let Change::Member(_) = change {
-                self.sessions.managers_changed = true;
-            }
-            if let Change::Node(id) = change
-                && self.store.node(*id).is_none()
-            {
-                self.on_node_removed(*id);
-            }
-            if let Change::Member(id) = change
-                && self.store.member(*id).is_none()
-                && self.told.revoked.insert(*id)
-            {
-                self.act(Action::Revoked(vec![Identity::Manager(*id)]));
+            match change {
+                Change::Member(id) => self.on_member_changed(*id),
+                Change::Node(id) if self.store.node(*id).is_none() => self.on_node_removed(*id),
+                _ => {}
             }
             if let Some(lead) = &mut self.lead {
                 lead.note(change, &self.store);
@@ -363,51 +351,13 @@ impl Manager {
         if self.node.role() != Role::Leader {
             self.proposals_lost();
             self.refer_parked();
+            self.redirect_waiting();
         }
         if serving && self.lead.is_none() {
             self.begin_lead();
         }
         self.watch_transfer();
-        let told = (serving, self.node.term(), self.node.leader());
-        if self.told.leader != Some(told) {
-            self.told.leader = Some(told);
-            let (is_leader, term, leader) = told;
-            self.act(Action::Leader { is_leader, term, leader });
-            self.told.about_at = Instant::ZERO;
-        }
-    }
-
-    /// Whom the shell should be connected to: all other members of the state, before it has any the configured ones.
-    fn tell_peers(&mut self) {
-        let me = self.config.member;
-        let mut peers: Vec<(MemberId, String)> =
-            self.store.members().map(|member| (member.id, member.address.clone())).collect();
-        if peers.is_empty() {
-            peers.clone_from(&self.config.seeds);
-        }
-        peers.retain(|(id, _)| *id != me);
-        if self.told.peers.as_ref() != Some(&peers) {
-            self.told.peers = Some(peers.clone());
-            self.act(Action::Peers(peers));
-        }
-    }
-
-    fn about_is_due(&self) -> bool {
-        let me = self.store.member(self.config.member);
-        self.node.leader().is_some_and(|leader| leader != self.config.member)
-            && me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version))
-    }
-
-    fn tell_leader_about_me(&mut self) {
-        let due = self.told.about_at == Instant::ZERO || self.now.mono >= self.told.about_at + ABOUT_AGAIN;
-        if !(due && self.about_is_due()) {
-            return;
-        }
-        self.told.about_at = self.now.mono.max(Instant(1));
-        if let Some(leader) = self.node.leader() {
-            let (address, version) = (self.config.address.clone(), self.config.version.clone());
-            self.send_peer(leader, &crate::peer::PeerMessage::About { address, version });
-        }
+        self.tell_leader(serving);
     }
 
     fn write_founding_snapshot(&mut self, meta: &SnapshotMeta, bytes: bytes::Bytes) {
@@ -464,9 +414,6 @@ impl Manager {
         }
     }
 }
-
-/// A follower repeats what the leader should record about it so often until the state says it.
-const ABOUT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Kept here because every part uses it.
 pub(crate) type ByHandle<T> = BTreeMap<u64, T>;

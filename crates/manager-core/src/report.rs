@@ -60,6 +60,9 @@ impl Manager {
     }
 
     fn take_facts(&mut self, connection: u64, facts: Facts) {
+        if !model::validate::validate_facts(&facts).is_empty() {
+            return;
+        }
         let Some(session) = self.sessions.by_connection.get_mut(&connection) else { return };
         session.facts = Some(facts);
         self.sessions.reporting.insert(connection);

@@ -201,8 +201,9 @@ impl Manager {
                 format!("node {id} is not (or no longer) of this cluster; remove its data and join again");
             return self.turn_away(connection, message);
         };
-        if hello.protocol == 0 {
-            return self.turn_away(connection, "the agent speaks no version of the protocol".into());
+        let problems = model::validate::validate_facts(&hello.facts);
+        if let Some(problem) = problems.first() {
+            return self.turn_away(connection, format!("the facts of the node are not valid: {problem}"));
         }
         let incarnation = self.incarnation(node, &hello);
         let registered = node.state == NodeState::Ready && node.incarnation == incarnation;
@@ -320,6 +321,17 @@ impl Manager {
     fn turn_away(&mut self, connection: u64, message: String) {
         self.act(Action::SendAgent { connection, message: ManagerMessage::Refused { message } });
         self.drop_session(connection, "refused");
+    }
+
+    /// This member does not lead: those that waited for it to begin go elsewhere.
+    pub(crate) fn redirect_waiting(&mut self) {
+        let greeted = |(connection, session): (&u64, &Session)| {
+            (!matches!(session.state, State::Opening)).then_some(*connection)
+        };
+        let connections: Vec<u64> = self.sessions.by_connection.iter().filter_map(greeted).collect();
+        for connection in connections {
+            self.redirect(connection);
+        }
     }
 
     /// The lead ended: every agent is sent to the next one.

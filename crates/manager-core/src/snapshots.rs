@@ -53,7 +53,7 @@ impl Manager {
         };
         let meta = SnapshotMeta { index, term, membership: self.node.membership().clone() };
         self.snapshots = Snapshots { encoding: Some(meta), ..Snapshots::default() };
-        self.act(Action::EncodeSnapshot { index, term, state: self.store.clone() });
+        self.act(Action::EncodeSnapshot { index, term, state: Box::new(self.store.clone()) });
     }
 
     pub(crate) fn on_snapshot_encoded(&mut self, index: u64, bytes: Bytes) {

@@ -1,6 +1,6 @@
 //! Answers made from the state: lists, single objects, the status, explanations, where logs come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Role;
 use model::{
@@ -119,9 +119,10 @@ impl Manager {
     }
 
     fn member_rows(&self) -> Vec<MemberStatus> {
-        let progress = self.node.progress();
+        let matched = self.node.matched();
         let leader = self.node.leader();
-        let row = |member: &Member| self.member_row(member, leader, &progress);
+        let alive = self.alive();
+        let row = |member: &Member| self.member_row(member, leader, &matched, &alive);
         self.store.members().map(row).collect()
     }
 
@@ -129,19 +130,18 @@ impl Manager {
         &self,
         member: &Member,
         leader: Option<MemberId>,
-        progress: &BTreeMap<MemberId, consensus::PeerProgress>,
+        matched: &BTreeMap<MemberId, u64>,
+        alive: &BTreeSet<MemberId>,
     ) -> MemberStatus {
         let id = member.id;
         let me = id == self.config.member;
-        let known = progress.get(&id);
-        // A follower knows of itself and, while it hears it, of the leader.
-        let reachable = known.map_or(me || leader == Some(id), |peer| peer.active);
+        let known = matched.get(&id).copied();
         MemberStatus {
             member: member.clone(),
             voter: self.node.membership().voters.contains(&id),
             leader: leader == Some(id),
-            reachable,
-            matched: known.map_or(if me { self.node.last_index() } else { 0 }, |peer| peer.matched),
+            reachable: alive.contains(&id),
+            matched: known.map_or(if me { self.node.last_index() } else { 0 }, |matched| matched),
         }
     }
 

@@ -83,7 +83,7 @@ impl Agent {
             }
             ManagerMessage::Assign(set) => self.assign(set),
             ManagerMessage::ResolveImage { image } if self.resolves => {
-                let outcome = Ok(ImagePin::Digest(format!("{image}@sha256:1")));
+                let outcome = Ok(ImagePin::Digest(format!("app@sha256:{}", "0".repeat(64))));
                 vec![AgentMessage::ImageResolved { image, outcome }]
             }
             ManagerMessage::Refused { .. } => {
@@ -142,5 +142,8 @@ impl Agent {
 }
 
 fn report(task: TaskId, state: TaskState) -> TaskReport {
-    TaskReport { task, observed: Observed { state, attempt: 1, container: task.to_string(), ..Observed::default() } }
+    TaskReport {
+        task,
+        observed: Observed { state, attempt: 1, container: task.to_string(), ..Observed::default() },
+    }
 }

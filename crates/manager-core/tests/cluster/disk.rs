@@ -52,7 +52,11 @@ impl Disk {
         }
         for entry in persist.entries {
             let last = durable.entries.last().map(|last: &LogRecord| last.index);
-            assert!(last.is_none_or(|last| last + 1 == entry.index), "a gap in the log: {last:?}, {}", entry.index);
+            assert!(
+                last.is_none_or(|last| last + 1 == entry.index),
+                "a gap in the log: {last:?}, {}",
+                entry.index
+            );
             durable.entries.push(entry);
         }
         durable.hard_state = persist.hard_state.or(durable.hard_state.take());

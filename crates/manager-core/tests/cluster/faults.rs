@@ -74,7 +74,10 @@ fn check(world: &mut World, ids: &[MemberId], asked: &BTreeMap<u64, String>, see
     for (handle, name) in asked {
         if let Some(Ok(_)) = world.answer(*handle) {
             acknowledged += 1;
-            assert!(world.store(ids[0]).service_by_name(name).is_some(), "seed {seed}: {name} was acknowledged");
+            assert!(
+                world.store(ids[0]).service_by_name(name).is_some(),
+                "seed {seed}: {name} was acknowledged"
+            );
         }
     }
     assert!(acknowledged > 0, "seed {seed}: nothing was acknowledged at all");

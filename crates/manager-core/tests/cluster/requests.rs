@@ -9,7 +9,7 @@ use model::{
     request::{Consistency, ErrorCode, Request, Response},
 };
 
-use crate::world::{ONE, World, admin, spec};
+use crate::world::{CSR, ONE, World, admin, spec};
 
 fn code(world: &World, handle: u64) -> Option<ErrorCode> {
     world.answer(handle).and_then(|answer| answer.as_ref().err()).map(|error| error.code)
@@ -108,14 +108,18 @@ fn every_identity_may_do_only_its_own() {
         (Identity::Manager(ONE), create(), ErrorCode::Denied),
         (Identity::Anonymous, Request::ListServices, ErrorCode::Unauthenticated),
         (Identity::Joiner(model::id::TokenId(1)), Request::ListNodes, ErrorCode::Denied),
-        (Identity::Node(model::id::NodeId(9)), Request::RenewCertificate { csr: "c".into() }, ErrorCode::Unauthenticated),
+        (
+            Identity::Node(model::id::NodeId(9)),
+            Request::RenewCertificate { csr: CSR.into() },
+            ErrorCode::Unauthenticated,
+        ),
     ];
     for (identity, request, expected) in refused {
         let handle = world.ask(ONE, identity, Some(1), request);
         assert_eq!(code(&world, handle), Some(expected));
     }
     assert!(world.insist(viewer, Request::ListServices).is_ok());
-    let renewed = world.insist(Identity::Node(node), Request::RenewCertificate { csr: "csr".into() });
+    let renewed = world.insist(Identity::Node(node), Request::RenewCertificate { csr: CSR.into() });
     assert!(matches!(renewed, Ok(Response::Joined { node: Some(id), .. }) if id == node));
 }
 
@@ -157,7 +161,9 @@ fn changes_are_refused_while_the_disk_is_nearly_full() {
 fn many_changes_share_one_write() {
     let mut world = World::new(10);
     let handles: Vec<u64> = (0..200)
-        .map(|i| world.ask(ONE, admin(), Some(i + 1), Request::CreateService(spec(&format!("s{i}"), 0).into())))
+        .map(|i| {
+            world.ask(ONE, admin(), Some(i + 1), Request::CreateService(spec(&format!("s{i}"), 0).into()))
+        })
         .collect();
     let began = world.now.mono;
     world.until("all are answered", |world| handles.iter().all(|handle| world.answer(*handle).is_some()));

@@ -97,11 +97,15 @@ fn a_node_that_stays_away_is_down_and_its_tasks_run_elsewhere() {
     world.until("it runs", |world| settled(world, 4));
     world.away.insert(gone);
     world.hang_up(gone);
-    world.until("it is down", |world| world.store(ONE).node(gone).is_some_and(|node| node.state == NodeState::Down));
+    world.until("it is down", |world| {
+        world.store(ONE).node(gone).is_some_and(|node| node.state == NodeState::Down)
+    });
     world.until("all run on the other", |world| world.agents[&stays].running() == 4);
     world.away.clear();
     world.until("it is back and stopped its own", |world| world.agents[&gone].running() == 0);
-    world.until("it is ready", |world| world.store(ONE).node(gone).is_some_and(|node| node.state == NodeState::Ready));
+    world.until("it is ready", |world| {
+        world.store(ONE).node(gone).is_some_and(|node| node.state == NodeState::Ready)
+    });
 }
 
 #[test]
@@ -159,7 +163,9 @@ fn logs_name_a_stream_per_task() {
     world.join_node();
     world.create("web", 3);
     world.until("it runs", |world| settled(world, 3));
-    let Response::LogPlan(plan) = world.admin(Request::Logs { of: "web".into(), options: Default::default() }) else {
+    let Response::LogPlan(plan) =
+        world.admin(Request::Logs { of: "web".into(), options: Default::default() })
+    else {
         panic!("a plan")
     };
     assert_eq!(plan.len(), 3);

@@ -18,6 +18,7 @@ use model::{
 use crate::{agent::Agent, disk::Disk};
 
 pub const CLUSTER: ClusterId = ClusterId(77);
+pub const CSR: &str = "-----BEGIN CERTIFICATE REQUEST-----";
 pub const ONE: MemberId = MemberId(1);
 pub const TWO: MemberId = MemberId(2);
 pub const THREE: MemberId = MemberId(3);
@@ -34,9 +35,9 @@ pub struct Host {
 }
 
 enum Parcel {
-    Event(MemberId, u64, Event),
+    Event(MemberId, u64, Box<Event>),
     Synced(MemberId, u64, u64),
-    ToAgent(NodeId, u64, ManagerMessage),
+    ToAgent(NodeId, u64, Box<ManagerMessage>),
     AgentCut(NodeId, u64),
     AgentConnect(NodeId),
     AgentBeat(NodeId, u64),
@@ -96,7 +97,9 @@ impl World {
         };
         let config = Config { bootstrap: Some(bootstrap), ..world.config(ONE) };
         world.boot(config, Recovered::default());
-        world.until("the cluster is founded", |world| world.leader().is_some_and(|id| world.store(id).cluster().is_some()));
+        world.until("the cluster is founded", |world| {
+            world.leader().is_some_and(|id| world.store(id).cluster().is_some())
+        });
         world
     }
 
@@ -144,8 +147,12 @@ impl World {
         host.manager = None;
         host.life += 1;
         host.disk.crash(survives);
-        let nodes: Vec<NodeId> =
-            self.lines.iter().filter(|(_, line)| line.member == Some(member)).map(|(node, _)| *node).collect();
+        let nodes: Vec<NodeId> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.member == Some(member))
+            .map(|(node, _)| *node)
+            .collect();
         for node in nodes {
             let connection = self.lines[&node].connection;
             self.send(Duration::from_millis(1), Parcel::AgentCut(node, connection));
@@ -209,7 +216,7 @@ impl World {
 
     fn carry_out(&mut self, member: MemberId, action: Action) {
         let life = self.hosts[&member].life;
-        let later = |event| Parcel::Event(member, life, event);
+        let later = |event| Parcel::Event(member, life, Box::new(event));
         match action {
             Action::Persist(persist) => {
                 let sequence = persist.sequence;
@@ -225,7 +232,7 @@ impl World {
             Action::SendPeer { to, bytes } => {
                 let lost = self.roll(100) < self.loss || self.cut.contains(&member) || self.cut.contains(&to);
                 if let Some(host) = self.hosts.get(&to).filter(|_| !lost) {
-                    let parcel = Parcel::Event(to, host.life, Event::Peer { from: member, bytes });
+                    let parcel = Parcel::Event(to, host.life, Box::new(Event::Peer { from: member, bytes }));
                     let jitter = Duration::from_micros(100 + self.roll(2_000));
                     self.send(jitter, parcel);
                 }
@@ -237,7 +244,7 @@ impl World {
             }
             Action::SendAgent { connection, message } => {
                 if let Some(node) = self.node_on(connection) {
-                    self.send(Duration::from_millis(1), Parcel::ToAgent(node, connection, message));
+                    self.send(Duration::from_millis(1), Parcel::ToAgent(node, connection, Box::new(message)));
                 }
             }
             Action::CloseAgent { connection, .. } => {
@@ -277,7 +284,8 @@ impl World {
                 self.deliver(parcel);
             }
             (_, Some((_, id))) => {
-                let manager = self.hosts.get_mut(&id).and_then(|host| host.manager.as_mut()).expect("it runs");
+                let manager =
+                    self.hosts.get_mut(&id).and_then(|host| host.manager.as_mut()).expect("it runs");
                 manager.handle_timeout(self.now);
                 assert!(manager.poll_timeout().is_none_or(|next| next > at), "a timer that fires for ever");
                 self.drain(id);
@@ -287,15 +295,17 @@ impl World {
     }
 
     fn deliver(&mut self, parcel: Parcel) {
-        let alive = |world: &Self, member: MemberId, life: u64| world.hosts.get(&member).is_some_and(|h| h.life == life);
+        let alive = |world: &Self, member: MemberId, life: u64| {
+            world.hosts.get(&member).is_some_and(|h| h.life == life)
+        };
         match parcel {
-            Parcel::Event(member, life, event) if alive(self, member, life) => self.feed(member, event),
+            Parcel::Event(member, life, event) if alive(self, member, life) => self.feed(member, *event),
             Parcel::Synced(member, life, sequence) if alive(self, member, life) => {
                 self.hosts.get_mut(&member).expect("a host").disk.sync(sequence);
                 self.feed(member, Event::Persisted { sequence });
             }
             Parcel::Event(..) | Parcel::Synced(..) => {}
-            Parcel::ToAgent(node, connection, message) => self.to_agent(node, connection, message),
+            Parcel::ToAgent(node, connection, message) => self.tell_agent(node, connection, *message),
             Parcel::AgentCut(node, connection) if self.line(node).connection == connection => {
                 self.line(node).member = None;
                 self.agents.get_mut(&node).expect("an agent").session = None;
@@ -399,7 +409,8 @@ impl World {
     fn join(&mut self, role: model::identity::JoinRole, hostname: &str, address: &str) -> Response {
         let token = self.token(role);
         let facts = model::node::Facts { hostname: hostname.into(), ..model::node::Facts::default() };
-        let join = JoinRequest { role, token, secret: Vec::new(), csr: "csr".into(), facts, address: address.into() };
+        let join =
+            JoinRequest { role, token, secret: Vec::new(), csr: CSR.into(), facts, address: address.into() };
         self.insist(Identity::Joiner(token), Request::Join(Box::new(join))).expect("admitted")
     }
 
@@ -420,7 +431,8 @@ impl World {
 
     /// Another node joins and connects.
     pub fn join_node(&mut self) -> NodeId {
-        let Response::Joined { node: Some(node), .. } = self.join(model::identity::JoinRole::Agent, "n", "") else {
+        let Response::Joined { node: Some(node), .. } = self.join(model::identity::JoinRole::Agent, "n", "")
+        else {
             panic!("not joined")
         };
         self.agents.insert(node, Agent::new(node));
@@ -443,7 +455,8 @@ impl World {
         let running: Vec<MemberId> =
             self.running().map(|(id, _)| id).filter(|id| !self.cut.contains(id)).collect();
         let choice = self.roll(running.len() as u64) as usize;
-        let Some(member) = to.or_else(|| running.get(choice).copied()).filter(|_| !self.away.contains(&node)) else {
+        let Some(member) = to.or_else(|| running.get(choice).copied()).filter(|_| !self.away.contains(&node))
+        else {
             return self.send(RECONNECT, Parcel::AgentConnect(node));
         };
         self.count += 1;
@@ -482,7 +495,7 @@ impl World {
         self.send(BEAT, Parcel::AgentBeat(node, connection));
     }
 
-    fn to_agent(&mut self, node: NodeId, connection: u64, message: ManagerMessage) {
+    fn tell_agent(&mut self, node: NodeId, connection: u64, message: ManagerMessage) {
         if self.line(node).connection != connection {
             return;
         }
@@ -502,7 +515,8 @@ pub fn admin() -> Identity {
 }
 
 pub fn spec(name: &str, replicas: u32) -> ServiceSpec {
-    let mut spec = ServiceSpec { name: name.into(), mode: Mode::Replicated(replicas), ..ServiceSpec::default() };
+    let mut spec =
+        ServiceSpec { name: name.into(), mode: Mode::Replicated(replicas), ..ServiceSpec::default() };
     spec.template.container.image = "app:1".into();
     spec
 }

@@ -1,0 +1,94 @@
+//! What others are told when it changes: the shell of the leader, the peers and the revoked; the leader of this member.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use model::{id::MemberId, identity::Identity, time::Instant};
+
+use crate::{Action, Manager, peer::PeerMessage};
+
+/// A follower repeats what the leader should record about it so often until the state says it.
+const ABOUT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the shell was told last, so that it is told only changes.
+#[derive(Default)]
+pub(crate) struct Told {
+    leader: Option<(bool, u64, Option<MemberId>)>,
+    peers: Option<Vec<(MemberId, String)>>,
+    about_at: Option<Instant>,
+    revoked: BTreeSet<MemberId>,
+}
+
+impl Manager {
+    pub(crate) fn tell_leader(&mut self, serving: bool) {
+        let told = (serving, self.node.term(), self.node.leader());
+        if self.told.leader != Some(told) {
+            self.told.leader = Some(told);
+            self.told.about_at = None;
+            let (is_leader, term, leader) = told;
+            self.act(Action::Leader { is_leader, term, leader });
+        }
+    }
+
+    /// The members that were heard lately, this one included. A leader hears each with every heartbeat.
+    pub(crate) fn alive(&self) -> BTreeSet<MemberId> {
+        let knobs = &self.config.knobs;
+        let patience = knobs.tick * (knobs.election_ticks + knobs.election_spread);
+        let lately = self.heard.iter().filter(|(_, at)| self.now.mono.since(**at) <= patience);
+        lately.map(|(id, _)| *id).chain([self.config.member]).collect()
+    }
+
+    /// Whom the shell should be connected to: all other members of the state, before it has any the configured ones.
+    pub(crate) fn tell_peers(&mut self) {
+        let me = self.config.member;
+        let mut peers: Vec<(MemberId, String)> =
+            self.store.members().map(|member| (member.id, member.address.clone())).collect();
+        if peers.is_empty() {
+            peers.clone_from(&self.config.seeds);
+        }
+        peers.retain(|(id, _)| *id != me);
+        if self.told.peers.as_ref() != Some(&peers) {
+            self.told.peers = Some(peers.clone());
+            self.act(Action::Peers(peers));
+        }
+    }
+
+    fn about_is_due(&self) -> bool {
+        let me = self.store.member(self.config.member);
+        self.node.leader().is_some_and(|leader| leader != self.config.member)
+            && me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version))
+    }
+
+    pub(crate) fn tell_leader_about_me(&mut self) {
+        if self.about_deadline().is_none_or(|at| at > self.now.mono) {
+            return;
+        }
+        self.told.about_at = Some(self.now.mono);
+        if let Some(leader) = self.node.leader() {
+            let (address, version) = (self.config.address.clone(), self.config.version.clone());
+            self.send_peer(leader, &PeerMessage::About { address, version });
+        }
+    }
+
+    /// When the leader is to be told again; `None` when it knows.
+    pub(crate) fn about_deadline(&self) -> Option<Instant> {
+        let due = self.about_is_due();
+        due.then(|| self.told.about_at.map_or(self.now.mono, |at| at + ABOUT_AGAIN))
+    }
+
+    /// A member came, changed or went. One that is removed ends itself: it would only ask for votes that nobody gives.
+    pub(crate) fn on_member_changed(&mut self, id: MemberId) {
+        self.sessions.managers_changed = true;
+        if self.store.member(id).is_some() {
+            return;
+        }
+        if id == self.config.member {
+            return self.halt(
+                "this manager was removed from the cluster: wipe its data directory before it joins anew"
+                    .into(),
+            );
+        }
+        if self.told.revoked.insert(id) {
+            self.act(Action::Revoked(vec![Identity::Manager(id)]));
+        }
+    }
+}
