@@ -210,7 +210,6 @@ impl Manager {
         let settled = registered && node.facts == hello.facts;
         if let Some(old) = self.sessions.by_node.insert(id, connection).filter(|old| *old != connection) {
             self.drop_session(old, "the agent has connected anew");
-            self.sessions.by_node.insert(id, connection);
         }
         let Some(session) = self.sessions.by_connection.get_mut(&connection) else { return };
         session.last_facts = hello.facts.clone();

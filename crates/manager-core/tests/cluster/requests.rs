@@ -1,11 +1,11 @@
 //! Changes and reads of clients.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use manager_core::{Event, SpaceState};
 use model::{
     command::Answer,
-    identity::{Identity, Role},
+    identity::{Identity, JoinRole, Role},
     request::{Consistency, ErrorCode, Request, Response},
 };
 
@@ -121,6 +121,50 @@ fn every_identity_may_do_only_its_own() {
     assert!(world.insist(viewer, Request::ListServices).is_ok());
     let renewed = world.insist(Identity::Node(node), Request::RenewCertificate { csr: CSR.into() });
     assert!(matches!(renewed, Ok(Response::Joined { node: Some(id), .. }) if id == node));
+}
+
+#[test]
+fn a_join_that_is_repeated_gives_the_same_node_another_certificate() {
+    let mut world = World::new(11);
+    let (identity, request) = world.join_request(JoinRole::Agent, "n", "");
+    let mut joined = || match world.insist_as(identity.clone(), 5, request.clone()).expect("admitted") {
+        Response::Joined { node: Some(node), certificate, .. } => (node, certificate),
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (joined(), joined());
+    assert_eq!(first.0, second.0);
+    assert_ne!(first.1, second.1);
+    assert_eq!(world.store(ONE).node_count(), 1);
+    assert_eq!(world.store(ONE).tokens().next().map(|token| token.uses_left), Some(9));
+}
+
+#[test]
+fn joins_that_come_together_all_get_certificates_of_their_own() {
+    let mut world = World::new(12);
+    let (identity, request) = world.join_request(JoinRole::Agent, "n", "");
+    let handles: Vec<u64> =
+        (1..=10).map(|id| world.ask(ONE, identity.clone(), Some(id), request.clone())).collect();
+    let late = world.ask(ONE, identity, Some(99), request);
+    world.until("all are answered", |world| world.answer(late).is_some());
+    let certificates: BTreeSet<String> = handles
+        .iter()
+        .map(|handle| match &world.answer(*handle).expect("answered").as_ref().expect("admitted").response {
+            Response::Joined { certificate, .. } => certificate.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(certificates.len(), 10);
+    assert_eq!(code(&world, late), Some(ErrorCode::Denied), "the token had ten uses");
+}
+
+#[test]
+fn an_invalid_declaration_is_refused_with_every_problem() {
+    let mut world = World::new(13);
+    let mut wrong = spec("Not A Name", 1);
+    wrong.template.container.image = String::new();
+    let error = world.insist(admin(), Request::CreateService(wrong.into())).expect_err("refused");
+    assert_eq!(error.code, ErrorCode::Invalid);
+    assert!(error.problems.len() >= 2, "{error:?}");
 }
 
 #[test]

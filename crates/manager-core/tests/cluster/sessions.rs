@@ -137,6 +137,49 @@ fn repeated_reports_and_heartbeats_never_enter_the_log() {
 }
 
 #[test]
+fn a_newer_connection_of_a_node_replaces_the_older_one() {
+    let mut world = World::new(11);
+    let node = world.join_node();
+    world.create("web", 2);
+    world.until("it runs", |world| settled(world, 2));
+    let before = world.agents[&node].session.expect("welcome");
+    world.connect(node, Some(ONE));
+    world.until("it is welcome again", |world| world.agents[&node].session.is_some_and(|now| now > before));
+    world.run_for(Duration::from_secs(5));
+    assert!(settled(&world, 2));
+    assert_eq!(starts(&world), 2);
+}
+
+#[test]
+fn an_agent_that_asks_for_the_whole_set_gets_it() {
+    let mut world = World::new(12);
+    let node = world.join_node();
+    world.create("web", 2);
+    world.until("it runs", |world| settled(world, 2));
+    let before = world.agents[&node].whole_sets;
+    world.say(node, AgentMessage::NeedFullSet);
+    world.until("it has it", |world| world.agents[&node].whole_sets == before + 1);
+    assert_eq!(world.agents[&node].held.len(), 2);
+}
+
+#[test]
+fn an_agent_that_said_goodbye_keeps_its_tasks_while_it_is_held() {
+    let mut world = World::new(13);
+    let node = world.join_node();
+    world.join_node();
+    world.create("web", 4);
+    world.until("it runs", |world| settled(world, 4));
+    world.say(node, AgentMessage::Goodbye { hold: Duration::from_secs(20) });
+    world.away.insert(node);
+    world.hang_up(node);
+    world.run_for(Duration::from_secs(15));
+    world.away.clear();
+    world.until("it is back", |world| world.agents[&node].session.is_some());
+    assert!(settled(&world, 4));
+    assert_eq!(starts(&world), 4);
+}
+
+#[test]
 fn a_removed_node_is_refused() {
     let mut world = World::new(8);
     let node = world.join_node();

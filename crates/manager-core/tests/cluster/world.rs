@@ -8,7 +8,7 @@ use model::{
     cluster::{Authority, ClusterSettings},
     command::Answer,
     id::{ClusterId, MemberId, NodeId, RequestId, ServiceId},
-    identity::{Identity, Role},
+    identity::{Identity, JoinRole, Role},
     request::{ApiError, Consistency, ErrorCode, JoinRequest, Reply, Request, Response},
     service::{Mode, ServiceSpec},
     session::{AgentMessage, ManagerMessage},
@@ -393,7 +393,7 @@ impl World {
         }
     }
 
-    fn token(&mut self, role: model::identity::JoinRole) -> model::id::TokenId {
+    fn token(&mut self, role: JoinRole) -> model::id::TokenId {
         let request = Request::CreateToken {
             role,
             ttl: Duration::from_secs(3_600),
@@ -406,12 +406,18 @@ impl World {
         }
     }
 
-    fn join(&mut self, role: model::identity::JoinRole, hostname: &str, address: &str) -> Response {
+    /// A joiner with a fresh token for ten uses, and what it asks.
+    pub fn join_request(&mut self, role: JoinRole, hostname: &str, address: &str) -> (Identity, Request) {
         let token = self.token(role);
         let facts = model::node::Facts { hostname: hostname.into(), ..model::node::Facts::default() };
         let join =
             JoinRequest { role, token, secret: Vec::new(), csr: CSR.into(), facts, address: address.into() };
-        self.insist(Identity::Joiner(token), Request::Join(Box::new(join))).expect("admitted")
+        (Identity::Joiner(token), Request::Join(Box::new(join)))
+    }
+
+    fn join(&mut self, role: JoinRole, hostname: &str, address: &str) -> Response {
+        let (identity, request) = self.join_request(role, hostname, address);
+        self.insist(identity, request).expect("admitted")
     }
 
     /// Another manager joins and starts.
@@ -419,7 +425,7 @@ impl World {
         let next = MemberId(self.hosts.keys().next_back().map_or(1, |id| id.0 + 1));
         let address = format!("manager-{next}:7443");
         let Response::Joined { member: Some(member), managers, .. } =
-            self.join(model::identity::JoinRole::Manager, "m", &address)
+            self.join(JoinRole::Manager, "m", &address)
         else {
             panic!("not joined")
         };
@@ -431,8 +437,7 @@ impl World {
 
     /// Another node joins and connects.
     pub fn join_node(&mut self) -> NodeId {
-        let Response::Joined { node: Some(node), .. } = self.join(model::identity::JoinRole::Agent, "n", "")
-        else {
+        let Response::Joined { node: Some(node), .. } = self.join(JoinRole::Agent, "n", "") else {
             panic!("not joined")
         };
         self.agents.insert(node, Agent::new(node));
