@@ -8,13 +8,14 @@
 //! timeout comes from our own seeded generator, and each risky default is set.
 //!
 //! Read in this order: [`membership`], [`message`], `log` (the library's view of our log), [`transfer`] (snapshots in
-//! chunks), [`types`],
-//! [`node`].
+//! chunks), [`types`], [`node`], `outbound`, `status`.
 
 mod log;
 pub mod membership;
 pub mod message;
 pub mod node;
+mod outbound;
+mod status;
 pub mod transfer;
 pub mod types;
 

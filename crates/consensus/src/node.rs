@@ -19,7 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use model::id::MemberId;
-use raft::{RawNode, SnapshotStatus, StateRole, eraftpb};
+use raft::{RawNode, SnapshotStatus, eraftpb};
 
 /// Bytes of entries in one message: as a chunk of a snapshot.
 const MAX_MESSAGE_BYTES: u64 = 256 * 1024;
@@ -32,38 +32,38 @@ const MAX_COMMITTED: u64 = 4 * 1024 * 1024;
 /// No index comes near; keeps sums from overflowing.
 const MAX_INDEX: u64 = 1 << 62;
 
-struct Pending {
-    sequence: u64,
+pub(crate) struct Pending {
+    pub(crate) sequence: u64,
     /// The library's steps up to this one are durable with it.
-    ready: Option<u64>,
+    pub(crate) ready: Option<u64>,
     /// A restored snapshot counts as applied once it is durable.
-    applied: Option<u64>,
-    own_snapshot: Option<(SnapshotMeta, Bytes)>,
+    pub(crate) applied: Option<u64>,
+    pub(crate) own_snapshot: Option<(SnapshotMeta, Bytes)>,
 }
 
 /// See the module's head.
 pub struct Node {
-    id: MemberId,
-    settings: RaftSettings,
-    raw: RawNode<Log>,
-    membership: Membership,
-    applied: u64,
-    draws: u64,
-    timeout: u32,
-    elapsed_before: usize,
-    sequence: u64,
-    durable: u64,
-    written: HardState,
-    pending: VecDeque<Pending>,
+    pub(crate) id: MemberId,
+    pub(crate) settings: RaftSettings,
+    pub(crate) raw: RawNode<Log>,
+    pub(crate) membership: Membership,
+    pub(crate) applied: u64,
+    pub(crate) draws: u64,
+    pub(crate) timeout: u32,
+    pub(crate) elapsed_before: usize,
+    pub(crate) sequence: u64,
+    pub(crate) durable: u64,
+    pub(crate) written: HardState,
+    pub(crate) pending: VecDeque<Pending>,
     /// Messages of a leader wait for this write.
-    term_write: u64,
-    held: VecDeque<(u64, eraftpb::Message)>,
-    outbox: Vec<(MemberId, Message)>,
-    senders: BTreeMap<MemberId, Sender>,
-    receiver: Receiver,
+    pub(crate) term_write: u64,
+    pub(crate) held: VecDeque<(u64, eraftpb::Message)>,
+    pub(crate) outbox: Vec<(MemberId, Message)>,
+    pub(crate) senders: BTreeMap<MemberId, Sender>,
+    pub(crate) receiver: Receiver,
     /// Bytes of the snapshot that was stepped last.
-    installing: Option<(u64, Bytes)>,
-    compacted: Option<u64>,
+    pub(crate) installing: Option<(u64, Bytes)>,
+    pub(crate) compacted: Option<u64>,
 }
 
 impl Node {
@@ -319,88 +319,6 @@ impl Node {
         (output != Output::default()).then_some(output)
     }
 
-    /// This member.
-    pub fn id(&self) -> MemberId {
-        self.id
-    }
-
-    /// What it is.
-    pub fn role(&self) -> Role {
-        match self.raw.raft.state {
-            StateRole::Leader => Role::Leader,
-            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-            StateRole::Follower => Role::Follower,
-        }
-    }
-
-    /// The term.
-    pub fn term(&self) -> u64 {
-        self.raw.raft.term
-    }
-
-    /// Who leads, as far as known.
-    pub fn leader(&self) -> Option<MemberId> {
-        Some(self.raw.raft.leader_id).filter(|id| *id != 0).map(MemberId)
-    }
-
-    /// The membership as applied.
-    pub fn membership(&self) -> &Membership {
-        &self.membership
-    }
-
-    /// The last entry handed out as committed.
-    pub fn applied(&self) -> u64 {
-        self.applied
-    }
-
-    /// The term of an entry that is still kept.
-    pub fn term_of(&self, index: u64) -> Option<u64> {
-        self.raw.raft.raft_log.term(index).ok()
-    }
-
-    /// The last entry of the log.
-    pub fn last_index(&self) -> u64 {
-        self.raw.raft.raft_log.last_index()
-    }
-
-    /// The last entry known to be committed.
-    pub fn committed(&self) -> u64 {
-        self.raw.raft.raft_log.committed
-    }
-
-    /// Whether a change of the membership may not be finished.
-    pub fn has_pending_change(&self) -> bool {
-        self.raw.raft.has_pending_conf()
-    }
-
-    /// Whether a write of the log is under way; a snapshot of our own does not count.
-    pub fn is_writing(&self) -> bool {
-        self.pending.iter().any(|pending| pending.own_snapshot.is_none())
-    }
-
-    /// How far each member's log is known to match the leader's; empty elsewhere.
-    pub fn matched(&self) -> BTreeMap<MemberId, u64> {
-        if self.role() != Role::Leader {
-            return BTreeMap::new();
-        }
-        self.raw.raft.prs().iter().map(|(id, peer)| (MemberId(*id), peer.matched)).collect()
-    }
-
-    /// Bytes of the entries kept in memory.
-    pub fn log_size(&self) -> u64 {
-        self.raw.store().size()
-    }
-
-    /// The newest durable snapshot's index.
-    pub fn snapshot_index(&self) -> u64 {
-        self.raw.store().snapshot_meta().index
-    }
-
-    /// Whether a peer waits for a newer snapshot than the one at hand; says so once.
-    pub fn take_snapshot_wanted(&mut self) -> bool {
-        self.raw.store().take_wanted()
-    }
-
     fn take_ready(&mut self, output: &mut Output) {
         let mut ready = self.raw.ready();
         let leading = self.role() == Role::Leader;
@@ -478,56 +396,6 @@ impl Node {
         }
         self.applied = last;
         self.raw.advance_apply_to(last);
-    }
-
-    fn send_after(&mut self, sequence: u64, message: eraftpb::Message) {
-        if sequence <= self.durable {
-            self.release(message);
-        } else {
-            self.held.push_back((sequence, message));
-        }
-    }
-
-    fn release(&mut self, message: eraftpb::Message) {
-        let to = MemberId(message.get_to());
-        let Some(message) = RaftMessage::from_raft(&message) else { return };
-        if message.kind == Kind::Snapshot {
-            let bytes = self.raw.store().snapshot_bytes().clone();
-            let current = self.raw.store().snapshot_meta().index;
-            if message.snapshot.as_ref().is_some_and(|meta| meta.index == current) {
-                self.senders.insert(to, Sender::new(message, bytes));
-                self.fill_sender(to);
-            } else {
-                self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
-            }
-            return;
-        }
-        self.outbox.push((to, Message::Raft(message)));
-    }
-
-    fn fill_sender(&mut self, to: MemberId) {
-        let Some(sender) = self.senders.get_mut(&to) else { return };
-        self.outbox.extend(sender.fill().into_iter().map(|chunk| (to, Message::Chunk(chunk))));
-    }
-
-    fn end_sender(&mut self, to: MemberId, status: SnapshotStatus) {
-        self.senders.remove(&to);
-        self.raw.report_snapshot(to.0, status);
-    }
-
-    fn tick_senders(&mut self) {
-        if self.role() != Role::Leader {
-            self.senders.clear();
-            return;
-        }
-        let patience = self.settings.election_ticks;
-        let peers: Vec<MemberId> = self.senders.keys().copied().collect();
-        for peer in peers {
-            match self.senders.get_mut(&peer).map(|sender| sender.tick(patience)) {
-                Some(Progress::GivenUp) => self.end_sender(peer, SnapshotStatus::Failure),
-                _ => self.fill_sender(peer),
-            }
-        }
     }
 
     fn step_raft(&mut self, from: MemberId, message: &RaftMessage) -> Result<(), Refused> {

@@ -11,7 +11,7 @@
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
 //! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `pins`), of a question
-//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), and [`recover`].
+//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), and [`mod@recover`].
 
 pub mod action;
 mod admit;
