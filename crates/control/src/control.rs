@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{
     id::{NodeId, ServiceId, TaskId, TokenId},
     service::Slot,
-    task::Task,
+    task::{Task, TaskState},
     time::ClusterTime,
 };
 use store::{Change, Store};
@@ -105,7 +105,7 @@ impl Control {
             soft: &mut self.soft,
             batch: Batch::default(),
             decisions: Vec::new(),
-            acted: BTreeSet::new(),
+            acted: BTreeMap::new(),
             advanced: BTreeSet::new(),
         };
         while let Some(id) = self.tokens.pop_first() {
@@ -117,7 +117,11 @@ impl Control {
         let room = std::mem::take(&mut self.room);
         room.retry(&mut pass, &mut self.slots);
         look(&mut pass, &mut self.services, &mut self.slots);
-        let decisions = pass.decisions;
+        let (decisions, acted) = (pass.decisions, pass.acted);
+        for taken in &mut self.soft.tentative {
+            taken.alone =
+                matches!(taken.key, Key::Slot(service, slot) if acted.get(&(service, slot)) == Some(&1));
+        }
         let wake_at = self.soft.timers.first().map(|(at, _)| *at);
         Plan { decisions, wake_at }
     }
@@ -147,10 +151,22 @@ impl Control {
 
     /// Gives back what the last plan took and the state machine refused.
     fn settle(&mut self, store: &Store) {
-        for (task, key) in std::mem::take(&mut self.soft.tentative) {
+        for taken in std::mem::take(&mut self.soft.tentative) {
             self.room.taken = true;
-            follow(&mut self.nodes, store, task, store.task(task));
-            self.note(key);
+            let kept = store.task(taken.task);
+            let assigned = kept.filter(|task| {
+                task.is_active() && task.node.is_some() && task.observed.state == TaskState::Assigned
+            });
+            if assigned.is_some_and(|task| taken.alone && !self.soft.moving.contains(&task.service)) {
+                // Exactly what was decided: nothing to look at again for that.
+                self.changed_tasks.remove(&taken.task);
+                continue;
+            }
+            follow(&mut self.nodes, store, taken.task, kept);
+            // An accepted decision is noted as a change of the task; a refused one must be made anew.
+            if kept.is_none_or(|task| task.node.is_none()) {
+                self.note(taken.key);
+            }
         }
     }
 

@@ -153,15 +153,35 @@ fn rollout_sentence(store: &Store, service: &Service) -> Option<String> {
     let behind = behind.count();
     match rollout.state {
         RolloutState::Updating => {
-            Some(format!("moving to template {}: {behind} tasks to go", rollout.target.0))
+            let now = holds_rollout(store, service);
+            Some(format!("moving to template {}: {behind} tasks to go{now}", rollout.target.0))
         }
-        RolloutState::RollingBack => Some(format!("returning: {behind} tasks to go; {}", rollout.message)),
+        RolloutState::RollingBack => {
+            let now = holds_rollout(store, service);
+            Some(format!("returning, because {}: {behind} tasks to go{now}", rollout.message))
+        }
         RolloutState::Paused => Some(format!(
             "paused: {}; {behind} tasks keep the older template; update or roll back to go on",
             rollout.message
         )),
         RolloutState::Done | RolloutState::RolledBack => None,
     }
+}
+
+/// What the next step of a rollout waits for.
+fn holds_rollout(store: &Store, service: &Service) -> String {
+    let next = service.rollout.as_ref().map_or(store.time(), |rollout| rollout.next_batch_at);
+    if next > store.time() {
+        let wait = next.since(store.time()).as_secs();
+        return format!("; pauses {wait} s before the next batch");
+    }
+    let unfit = store.tasks_of_service(service.id).find(|task| {
+        task.is_active() && !is_healthy(store, task) && !is_on_lost_node(store, task)
+    });
+    unfit.map_or_else(String::new, |task| {
+        let slot = slot_name(store, task.slot);
+        format!("; waits for slot {slot} to be healthy: it is {}{}", task.observed.state, with_cause(task))
+    })
 }
 
 fn explain_task(store: &Store, task: &Task) -> Vec<String> {

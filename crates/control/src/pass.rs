@@ -43,7 +43,15 @@ pub(crate) struct Soft {
     pub(crate) global: BTreeSet<ServiceId>,
     pub(crate) timers: BTreeSet<(ClusterTime, Key)>,
     /// Tasks that the last plan gave a node; the state machine may have refused them.
-    pub(crate) tentative: Vec<(TaskId, Key)>,
+    pub(crate) tentative: Vec<Taken>,
+}
+
+/// A place that a plan took for a task.
+pub(crate) struct Taken {
+    pub(crate) task: TaskId,
+    pub(crate) key: Key,
+    /// The plan decided nothing else for the slot.
+    pub(crate) alone: bool,
 }
 
 impl Soft {
@@ -63,8 +71,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) soft: &'a mut Soft,
     pub(crate) batch: Batch,
     pub(crate) decisions: Vec<Decision>,
-    /// Slots that this plan has decided something for: nothing more is decided for them on the same observation.
-    pub(crate) acted: BTreeSet<(ServiceId, Slot)>,
+    /// Slots that this plan has decided something for, and how often: nothing more is decided for them on the same observation.
+    pub(crate) acted: BTreeMap<(ServiceId, Slot), u32>,
     /// Services whose replacements this plan has moved forward.
     pub(crate) advanced: BTreeSet<ServiceId>,
 }
@@ -89,6 +97,15 @@ impl Pass<'_> {
         self.decisions.len() + MAX_PER_SLOT > MAX_DECISIONS
     }
 
+    /// Notes that something was, or remains to be, decided for a slot.
+    pub(crate) fn act(&mut self, service: ServiceId, slot: Slot) {
+        *self.acted.entry((service, slot)).or_default() += 1;
+    }
+
+    pub(crate) fn has_acted(&self, service: ServiceId, slot: Slot) -> bool {
+        self.acted.contains_key(&(service, slot))
+    }
+
     pub(crate) fn wake(&mut self, at: ClusterTime, key: Key) {
         self.soft.timers.insert((at, key));
     }
@@ -98,19 +115,19 @@ impl Pass<'_> {
     }
 
     pub(crate) fn stop(&mut self, task: &Task, reason: impl Into<String>) {
-        self.acted.insert((task.service, task.slot));
+        self.act(task.service, task.slot);
         let (id, expected) = (task.id, task.generation);
         self.decisions.push(Decision::StopTask { id, expected, reason: reason.into() });
     }
 
     pub(crate) fn lose(&mut self, task: &Task, reason: impl Into<String>) {
-        self.acted.insert((task.service, task.slot));
+        self.act(task.service, task.slot);
         let (id, expected) = (task.id, task.generation);
         self.decisions.push(Decision::LoseTask { id, expected, reason: reason.into() });
     }
 
     pub(crate) fn reap(&mut self, task: &Task) {
-        self.acted.insert((task.service, task.slot));
+        self.act(task.service, task.slot);
         self.decisions.push(Decision::ReapTask { id: task.id, expected: task.generation });
     }
 
@@ -153,15 +170,15 @@ impl Pass<'_> {
         let fill = Fill { service, slot: task.slot, version: task.template, previous: None, alongside: None };
         match self.place(Some(task.id), &fill, &task.inherited.avoid) {
             Ok((_, node)) => {
-                self.soft.tentative.push((task.id, key));
-                self.acted.insert((service.id, task.slot));
+                self.soft.tentative.push(Taken { task: task.id, key, alone: false });
+                self.act(service.id, task.slot);
                 let (id, expected) = (task.id, task.generation);
                 self.decisions.push(Decision::AssignTask { id, expected, node });
             }
             Err(reason) => {
                 self.wait(service.id, task.slot);
                 if self.says_more(task.pending.as_ref(), &reason) {
-                    self.acted.insert((service.id, task.slot));
+                    self.act(service.id, task.slot);
                     let (id, expected) = (task.id, task.generation);
                     self.decisions.push(Decision::ExplainPending { id, expected, reason });
                 }
@@ -218,8 +235,8 @@ impl Pass<'_> {
             Err(reason) => (TaskId(self.ids.next()), None, Some(reason)),
         };
         let (service, slot) = (fill.service.id, fill.slot);
-        self.soft.tentative.push((id, Key::Slot(service, slot)));
-        self.acted.insert((service, slot));
+        self.soft.tentative.push(Taken { task: id, key: Key::Slot(service, slot), alone: false });
+        self.act(service, slot);
         let (template, alongside) = (fill.version, fill.alongside);
         self.decisions.push(Decision::CreateTask {
             id,

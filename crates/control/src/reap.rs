@@ -16,6 +16,9 @@ pub(crate) fn trim(pass: &mut Pass<'_>, tasks: &SlotTasks<'_>, kept: usize) {
     let excess = tasks.ended.len().saturating_sub(kept);
     let room = (MAX_DECISIONS - 8).saturating_sub(pass.decisions.len());
     tasks.ended.iter().take(excess.min(room)).for_each(|task| pass.reap(task));
+    if let Some(task) = tasks.ended.get(room).filter(|_| room < excess) {
+        pass.act(task.service, task.slot);
+    }
 }
 
 /// Stops and forgets the tasks of a removed service, then the service. Returns whether the plan was full before the end.

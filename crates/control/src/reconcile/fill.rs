@@ -18,7 +18,7 @@ use crate::{
 
 /// Brings one slot forward; returns whether something in it waits for the budget of [`update`](crate::update).
 pub(crate) fn slot(pass: &mut Pass<'_>, service: &Service, slot: Slot) -> bool {
-    if pass.acted.contains(&(service.id, slot)) {
+    if pass.has_acted(service.id, slot) {
         return false;
     }
     if let Some(waiting) = pass.soft.waiting.get_mut(&service.id) {

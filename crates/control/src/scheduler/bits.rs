@@ -53,6 +53,13 @@ impl Bits {
         }
     }
 
+    /// Removes what `other` has.
+    pub(crate) fn drop_all(&mut self, other: &Self) {
+        for (word, gone) in self.words.iter_mut().zip(&other.words) {
+            *word &= !gone;
+        }
+    }
+
     pub(crate) fn and(&self, other: &Self) -> Self {
         let mut result = self.clone();
         result.keep(other);

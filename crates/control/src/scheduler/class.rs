@@ -9,7 +9,7 @@
 //! Ranking: spread preferences first, then fewest tasks of the service on the node, then fewest tasks in all, then the
 //! order in which nodes joined. Nodes on a task's avoid list come behind all others.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, rc::Rc};
 
 use model::{id::ServiceId, placement::Attribute, service::TaskTemplate, task::PendingReason};
 
@@ -21,7 +21,7 @@ pub(crate) struct Class {
     service: ServiceId,
     max_per_node: u32,
     /// Nodes that pass the lasting filters: a change elsewhere cannot help.
-    lasting: Bits,
+    lasting: Rc<Bits>,
     root: Group,
     /// [`ServiceLoad::changes`](super::nodes::ServiceLoad) as this class knows it.
     seen: u64,
@@ -30,10 +30,10 @@ pub(crate) struct Class {
 
 impl Class {
     pub(crate) fn new(nodes: &mut Nodes, service: ServiceId, shape: u32, template: &TaskTemplate) -> Self {
-        let mut filtered = filter::lasting(nodes, template, None);
-        let lasting = filtered.nodes.clone();
-        filter::passing(nodes, &mut filtered, service, template, false);
-        let root = Group::new(nodes, service, filtered.nodes, &template.placement.spread);
+        let lasting = filter::candidates(nodes, template);
+        let mut candidates = (*lasting).clone();
+        filter::narrow(nodes, &mut candidates, service, template);
+        let root = Group::new(nodes, service, candidates, &template.placement.spread);
         let max_per_node = template.placement.max_per_node;
         let seen = nodes.service(service).map_or(0, |load| load.changes);
         Self { shape, service, max_per_node, lasting, root, seen, refusal: None }
@@ -207,7 +207,7 @@ impl Leaf {
     /// Whether the node still fits; if not it leaves the candidates, or the level that it is no longer at.
     fn accept(&mut self, nodes: &Nodes, rules: &Rules, number: u32) -> bool {
         let shape = nodes.shape(rules.shape);
-        if !nodes.row(number).fits(&shape.needs)
+        if !nodes.usage(number).fits(&shape.needs)
             || (!shape.ports.is_empty() && nodes.port_taken(number, &shape.ports))
         {
             self.levels[self.level].remove(number);

@@ -1,5 +1,7 @@
 //! The filters in their order, each with the number of nodes that it removed: a refusal that explains itself.
 
+use std::rc::Rc;
+
 use model::{
     container::Protocol,
     id::ServiceId,
@@ -79,14 +81,25 @@ pub(crate) fn lasting(nodes: &mut Nodes, template: &TaskTemplate, only: Option<u
     filtered
 }
 
+/// The nodes that [`lasting`] leaves, without the counts; kept from one class to the next.
+pub(crate) fn candidates(nodes: &mut Nodes, template: &TaskTemplate) -> Rc<Bits> {
+    nodes.lasting(&template.placement.constraints, |nodes| lasting(nodes, template, None).nodes)
+}
+
+/// Removes the nodes that a published port or the maximum per node excludes; reservations are checked node by node.
+pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, template: &TaskTemplate) {
+    for port in host_ports(template) {
+        candidates.drop_all(&nodes.with_port(&port));
+    }
+    let most = template.placement.max_per_node;
+    if let (1.., Some(load)) = (most, nodes.service(service)) {
+        let full = load.by_node.iter().filter(|(_, tasks)| **tasks >= most);
+        full.for_each(|(number, _)| candidates.remove(*number));
+    }
+}
+
 /// The filters that depend on what runs: published port, maximum per node, CPU and memory reservations.
-pub(crate) fn passing(
-    nodes: &Nodes,
-    filtered: &mut Filtered,
-    service: ServiceId,
-    template: &TaskTemplate,
-    reservations: bool,
-) {
+pub(crate) fn passing(nodes: &Nodes, filtered: &mut Filtered, service: ServiceId, template: &TaskTemplate) {
     for port in host_ports(template) {
         let taken = nodes.with_port(&port);
         filtered.reject(|| format!("with port {} taken", port_text(port)), |number| taken.contains(number));
@@ -96,12 +109,9 @@ pub(crate) fn passing(
         let full = |number| load.by_node.get(&number).is_some_and(|tasks| *tasks >= most);
         filtered.reject(|| format!("with {most} replicas already (max per node)"), full);
     }
-    if reservations {
-        let needs = &template.container.resources;
-        filtered.reject(|| "short of CPU to reserve".into(), |number| !nodes.row(number).fits_cpu(needs));
-        filtered
-            .reject(|| "short of memory to reserve".into(), |number| !nodes.row(number).fits_memory(needs));
-    }
+    let needs = &template.container.resources;
+    filtered.reject(|| "short of CPU to reserve".into(), |number| !nodes.usage(number).fits_cpu(needs));
+    filtered.reject(|| "short of memory to reserve".into(), |number| !nodes.usage(number).fits_memory(needs));
 }
 
 fn is_platform(constraint: &Constraint) -> bool {

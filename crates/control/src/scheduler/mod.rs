@@ -38,10 +38,11 @@ pub(crate) struct Want<'a> {
     pub(crate) avoid: &'a [NodeId],
 }
 
-/// The placements of one plan.
+/// The placements of one plan. Services are looked at one after the other, so the classes of one at a time are kept.
 #[derive(Default)]
 pub(crate) struct Batch {
-    classes: BTreeMap<(ServiceId, TemplateVersion), Class>,
+    service: Option<ServiceId>,
+    classes: BTreeMap<TemplateVersion, Class>,
 }
 
 impl Batch {
@@ -81,7 +82,11 @@ impl Batch {
     }
 
     fn class(&mut self, nodes: &mut Nodes, want: Want<'_>) -> &mut Class {
-        self.classes.entry((want.service, want.version)).or_insert_with(|| {
+        if self.service != Some(want.service) {
+            self.service = Some(want.service);
+            self.classes.clear();
+        }
+        self.classes.entry(want.version).or_insert_with(|| {
             let shape = nodes.shape_for(want.service, want.version, want.template);
             Class::new(nodes, want.service, shape, want.template)
         })
@@ -110,6 +115,6 @@ fn place_on(
 
 fn filtered(nodes: &mut Nodes, want: Want<'_>, only: Option<u32>) -> Filtered {
     let mut filtered = filter::lasting(nodes, want.template, only);
-    filter::passing(nodes, &mut filtered, want.service, want.template, true);
+    filter::passing(nodes, &mut filtered, want.service, want.template);
     filtered
 }

@@ -3,7 +3,10 @@
 //! Numbers are given in the order in which nodes joined, so that a view kept by changes and one rebuilt from the store
 //! rank equal nodes alike. All of it is derived from the store; [`Nodes::rebuild`] makes it anew.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    rc::Rc,
+};
 
 use model::{
     container::{Protocol, Resources},
@@ -21,29 +24,34 @@ const MAX_CACHED_SETS: usize = 1_024;
 /// A published port of a host.
 pub(crate) type HostPort = (u16, Protocol);
 
-/// One node.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
-    pub(crate) node: Node,
-    pub(crate) cpu_used: u64,
-    pub(crate) memory_used: u64,
-    pub(crate) tasks: u32,
+/// What is free on one node: all that a placement touches, in one cache line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Usage {
+    id: NodeId,
+    cpu: u64,
+    cpu_used: u64,
+    memory: u64,
+    memory_used: u64,
+    tasks: u32,
 }
 
-impl Row {
+impl Usage {
+    fn of(node: &Node) -> Self {
+        let (cpu, memory) = (node.facts.cpu_millis, node.facts.memory);
+        Self { id: node.id, cpu, cpu_used: 0, memory, memory_used: 0, tasks: 0 }
+    }
+
     /// Whether the reservations of one more task fit.
     pub(crate) fn fits(&self, needs: &Resources) -> bool {
         self.fits_cpu(needs) && self.fits_memory(needs)
     }
 
     pub(crate) fn fits_cpu(&self, needs: &Resources) -> bool {
-        needs.cpu_reserve_millis == 0
-            || self.cpu_used.saturating_add(needs.cpu_reserve_millis) <= self.node.facts.cpu_millis
+        needs.cpu_reserve_millis == 0 || self.cpu_used.saturating_add(needs.cpu_reserve_millis) <= self.cpu
     }
 
     pub(crate) fn fits_memory(&self, needs: &Resources) -> bool {
-        needs.memory_reserve == 0
-            || self.memory_used.saturating_add(needs.memory_reserve) <= self.node.facts.memory
+        needs.memory_reserve == 0 || self.memory_used.saturating_add(needs.memory_reserve) <= self.memory
     }
 }
 
@@ -77,16 +85,28 @@ pub(crate) struct Values {
     pub(crate) nodes: BTreeMap<Option<String>, Bits>,
 }
 
+/// The nodes with the same number of tasks.
+#[derive(Debug, Clone, Default)]
+struct Level {
+    nodes: Bits,
+    count: u32,
+}
+
 /// The view.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nodes {
     numbers: BTreeMap<NodeId, u32>,
-    rows: Vec<Option<Row>>,
+    /// By number; `None` once removed.
+    rows: Vec<Option<Node>>,
+    /// By number.
+    usage: Vec<Usage>,
     pub(crate) present: Bits,
     pub(crate) ready: Bits,
     pub(crate) active: Bits,
     pub(crate) engine: Bits,
-    by_load: BTreeMap<u32, Bits>,
+    by_load: BTreeMap<u32, Level>,
+    /// The nodes that pass the lasting filters of a list of constraints; forgotten when a node changes.
+    lasting: BTreeMap<Vec<Constraint>, Rc<Bits>>,
     constraints: BTreeMap<Constraint, Bits>,
     attributes: BTreeMap<Attribute, Values>,
     ports: BTreeMap<HostPort, BTreeMap<u32, u32>>,
@@ -103,16 +123,12 @@ impl Nodes {
         self.numbers.get(&id).copied()
     }
 
-    pub(crate) fn row(&self, number: u32) -> &Row {
-        self.rows[number as usize].as_ref().expect("numbers in sets have rows")
-    }
-
-    fn row_mut(&mut self, number: u32) -> &mut Row {
-        self.rows[number as usize].as_mut().expect("numbers in sets have rows")
+    pub(crate) fn usage(&self, number: u32) -> &Usage {
+        &self.usage[number as usize]
     }
 
     pub(crate) fn id(&self, number: u32) -> NodeId {
-        self.row(number).node.id
+        self.usage(number).id
     }
 
     /// Numbers ever given; more than twice the nodes means that a rebuild would save memory.
@@ -122,7 +138,7 @@ impl Nodes {
 
     /// The nodes with exactly `load` tasks or the next more, and how many that is.
     pub(crate) fn at_load(&self, load: u32) -> Option<(u32, &Bits)> {
-        self.by_load.range(load..).next().map(|(load, nodes)| (*load, nodes))
+        self.by_load.range(load..).next().map(|(load, level)| (*load, &level.nodes))
     }
 
     pub(crate) fn service(&self, id: ServiceId) -> Option<&ServiceLoad> {
@@ -151,25 +167,29 @@ impl Nodes {
             self.add(node);
             return true;
         };
-        let old = &self.row(number).node;
+        let old = self.rows[number as usize].as_ref().expect("a numbered node is kept");
         let relevant = old.state != node.state || old.spec != node.spec || old.facts != node.facts;
         if relevant {
             self.classify(number, node);
         }
-        self.row_mut(number).node = node.clone();
+        self.rows[number as usize] = Some(node.clone());
         relevant
     }
 
     fn add(&mut self, node: &Node) {
         let number = u32::try_from(self.rows.len()).expect("fewer than four billion nodes");
-        self.rows.push(Some(Row { node: node.clone(), cpu_used: 0, memory_used: 0, tasks: 0 }));
+        self.rows.push(Some(node.clone()));
+        self.usage.push(Usage::of(node));
         self.numbers.insert(node.id, number);
         self.present.insert(number);
-        self.by_load.entry(0).or_default().insert(number);
+        self.enter_load(number, 0);
         self.classify(number, node);
     }
 
     fn classify(&mut self, number: u32, node: &Node) {
+        self.lasting.clear();
+        let usage = &mut self.usage[number as usize];
+        (usage.cpu, usage.memory) = (node.facts.cpu_millis, node.facts.memory);
         self.ready.set(number, node.state == NodeState::Ready);
         self.active.set(number, node.spec.availability == Availability::Active);
         self.engine.set(number, node.facts.engine_ok);
@@ -188,9 +208,8 @@ impl Nodes {
         let tasks: Vec<TaskId> =
             self.held.iter().filter(|(_, (node, _))| *node == number).map(|(task, _)| *task).collect();
         tasks.into_iter().for_each(|task| self.release(task));
-        if let Some(nodes) = self.by_load.get_mut(&0) {
-            nodes.remove(number);
-        }
+        self.leave_load(number, 0);
+        self.lasting.clear();
         for set in [&mut self.present, &mut self.ready, &mut self.active, &mut self.engine] {
             set.remove(number);
         }
@@ -257,12 +276,13 @@ impl Nodes {
             shape.tasks += 1;
             (shape.needs, shape.service)
         };
-        let row = self.row_mut(number);
-        row.cpu_used += needs.cpu_reserve_millis;
-        row.memory_used += needs.memory_reserve;
-        row.tasks += 1;
-        let tasks = row.tasks;
-        self.move_load(number, tasks - 1, tasks);
+        let usage = &mut self.usage[number as usize];
+        usage.cpu_used += needs.cpu_reserve_millis;
+        usage.memory_used += needs.memory_reserve;
+        usage.tasks += 1;
+        let tasks = usage.tasks;
+        self.leave_load(number, tasks - 1);
+        self.enter_load(number, tasks);
         let load = self.services.entry(service).or_default();
         *load.by_node.entry(number).or_default() += 1;
         load.changes += 1;
@@ -280,12 +300,13 @@ impl Nodes {
             shape.tasks -= 1;
             shape.clone()
         };
-        let row = self.row_mut(number);
-        row.cpu_used -= shape.needs.cpu_reserve_millis;
-        row.memory_used -= shape.needs.memory_reserve;
-        row.tasks -= 1;
-        let tasks = row.tasks;
-        self.move_load(number, tasks + 1, tasks);
+        let usage = &mut self.usage[number as usize];
+        usage.cpu_used -= shape.needs.cpu_reserve_millis;
+        usage.memory_used -= shape.needs.memory_reserve;
+        usage.tasks -= 1;
+        let tasks = usage.tasks;
+        self.leave_load(number, tasks + 1);
+        self.enter_load(number, tasks);
         let load = self.services.get_mut(&shape.service).expect("a held task counts for its service");
         count_down(&mut load.by_node, number);
         load.changes += 1;
@@ -301,14 +322,36 @@ impl Nodes {
         }
     }
 
-    fn move_load(&mut self, number: u32, from: u32, to: u32) {
-        if let Some(nodes) = self.by_load.get_mut(&from) {
-            nodes.remove(number);
-            if nodes.is_empty() {
-                self.by_load.remove(&from);
-            }
+    fn enter_load(&mut self, number: u32, load: u32) {
+        let level = self.by_load.entry(load).or_default();
+        level.nodes.insert(number);
+        level.count += 1;
+    }
+
+    fn leave_load(&mut self, number: u32, load: u32) {
+        let level = self.by_load.get_mut(&load).expect("every node is in the level of its load");
+        level.nodes.remove(number);
+        level.count -= 1;
+        if level.count == 0 {
+            self.by_load.remove(&load);
         }
-        self.by_load.entry(to).or_default().insert(number);
+    }
+
+    /// The set kept for a list of constraints, or the one that `make` finds.
+    pub(crate) fn lasting(
+        &mut self,
+        constraints: &[Constraint],
+        make: impl FnOnce(&mut Self) -> Bits,
+    ) -> Rc<Bits> {
+        if let Some(known) = self.lasting.get(constraints) {
+            return known.clone();
+        }
+        let made = Rc::new(make(self));
+        if self.lasting.len() >= MAX_CACHED_SETS {
+            self.lasting.clear();
+        }
+        self.lasting.insert(constraints.to_vec(), made.clone());
+        made
     }
 
     /// The nodes that a constraint admits.
@@ -320,7 +363,7 @@ impl Nodes {
         self.constraints.entry(constraint.clone()).or_insert_with(|| {
             let mut nodes = Bits::default();
             for (number, row) in rows.iter().enumerate() {
-                if row.as_ref().is_some_and(|row| constraint.admits(&row.node)) {
+                if row.as_ref().is_some_and(|row| constraint.admits(row)) {
                     nodes.insert(number as u32);
                 }
             }
@@ -338,7 +381,7 @@ impl Nodes {
             let mut values = Values::default();
             for (number, row) in rows.iter().enumerate() {
                 if let Some(row) = row {
-                    values.nodes.entry(attribute.of(&row.node)).or_default().insert(number as u32);
+                    values.nodes.entry(attribute.of(row)).or_default().insert(number as u32);
                 }
             }
             values
@@ -347,8 +390,9 @@ impl Nodes {
 
     /// What differs from `other`, by node and task ids rather than numbers; `None` when nothing does.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
-        let rows = |nodes: &Self| -> BTreeMap<NodeId, Row> {
-            nodes.rows.iter().flatten().map(|row| (row.node.id, row.clone())).collect()
+        let rows = |nodes: &Self| -> BTreeMap<NodeId, (Node, Usage)> {
+            let both = nodes.rows.iter().zip(&nodes.usage);
+            both.filter_map(|(row, usage)| Some((usage.id, (row.clone()?, usage.clone())))).collect()
         };
         let held = |nodes: &Self| -> BTreeMap<TaskId, (NodeId, ServiceId, TemplateVersion)> {
             let shape = |shape: u32| (nodes.shape(shape).service, nodes.shape(shape).template);

@@ -59,7 +59,7 @@ pub(super) struct Standing<'a> {
 
 impl<'a> Standing<'a> {
     pub(super) fn judge(pass: &Pass<'a>, service: &Service, slot: Slot) -> Self {
-        let acted = pass.acted.contains(&(service.id, slot));
+        let acted = pass.has_acted(service.id, slot);
         let tasks = reconcile::read(pass, service, slot);
         let (goes, stays): (Vec<&Task>, Vec<&Task>) =
             tasks.active.iter().copied().partition(|task| wants_to_move(pass, service, task));
