@@ -22,6 +22,8 @@ pub const MIMIC_2: &str = "orch/mimic:2";
 /// Version 1 with a health check in the image. Apart from it, since a check costs a process a second in every
 /// container, and a service says its own check in its spec.
 pub const MIMIC_CHECKED: &str = "orch/mimic:checked";
+/// Version 2 with the same health check.
+pub const MIMIC_CHECKED_2: &str = "orch/mimic:checked-2";
 
 /// The port that it serves.
 pub const MIMIC_PORT: u16 = 8080;
@@ -36,10 +38,11 @@ struct Variant {
     healthcheck: bool,
 }
 
-const VARIANTS: [Variant; 3] = [
+const VARIANTS: [Variant; 4] = [
     Variant { name: MIMIC_1, version: "1", healthcheck: false },
     Variant { name: MIMIC_2, version: "2", healthcheck: false },
     Variant { name: MIMIC_CHECKED, version: "1", healthcheck: true },
+    Variant { name: MIMIC_CHECKED_2, version: "2", healthcheck: true },
 ];
 
 /// The archive with all variants, for `docker load`; built once a process.

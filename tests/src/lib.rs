@@ -20,5 +20,6 @@ pub mod http;
 pub mod image;
 pub mod packages;
 pub mod process;
+mod reaper;
 pub mod require;
 pub mod wait;

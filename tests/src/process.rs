@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait;
+use crate::{reaper, wait};
 
 /// A process that this one started.
 ///
@@ -57,6 +57,7 @@ impl Process {
         if entered {
             process.pid = process.first_child(outer)?;
         }
+        reaper::entrust(process.pid);
         Ok(process)
     }
 

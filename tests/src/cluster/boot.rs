@@ -104,7 +104,8 @@ impl Cluster {
         let (manager, address) = self.new_manager();
         let context = self.ctl.config().to_string_lossy().into_owned();
         let args = place_of(&manager, &address);
-        let words: Vec<&str> = ["init", "--context-out", &context].into_iter().chain(args.iter().map(String::as_str)).collect();
+        let words: Vec<&str> =
+            ["init", "--context-out", &context].into_iter().chain(args.iter().map(String::as_str)).collect();
         done(&manager, &manager.call(&words)?)?;
         manager.start()?;
         self.managers.push(manager);
@@ -169,7 +170,8 @@ impl Cluster {
             self.nodes.push(node);
         }
         let joined: Vec<Result<()>> = std::thread::scope(|scope| {
-            let joins: Vec<_> = self.nodes.iter().map(|node| scope.spawn(|| self.join(node, &token))).collect();
+            let joins: Vec<_> =
+                self.nodes.iter().map(|node| scope.spawn(|| self.join(node, &token))).collect();
             joins.into_iter().map(|join| join.join().expect("joining does not panic")).collect()
         });
         joined.into_iter().collect::<Result<()>>()?;
@@ -188,10 +190,12 @@ impl Cluster {
     }
 
     fn join(&self, node: &Node, token: &str) -> Result<()> {
-        let managers = (0..self.managers.len()).map(|index| self.address(index)).collect::<Vec<_>>().join(",");
+        let managers =
+            (0..self.managers.len()).map(|index| self.address(index)).collect::<Vec<_>>().join(",");
         let agent = node.agent();
-        let engine = node.engine().url();
-        let words = ["join", "--manager", &managers, "--token", token, "--name", agent.name(), "--engine", &engine];
+        std::fs::create_dir_all(agent.dir())?;
+        std::fs::write(agent.dir().join("agent.toml"), format!("engine = {:?}\n", node.engine().url()))?;
+        let words = ["join", "--manager", &managers, "--token", token, "--hostname", agent.name()];
         done(agent, &agent.call(&words)?)?;
         agent.start()
     }

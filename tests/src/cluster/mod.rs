@@ -13,9 +13,9 @@
 //! process has. In a laboratory every node is a host with an engine and every manager a host without one, so that
 //! links can be cut and hosts switched off.
 //!
-//! Read in this order: this file, [`daemon`], [`ctl`], [`view`], [`containers`], [`seat`], then `boot`.
+//! Read in this order: this file, [`daemon`], [`ctl`], [`view`], [`containers`], [`seat`], then [`boot`].
 
-mod boot;
+pub mod boot;
 pub mod containers;
 pub mod ctl;
 pub mod daemon;
@@ -34,7 +34,7 @@ use crate::engine::Engine;
 use crate::hosts::Lab;
 use crate::wait;
 use containers::Container;
-use ctl::Ctl;
+use ctl::{Ctl, Said};
 use daemon::Daemon;
 use view::{Member, Task};
 
@@ -155,6 +155,17 @@ impl Cluster {
         self.lab.as_deref().expect("the plan has a laboratory")
     }
 
+    /// What `orchctl` says when it knows manager `index` only.
+    ///
+    /// # Panics
+    /// There is no such manager.
+    pub fn manager_says(&self, index: usize, args: &[&str]) -> Said {
+        let file = self.home.dir.join(format!("only-m{}.toml", index + 1));
+        std::fs::copy(self.ctl.config(), &file).expect("the context file is there");
+        boot::set_managers(&file, &[self.address(index)]).expect("it holds a context");
+        self.ctl.with_config(file).say(args)
+    }
+
     /// The cluster's own directory, for files that a test needs.
     pub fn dir(&self) -> &std::path::Path {
         &self.home.dir
@@ -225,9 +236,9 @@ impl Cluster {
     /// There is none.
     pub fn service(&self, name: &str) -> Result<Value> {
         let rows = self.ctl.json(&["service", "ls"])?;
-        let found = rows.as_array().and_then(|rows| {
-            rows.iter().find(|row| row["service"]["spec"]["name"] == name).cloned()
-        });
+        let found = rows
+            .as_array()
+            .and_then(|rows| rows.iter().find(|row| row["service"]["spec"]["name"] == name).cloned());
         found.with_context(|| format!("no service {name}"))
     }
 

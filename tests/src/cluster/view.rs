@@ -83,7 +83,8 @@ impl Member {
     /// A field is missing.
     pub fn read(row: &Value) -> Result<Member> {
         let member = &row["member"];
-        let text = |key: &str| member[key].as_str().map(str::to_owned).with_context(|| format!("{key} in {row}"));
+        let text =
+            |key: &str| member[key].as_str().map(str::to_owned).with_context(|| format!("{key} in {row}"));
         let flag = |key: &str| row[key].as_bool().with_context(|| format!("{key} in {row}"));
         Ok(Member {
             id: member["id"].as_u64().with_context(|| format!("id in {row}"))?,

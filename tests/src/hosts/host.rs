@@ -86,12 +86,7 @@ impl Host {
     ///
     /// # Errors
     /// Not root, or a name is taken.
-    pub(super) fn create(
-        ground: &Ground,
-        switch: &Switch,
-        number: usize,
-        address: Ipv4Addr,
-    ) -> Result<Host> {
+    pub(super) fn create(ground: &Ground, switch: &Switch, number: usize, address: Ipv4Addr) -> Result<Host> {
         let name = format!("h{number}");
         let unique = ground.name(&name);
         let dir = ground.dir().join(&name);

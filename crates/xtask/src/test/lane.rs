@@ -69,8 +69,8 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
     let fast = |name, shows, steps| Lane { name, shows, quick: true, needs: &[], steps };
     let lab =
         |name, shows, line| Lane { name, shows, quick: false, needs: &LAB, steps: vec![step(line, vec![])] };
-    let unit = targets.of(|package| package != LABORATORY && package != SIMULATOR);
-    let sim = targets.of(|package| package == SIMULATOR);
+    let unit = targets.of(|package, _| package != LABORATORY && package != SIMULATOR);
+    let sim = targets.of(|package, target| package == SIMULATOR || target == SIMULATOR);
     let mut lanes = vec![
         fast("fmt", "the sources are formatted", vec![step("fmt --all --check", vec![])]),
         fast(
@@ -93,9 +93,18 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
     if !sim.is_empty() {
         lanes.push(fast("sim", "whole clusters under faults, by seed", vec![step("test --workspace", sim)]));
     }
+    lanes.push(Lane {
+        name: "processes",
+        shows: "three managers under kills, freezes and bad input",
+        quick: false,
+        needs: &[],
+        steps: vec![step("test --workspace --test=processes", vec![])],
+    });
     lanes.extend([
         lab("engine", "one host with a real Docker Engine", "test --workspace --test=engine"),
+        lab("nodes", "a manager, an agent and an engine, each hurt in turn", "test --workspace --test=nodes"),
         lab("hosts", "several hosts, cut links and dead hosts", "test --workspace --test=hosts"),
+        lab("cluster", "three managers and three nodes on hosts", "test --workspace --test=cluster_hosts"),
         Lane {
             name: "deny",
             shows: "licences, sources and bans of the dependencies",

@@ -31,10 +31,10 @@ impl Targets {
         Ok(Targets(found))
     }
 
-    /// The test targets of the packages that `wanted` picks, as arguments for `cargo test --workspace`.
-    pub fn of(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let mut names: Vec<&str> =
-            self.0.iter().filter(|(package, _)| wanted(package)).map(|(_, target)| target.as_str()).collect();
+    /// The test targets that `wanted` picks by package and name, as arguments for `cargo test --workspace`.
+    pub fn of(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<String> {
+        let picked = self.0.iter().filter(|(package, target)| wanted(package, target));
+        let mut names: Vec<&str> = picked.map(|(_, target)| target.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         names.into_iter().map(|name| format!("--test={name}")).collect()

@@ -1,0 +1,15 @@
+//! The lane of processes: real managers on loopback, no engine. They are killed, frozen, removed and lied to while
+//! clients write, and the recorded history is held against what was acknowledged.
+
+mod faults;
+mod history;
+mod input;
+mod lifecycle;
+mod membership;
+mod tokens;
+mod workload;
+
+use std::time::Duration;
+
+/// For what a cluster on an idle machine does in a second.
+const PATIENCE: Duration = Duration::from_secs(60);
