@@ -16,6 +16,9 @@ use model::{
 
 use crate::output::{event, progress::Line, rows};
 
+/// Failed tasks that are named: a few are enough to see the cause.
+const FAILURES_TOLD: usize = 3;
+
 /// Names and states of nodes.
 pub type Nodes = BTreeMap<NodeId, (String, NodeState)>;
 
@@ -137,7 +140,7 @@ fn main_task(view: &ServiceView, slot: Slot) -> Option<&Task> {
 }
 
 fn standing(task: &Task, service: &Service, frozen: bool) -> Standing {
-    if task.template != service.template && !frozen {
+    if !is_current(task, service) && !frozen {
         return Standing::Working;
     }
     match task.observed.state {
@@ -146,6 +149,16 @@ fn standing(task: &Task, service: &Service, frozen: bool) -> Standing {
         _ if task.observed.is_healthy() => Standing::Done,
         _ => Standing::Working,
     }
+}
+
+/// Whether a task runs what is declared now: a rollback leaves tasks alone that carry an older template of the same contents
+/// and the same image, under its old number.
+fn is_current(task: &Task, service: &Service) -> bool {
+    let (theirs, newest) = (task.template, service.template);
+    let same_contents =
+        || service.template_of(theirs).is_some_and(|t| Some(t) == service.template_of(newest));
+    let same_image = || service.pins.get(&theirs) == service.pins.get(&newest);
+    theirs == newest || (same_contents() && same_image())
 }
 
 fn slot_line(
@@ -163,7 +176,7 @@ fn slot_line(
         Some(Slot::Node(node)) => format!("{name}@{}", node_name(node, nodes)),
     };
     let mut text = task.map_or("waiting for a task".into(), |task| task_text(task, nodes));
-    if standing == Standing::Working && task.is_some_and(|task| task.template != service.template) {
+    if standing == Standing::Working && task.is_some_and(|task| !is_current(task, service)) {
         text.push_str(" (old)");
     }
     Line { label, text, done: standing == Standing::Done }
@@ -201,7 +214,7 @@ fn failure(view: &ServiceView, rollout: &Rollout, nodes: &Nodes) -> String {
     lines.join("\n  ")
 }
 
-/// The newest failed tasks of the service; a few are enough to see the cause.
+/// The newest failed tasks of the service.
 fn failures(view: &ServiceView, nodes: &Nodes) -> Vec<String> {
     let failed = |task: &&Task| {
         let exit = task.observed.exit.as_ref().is_some_and(|exit| exit.code != 0 || exit.oom);
@@ -210,14 +223,17 @@ fn failures(view: &ServiceView, nodes: &Nodes) -> Vec<String> {
     let mut tasks: Vec<&Task> = view.tasks.iter().filter(failed).collect();
     tasks.sort_by_key(|task| std::cmp::Reverse((task.template, task.since)));
     let newest = tasks.first().map(|task| task.template);
-    let told = tasks.iter().filter(|task| Some(task.template) == newest).take(3);
-    told.map(|task| {
+    let mut told: Vec<String> = Vec::new();
+    for task in tasks.iter().filter(|task| Some(task.template) == newest) {
         let name = event::task_name(&view.service.spec.name, task.slot);
         let mut text = format!("{name}: {}", task_text(task, nodes));
         if let Some(exit) = task.observed.exit.as_ref().filter(|_| !text.contains("exit code")) {
             text.push_str(&format!(" (exit code {})", exit.code));
         }
-        text
-    })
-    .collect()
+        // A slot that was tried again and again fails for the same reason each time.
+        if told.len() < FAILURES_TOLD && !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told
 }

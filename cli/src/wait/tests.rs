@@ -6,7 +6,9 @@ use model::{
     id::{Generation, NodeId, ServiceId, TaskId},
     node::NodeState,
     request::ServiceView,
-    service::{Mode, Rollout, RolloutState, Service, ServiceSpec, Slot, TemplateVersion},
+    service::{
+        ImagePin, Mode, Rollout, RolloutState, Service, ServiceSpec, Slot, TaskTemplate, TemplateVersion,
+    },
     task::{DesiredState, Exit, FilterCount, Health, Inheritance, Observed, PendingReason, Task, TaskState},
     time::ClusterTime,
 };
@@ -135,6 +137,24 @@ fn the_end_of_an_earlier_rollout_says_nothing_about_this_change() {
         let old = task(1, 1, if state == RolloutState::Paused { 1 } else { 2 }, TaskState::Running);
         assert_eq!(judged(service, vec![old], &expected).verdict, Verdict::Converged, "{state:?}");
     }
+}
+
+#[test]
+fn after_a_rollback_tasks_that_were_never_replaced_count_although_their_template_has_an_older_number() {
+    let contents = |image: &str| {
+        let mut template = TaskTemplate::default();
+        template.container.image = image.into();
+        Arc::new(template)
+    };
+    let templates =
+        |old| BTreeMap::from([(TemplateVersion(1), contents(old)), (TemplateVersion(2), contents("a:1"))]);
+    let old = || vec![task(1, 1, 1, TaskState::Running)];
+    let same = Service { templates: templates("a:1"), ..service(1) };
+    assert_eq!(verdict(same.clone(), old()), Verdict::Converged);
+    let other = Service { templates: templates("a:0"), ..service(1) };
+    assert_eq!(verdict(other, old()), Verdict::Working);
+    let pins = BTreeMap::from([(TemplateVersion(2), ImagePin::LocalId("sha256:1".into()))]);
+    assert_eq!(verdict(Service { pins, ..same }, old()), Verdict::Working, "the tag means another image now");
 }
 
 #[test]

@@ -152,7 +152,7 @@ async fn manager(site: &Site) -> Manager {
         id: NodeId(1),
         generation: Generation(1),
         spec: Default::default(),
-        facts: Facts { hostname: "laptop".into(), ..Facts::default() },
+        facts: Facts { hostname: "laptop".into(), engine_ok: true, ..Facts::default() },
         state: NodeState::Ready,
         since: ClusterTime(1),
         message: String::new(),

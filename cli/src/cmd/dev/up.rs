@@ -227,7 +227,7 @@ async fn serving(client: &Client, manager: &Daemon) -> Result<String, Failure> {
     }
 }
 
-/// Waits until the node is ready.
+/// Waits until the node is ready and its engine answers it.
 async fn ready(client: &Client, agent: &Daemon) -> Result<NodeView, Failure> {
     let end = Instant::now() + PATIENCE;
     let mut watch = client.watch(Some(Revision::default()));
@@ -235,7 +235,7 @@ async fn ready(client: &Client, agent: &Daemon) -> Result<NodeView, Failure> {
         let Response::Nodes(nodes) = client.call(Request::ListNodes).await?.response else {
             return Err(unexpected());
         };
-        if let Some(node) = nodes.into_iter().find(|view| view.node.state == NodeState::Ready) {
+        if let Some(node) = nodes.into_iter().find(is_ready) {
             return Ok(node);
         }
         if agent.pid().is_none() {
@@ -249,4 +249,8 @@ async fn ready(client: &Client, agent: &Daemon) -> Result<NodeView, Failure> {
             item?;
         }
     }
+}
+
+fn is_ready(view: &NodeView) -> bool {
+    view.node.state == NodeState::Ready && view.node.facts.engine_ok
 }
