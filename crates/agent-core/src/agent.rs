@@ -60,6 +60,8 @@ pub struct Agent {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) facts: Facts,
+    /// What the manager of this session was last told.
+    pub(crate) told_facts: Facts,
     pub(crate) engine: EngineHealth,
     pub(crate) session: Session,
     pub(crate) assignments: Assignments,
@@ -97,6 +99,7 @@ impl Agent {
             cluster: config.cluster,
             node: config.node,
             facts: EngineHealth::without_engine(config.facts),
+            told_facts: Facts::default(),
             engine: EngineHealth::default(),
             session: Session::new(stored.managers, config.managers, session_rng, now),
             assignments: Assignments::new(config.cluster, config.node, stored.fence, stored.assignments),
@@ -194,11 +197,7 @@ impl Agent {
     }
 
     fn new_facts(&mut self, facts: Facts) {
-        let facts = self.engine.complete(facts);
-        if facts != self.facts {
-            self.facts = facts;
-            self.tell(AgentMessage::Facts(self.facts.clone()));
-        }
+        self.facts = self.engine.complete(facts);
     }
 
     /// The engine's own facts changed.
@@ -210,8 +209,17 @@ impl Agent {
     fn work(&mut self, now: Instant) {
         self.evaluate_all(now);
         self.store(now);
+        self.tell_facts();
         self.tell_reports(now);
         self.tell_status();
+    }
+
+    /// Facts that changed since the greeting, even before the manager said welcome.
+    fn tell_facts(&mut self) {
+        if self.session.open().is_some() && self.told_facts != self.facts {
+            self.told_facts = self.facts.clone();
+            self.tell(AgentMessage::Facts(self.facts.clone()));
+        }
     }
 
     fn tell_reports(&mut self, now: Instant) {

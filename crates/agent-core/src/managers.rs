@@ -20,6 +20,7 @@ impl Agent {
         }
         let reports = self.known();
         self.reports.restart(&reports);
+        self.told_facts = self.facts.clone();
         let fence = self.assignments.fence();
         let hello = AgentMessage::Hello {
             protocol: PROTOCOL,

@@ -69,6 +69,8 @@ fn command(world: &mut World, words: &[&str]) {
     let number = |index: usize| words[index].parse::<u64>().unwrap();
     match words[0] {
         "session" => world.open_session(),
+        "connect" => world.connect(),
+        "welcome" => world.welcome(),
         "hang-up" => world.close_session(),
         "redirect" => world.say(ManagerMessage::Redirect {
             leader: Some(ManagerAddress { id: model::id::MemberId(2), address: words[1].into() }),

@@ -190,12 +190,21 @@ impl World {
 
     /// A manager takes the call that the agent makes next, and welcomes it.
     pub fn open_session(&mut self) {
+        self.connect();
+        self.welcome();
+    }
+
+    /// A manager takes the call that the agent makes next.
+    pub fn connect(&mut self) {
         while self.connection.is_none() {
             self.advance(Duration::from_millis(100));
         }
         let connection = self.connection.expect("just made");
-        self.fence = Fence { session: self.fence.session + 1, sequence: 0, ..self.fence };
         self.feed(Event::ManagerConnected { connection });
+    }
+
+    pub fn welcome(&mut self) {
+        self.fence = Fence { session: self.fence.session + 1, sequence: 0, ..self.fence };
         self.say(ManagerMessage::Welcome {
             protocol: 1,
             fence: self.fence,
