@@ -267,7 +267,7 @@ impl Node {
 
     /// A snapshot of the state at `applied` is encoded: it is to be written.
     pub fn snapshot_taken(&mut self, meta: SnapshotMeta, bytes: Bytes) -> Option<Write> {
-        if meta.index <= self.raw.store().snapshot_meta().index {
+        if meta.index <= self.snapshot_index() {
             return None;
         }
         self.sequence += 1;

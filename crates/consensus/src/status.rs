@@ -80,9 +80,11 @@ impl Node {
         self.raw.store().size()
     }
 
-    /// The newest durable snapshot's index.
+    /// The newest snapshot's index, be it durable or on its way to the disk: none is taken twice.
     pub fn snapshot_index(&self) -> u64 {
-        self.raw.store().snapshot_meta().index
+        let on_its_way = self.pending.iter().filter_map(|pending| pending.own_snapshot.as_ref());
+        let newest = on_its_way.map(|(meta, _)| meta.index).max().unwrap_or(0);
+        newest.max(self.raw.store().snapshot_meta().index)
     }
 
     /// Whether a peer waits for a newer snapshot than the one at hand; says so once.

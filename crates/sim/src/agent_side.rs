@@ -216,6 +216,8 @@ impl World {
         }
         match frame {
             Frame::ToManager(message) => {
+                let at = self.queue.now();
+                self.trace.line(at, || format!("m{manager} hears n{node}: {}", said(&message)));
                 self.tell_manager(manager, ManagerEvent::AgentMessage { connection, message });
             }
             Frame::ToAgent(message) => self.deliver_to_agent(node, connection, message),
@@ -226,6 +228,8 @@ impl World {
     fn deliver_to_agent(&mut self, node: usize, connection: u64, message: model::session::ManagerMessage) {
         let Some(open) = self.network.connections.get(&connection) else { return };
         let local = open.local;
+        let at = self.queue.now();
+        self.trace.line(at, || format!("n{node} hears m{manager}: {}", told(&message), manager = open.manager));
         let before = self.before_message(node, &message);
         self.tell_agent(node, Input::ManagerMessage { connection: local, message: Box::new(message) });
         self.after_message(node, before);
@@ -375,4 +379,40 @@ impl World {
         let again = at + self.dice.millis(5, 200);
         self.queue.at(again, Event::Agent { node, life, input: AgentInput::Subscribe });
     }
+}
+
+/// An agent's message, in few words.
+fn said(message: &model::session::AgentMessage) -> String {
+    use model::session::AgentMessage;
+    match message {
+        AgentMessage::Hello { fence, hash, reports, .. } => {
+            let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
+            format!("hello, fence {} hash {hash:x}, {reports:?}", fence_text(fence.as_ref()))
+        }
+        AgentMessage::Report(reports) => {
+            let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
+            format!("report {reports:?}")
+        }
+        AgentMessage::Heartbeat { number, .. } => format!("beat {number}"),
+        other => format!("{other:?}").chars().take(120).collect(),
+    }
+}
+
+/// A manager's message, in few words.
+fn told(message: &model::session::ManagerMessage) -> String {
+    use model::session::ManagerMessage;
+    match message {
+        ManagerMessage::Welcome { fence, .. } => format!("welcome {}", fence_text(Some(fence))),
+        ManagerMessage::Assign(set) => {
+            let upsert: Vec<_> = set.upsert.iter().map(|a| (a.task, a.desired)).collect();
+            let (base, remove) = (set.base, &set.remove);
+            format!("assign {} base {base:?}: {upsert:?}, remove {remove:?}", fence_text(Some(&set.fence)))
+        }
+        ManagerMessage::HeartbeatAck { number } => format!("ack {number}"),
+        other => format!("{other:?}").chars().take(120).collect(),
+    }
+}
+
+fn fence_text(fence: Option<&model::session::Fence>) -> String {
+    fence.map_or("none".to_owned(), |f| format!("{}.{}.{}.{}", f.incarnation.0, f.term, f.session, f.sequence))
 }

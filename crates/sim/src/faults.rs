@@ -272,6 +272,10 @@ impl World {
     /// A fault ends.
     pub(crate) fn undo(&mut self, fault: &Fault) {
         if self.phase != Phase::Storm {
+            // Whatever was to end has been healed; only a manager whose start failed is still to come.
+            if let Fault::CrashManager(manager) = fault {
+                self.start_manager(*manager);
+            }
             return;
         }
         let now = self.now();

@@ -7,6 +7,7 @@ use model::{
 };
 
 use crate::{
+    faults::Fault,
     manager::Caller,
     network::Frame,
     queue::{MS, Time},
@@ -104,6 +105,9 @@ impl World {
         self.trace.mark(at, 10 + kind(&action), manager as u64);
         match action {
             Action::Persist(step) => {
+                if let Some(blob) = &step.snapshot {
+                    self.trace.line(at, || format!("m{manager} stores snapshot {}, reset={}", blob.index, step.reset_log));
+                }
                 let process = self.managers[manager].process.as_mut().expect("it just acted");
                 if process.writer.push(step) {
                     self.begin_write(manager);
@@ -288,7 +292,13 @@ impl World {
         let now = self.manager_now(manager);
         let (knobs, segment) = (self.knobs.manager.clone(), self.knobs.segment_bytes);
         if let Err(reason) = self.managers[manager].start(self.cluster, &knobs, segment, seed, now) {
-            self.violate("I1", format!("m{manager} does not start: {reason}"), vec![format!("m{manager}")]);
+            if self.faults.take_disk_fault(manager) {
+                // The disk failed while the log was opened; its supervisor tries again.
+                self.managers[manager].disk.kill();
+                self.queue.after(500 * MS, Event::Undo(Fault::CrashManager(manager)));
+            } else {
+                self.violate("I1", format!("m{manager} does not start: {reason}"), vec![format!("m{manager}")]);
+            }
             return;
         }
         self.tell_manager(manager, Input::Space(SpaceState::Enough));

@@ -169,7 +169,7 @@ impl World {
             role,
             token,
             secret: Vec::new(),
-            csr: "csr".to_owned(),
+            csr: "-----BEGIN CERTIFICATE REQUEST-----\nsimulated\n-----END CERTIFICATE REQUEST-----\n".to_owned(),
             facts,
             address,
         }));

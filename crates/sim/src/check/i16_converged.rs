@@ -71,9 +71,9 @@ impl World {
                 admits.map(|node| (Slot::Node(node.id), Vec::new())).collect()
             }
         };
-        let paused = |task: &Task| {
-            matches!(service.spec.mode, Mode::Global)
-                && task.node.and_then(|node| store.node(node)).is_some_and(|n| n.spec.availability == Availability::Pause)
+        let paused = |task: &Task| match task.slot {
+            Slot::Node(node) => store.node(node).is_some_and(|n| n.spec.availability == Availability::Pause),
+            Slot::Replica(_) => false,
         };
         for task in store.tasks_of_service(service.id).filter(|task| task.desired == DesiredState::Running) {
             match slots.get_mut(&task.slot) {
@@ -99,7 +99,11 @@ impl World {
                 if tasks.iter().any(settled) {
                     return None;
                 }
-                Some((format!("slot {slot} of {name} has no task"), vec![service.id.to_string(), format!("{name}.{slot} ")]))
+                let states: Vec<_> =
+                    store.tasks_of_slot(service.id, slot).map(|task| (task.id, task.observed.state)).collect();
+                let (rollout, time) = (service.rollout.as_ref(), store.time());
+                let what = format!("slot {slot} of {name} has no task at {time}, only {states:?}; {rollout:?}");
+                Some((what, vec![format!("{name}.{slot} "), "leader=true".to_owned()]))
             }
             [task] => self.task_missing(store, service, task),
             _ => Some((format!("slot {slot} of {name} has {} tasks", active.len()), vec![format!("{name}.{slot} ")])),

@@ -128,7 +128,7 @@ impl Engine {
         }
         let mut hash = model::hash::Fnv::new();
         hash.write(image.as_bytes());
-        Ok(OpOutcome::Resolved(ImagePin::Digest(format!("app@sha256:{:016x}", hash.finish()))))
+        Ok(OpOutcome::Resolved(ImagePin::Digest(format!("app@sha256:{:064x}", hash.finish()))))
     }
 
     fn create(&mut self, request: &ContainerRequest) -> Result<OpOutcome, EngineError> {

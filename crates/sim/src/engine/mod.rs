@@ -164,9 +164,10 @@ impl Engine {
         begun.into_iter().map(|(_, pending)| pending).collect()
     }
 
-    /// Every container ends: the engine stops them, or the machine loses its power.
+    /// Every container of ours ends: the engine stops them, or the machine loses its power. (The foreign one stays, so
+    /// that whatever happens to it is the agent's doing.)
     pub(crate) fn kill_all(&mut self, cause: &'static str, now: Time) {
-        let live: Vec<String> = self.live().map(|container| container.id.clone()).collect();
+        let live: Vec<String> = self.live().filter(|container| container.labels.is_some()).map(|container| container.id.clone()).collect();
         for id in live {
             self.die(&id, 137, false, cause, now);
         }
