@@ -209,7 +209,7 @@ pub enum DevCommand {
         #[arg(long)]
         port: Option<u16>,
     },
-    /// Stop both, and remove what they and `dev up` made
+    /// Stop both, and remove what they and `dev up` made; volumes that the engine made by name stay
     Down {
         /// Where everything is kept
         #[arg(long, value_name = "DIR")]

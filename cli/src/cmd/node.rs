@@ -36,7 +36,7 @@ pub async fn run(session: &Session, command: NodeCommand) -> Result<Code, Failur
         }
         NodeCommand::Inspect { node } => {
             let view = get(&client, node).await?;
-            let services = super::service::names(&client).await?;
+            let services = wait::service_names(&client).await?;
             session.print(&view, || inspect::node(&view, &services, age::now()));
             Ok(Code::DONE)
         }

@@ -8,7 +8,7 @@ use model::{
     node::{Availability, Node},
     request::{MemberStatus, NodeView, ServiceRow, TaskRow},
     service::{Mode, RolloutState, Service},
-    task::{DesiredState, Observed},
+    task::{DesiredState, Health, Observed, PendingReason, TaskState},
     time::ClusterTime,
 };
 
@@ -120,7 +120,6 @@ pub fn tokens(tokens: &[Token], now: ClusterTime) -> Table {
 
 /// A task's state with its health check, as `running (healthy)`.
 pub fn state(observed: &Observed, desired: DesiredState) -> String {
-    use model::task::{Health, TaskState};
     let health = match (observed.state, observed.health) {
         (TaskState::Running, Health::Starting) => " (starting)",
         (TaskState::Running, Health::Healthy) => " (healthy)",
@@ -135,23 +134,27 @@ pub fn state(observed: &Observed, desired: DesiredState) -> String {
 }
 
 /// Why a task is in its state: the pending reason, the message, or the exit.
-pub fn why(observed: &Observed, pending: Option<&model::task::PendingReason>) -> String {
+pub fn why(observed: &Observed, pending: Option<&PendingReason>) -> String {
     if let Some(reason) = pending {
         return pending_text(reason);
     }
     if !observed.message.is_empty() {
         return observed.message.clone();
     }
-    match &observed.exit {
-        Some(exit) if exit.oom => format!("killed for memory (exit code {})", exit.code),
-        Some(exit) if exit.code != 0 && exit.message.is_empty() => format!("exit code {}", exit.code),
-        Some(exit) if exit.code != 0 => format!("exit code {}: {}", exit.code, exit.message),
-        _ => String::new(),
-    }
+    let Some(exit) = observed.exit.as_ref().filter(|exit| exit.oom || exit.code != 0) else {
+        return String::new();
+    };
+    let end = match (exit.oom, exit.message.is_empty()) {
+        (true, _) => format!("killed for memory (exit code {})", exit.code),
+        (false, true) => format!("exit code {}", exit.code),
+        (false, false) => exit.message.clone(),
+    };
+    // What runs now is not what ended.
+    if observed.state == TaskState::Running { format!("last end: {end}") } else { end }
 }
 
 /// A pending reason with what each filter removed.
-pub fn pending_text(reason: &model::task::PendingReason) -> String {
+pub fn pending_text(reason: &PendingReason) -> String {
     let counts: Vec<String> = reason.filters.iter().map(|f| format!("{}: {}", f.filter, f.nodes)).collect();
     match (counts.is_empty(), reason.message.is_empty()) {
         (true, _) => reason.message.clone(),

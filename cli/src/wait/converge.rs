@@ -227,7 +227,8 @@ fn failures(view: &ServiceView, nodes: &Nodes) -> Vec<String> {
     for task in tasks.iter().filter(|task| Some(task.template) == newest) {
         let name = event::task_name(&view.service.spec.name, task.slot);
         let mut text = format!("{name}: {}", task_text(task, nodes));
-        if let Some(exit) = task.observed.exit.as_ref().filter(|_| !text.contains("exit code")) {
+        if let Some(exit) = task.observed.exit.as_ref().filter(|exit| !text.contains(&exit.code.to_string()))
+        {
             text.push_str(&format!(" (exit code {})", exit.code));
         }
         // A slot that was tried again and again fails for the same reason each time.

@@ -8,7 +8,7 @@ pub mod converge;
 mod tests;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     time::{Duration, Instant},
 };
@@ -25,7 +25,10 @@ use model::{
 use crate::{
     client::{Client, WatchItem, unexpected},
     exit::{Code, Failure},
-    output::progress::{Line, Progress},
+    output::{
+        self,
+        progress::{Line, Progress},
+    },
 };
 
 /// How long a change is waited for without `--timeout`: as long as a new replica may take by default.
@@ -163,6 +166,7 @@ pub async fn drained(
         EventKind::Node { id, .. } => *id == node,
         _ => false,
     };
+    let services = service_names(client).await?;
     until(client, index, of_node, async || {
         let reply = client.call(Request::GetNode(node.to_string())).await?;
         let Response::Node(view) = reply.response else { return Err(unexpected()) };
@@ -170,8 +174,11 @@ pub async fn drained(
         let lines: Vec<Line> = tasks
             .iter()
             .map(|task| Line {
-                label: task.id.to_string(),
-                text: crate::output::rows::state(&task.observed, task.desired),
+                label: match services.get(&task.service) {
+                    Some(service) => output::event::task_name(service, task.slot),
+                    None => task.id.to_string(),
+                },
+                text: output::rows::state(&task.observed, task.desired),
                 done: false,
             })
             .collect();
@@ -300,6 +307,19 @@ async fn refresh_nodes(client: &Client, nodes: &mut Nodes, view: &ServiceView) -
     }
     *nodes = self::nodes(client).await?;
     Ok(())
+}
+
+/// The names of all services.
+///
+/// # Errors
+/// Those of the call.
+pub async fn service_names(client: &Client) -> Result<BTreeMap<ServiceId, String>, Failure> {
+    match client.call(Request::ListServices).await?.response {
+        Response::Services(rows) => {
+            Ok(rows.into_iter().map(|row| (row.service.id, row.service.spec.name.clone())).collect())
+        }
+        _ => Err(unexpected()),
+    }
 }
 
 /// Names and states of all nodes.

@@ -2,12 +2,7 @@
 
 mod change;
 
-use std::collections::BTreeMap;
-
-use model::{
-    id::ServiceId,
-    request::{Request, Response, ServiceRow, TaskFilter},
-};
+use model::request::{Request, Response, ServiceRow, TaskFilter};
 
 use super::{Session, inspect, logs, ps, scale};
 use crate::{
@@ -44,15 +39,6 @@ async fn list(session: &Session, quiet: bool) -> Result<Code, Failure> {
     let rows = rows(&session.client()?).await?;
     session.list(quiet, &rows, |row| row.service.id.to_string(), || rows::services(&rows).to_string());
     Ok(Code::DONE)
-}
-
-/// The names of all services.
-///
-/// # Errors
-/// Those of the call.
-pub async fn names(client: &Client) -> Result<BTreeMap<ServiceId, String>, Failure> {
-    let rows = rows(client).await?;
-    Ok(rows.into_iter().map(|row| (row.service.id, row.service.spec.name.clone())).collect())
 }
 
 async fn rows(client: &Client) -> Result<Vec<ServiceRow>, Failure> {
