@@ -299,13 +299,7 @@ impl Room {
             Slot::Node(node) => Some(node),
             Slot::Replica(_) => None,
         };
-        let want = Want {
-            service: id,
-            version: service.template,
-            template: &service.spec.template,
-            only,
-            avoid: &[],
-        };
+        let want = Want { service, version: service.template, only, avoid: &[] };
         pass.batch.concerns(pass.nodes, want, &self.freed)
     }
 }
@@ -341,3 +335,9 @@ fn built(store: &Store) -> Nodes {
     }
     nodes
 }
+
+/// A manager runs on a thread of its own, and takes this along.
+const _: () = {
+    const fn can_move<T: Send>() {}
+    can_move::<Control>();
+};

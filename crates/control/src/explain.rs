@@ -175,9 +175,9 @@ fn holds_rollout(store: &Store, service: &Service) -> String {
         let wait = next.since(store.time()).as_secs();
         return format!("; pauses {wait} s before the next batch");
     }
-    let unfit = store.tasks_of_service(service.id).find(|task| {
-        task.is_active() && !is_healthy(store, task) && !is_on_lost_node(store, task)
-    });
+    let unfit = store
+        .tasks_of_service(service.id)
+        .find(|task| task.is_active() && !is_healthy(store, task) && !is_on_lost_node(store, task));
     unfit.map_or_else(String::new, |task| {
         let slot = slot_name(store, task.slot);
         format!("; waits for slot {slot} to be healthy: it is {}{}", task.observed.state, with_cause(task))

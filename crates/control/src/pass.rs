@@ -219,12 +219,11 @@ impl Pass<'_> {
 
     /// Takes a place for a task that exists, or for one that gets its id with the place.
     fn place(&mut self, known: Option<TaskId>, fill: &Fill<'_>, avoid: &[NodeId]) -> Place {
-        let template = fill.service.template_of(fill.version).expect("a wanted template is kept");
         let only = match fill.slot {
             Slot::Node(node) => Some(node),
             Slot::Replica(_) => None,
         };
-        let want = Want { service: fill.service.id, version: fill.version, template, only, avoid };
+        let want = Want { service: fill.service, version: fill.version, only, avoid };
         let ids = &mut self.ids;
         self.batch.place(self.nodes, want, || known.unwrap_or_else(|| TaskId(ids.next())))
     }

@@ -59,7 +59,11 @@ fn a_new_leader_grants_everybody_a_fresh_lease_with_time_to_find_it() {
     world.down(workstation);
     let mut liveness = Liveness::new_leader(&world.store, at(100_000));
     assert!(liveness.expired(&world.store, at(104_499)).is_empty());
-    assert_eq!(names(liveness.expired(&world.store, at(200_000))), [server], "a node that is down is not judged");
+    assert_eq!(
+        names(liveness.expired(&world.store, at(200_000))),
+        [server],
+        "a node that is down is not judged"
+    );
 }
 
 #[test]

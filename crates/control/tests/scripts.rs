@@ -130,7 +130,7 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
             let soon = |at: &model::time::ClusterTime| at.since(world.now) < Duration::from_secs(86_400);
             if let Some(wake) = plan.wake_at.filter(soon) {
                 let wait = wake.since(world.now).as_millis();
-                writeln!(output, "  wakes in {} s", (wait + 999) / 1000).expect("text");
+                writeln!(output, "  wakes in {} s", wait.div_ceil(1_000)).expect("text");
             }
         }
         ["settle"] => {
@@ -229,6 +229,7 @@ fn report(world: &mut World, task: &str, state: &str, line: &str, at: &str) {
             "rejected" => (TaskState::Rejected, Health::None),
             "failed" => (TaskState::Failed, Health::None),
             "completed" => (TaskState::Completed, Health::None),
+            "stopping" => (TaskState::Stopping, Health::None),
             "stopped" => (TaskState::Stopped, Health::None),
             _ => panic!("{at}: no such state: {state}"),
         };

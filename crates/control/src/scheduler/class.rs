@@ -6,22 +6,26 @@
 //! bucket the scan over (load, word) never goes back: a whole round over N nodes costs N bit operations plus one pass
 //! over N/64 words per distinct load.
 //!
-//! Ranking: spread preferences first, then fewest tasks of the service on the node, then fewest tasks in all, then the
+//! Ranking: spread preferences first, then fewest tasks of the same service and template on the node (those of an older
+//! template are about to go, and a start-first rollout must not crowd the nodes that it emptied first), then fewest tasks in all, then the
 //! order in which nodes joined. Nodes on a task's avoid list come behind all others.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use model::{id::ServiceId, placement::Attribute, service::TaskTemplate, task::PendingReason};
+use model::{
+    id::ServiceId,
+    placement::Attribute,
+    service::{Service, TaskTemplate, TemplateVersion},
+    task::PendingReason,
+};
 
 use super::{bits::Bits, filter, nodes::Nodes};
 
 /// A class while its batch is decided. Dropped with the batch.
 pub(crate) struct Class {
-    shape: u32,
-    service: ServiceId,
-    max_per_node: u32,
+    rules: Rules,
     /// Nodes that pass the lasting filters: a change elsewhere cannot help.
-    lasting: Rc<Bits>,
+    lasting: Arc<Bits>,
     root: Group,
     /// [`ServiceLoad::changes`](super::nodes::ServiceLoad) as this class knows it.
     seen: u64,
@@ -29,18 +33,25 @@ pub(crate) struct Class {
 }
 
 impl Class {
-    pub(crate) fn new(nodes: &mut Nodes, service: ServiceId, shape: u32, template: &TaskTemplate) -> Self {
+    pub(crate) fn new(nodes: &mut Nodes, service: &Service, shape: u32, template: &TaskTemplate) -> Self {
         let lasting = filter::candidates(nodes, template);
         let mut candidates = (*lasting).clone();
-        filter::narrow(nodes, &mut candidates, service, template);
-        let root = Group::new(nodes, service, candidates, &template.placement.spread);
-        let max_per_node = template.placement.max_per_node;
-        let seen = nodes.service(service).map_or(0, |load| load.changes);
-        Self { shape, service, max_per_node, lasting, root, seen, refusal: None }
+        filter::narrow(nodes, &mut candidates, service.id, template);
+        let same = service.templates.iter().filter(|(_, other)| ***other == *template);
+        let rules = Rules {
+            shape,
+            service: service.id,
+            peers: same.map(|(version, _)| *version).collect(),
+            max_per_node: template.placement.max_per_node,
+            foreign: false,
+        };
+        let root = Group::new(nodes, &rules, candidates, &template.placement.spread);
+        let seen = nodes.service(service.id).map_or(0, |load| load.changes);
+        Self { rules, lasting, root, seen, refusal: None }
     }
 
     pub(crate) fn shape(&self) -> u32 {
-        self.shape
+        self.rules.shape
     }
 
     pub(crate) fn lasting(&self) -> &Bits {
@@ -58,13 +69,11 @@ impl Class {
 
     /// The best node for one more task, which the caller must then [`hold`](Nodes::hold) and [`took`](Self::took).
     pub(crate) fn pick(&mut self, nodes: &Nodes, avoid: &[u32]) -> Option<u32> {
-        let foreign = nodes.service(self.service).map_or(0, |load| load.changes) != self.seen;
-        let rules =
-            Rules { shape: self.shape, service: self.service, max_per_node: self.max_per_node, foreign };
+        self.rules.foreign = nodes.service(self.rules.service).map_or(0, |load| load.changes) != self.seen;
         // When all candidates are to be avoided, the one that refused longest ago comes first.
         (0..avoid.len())
-            .find_map(|first| self.root.pick(nodes, &rules, &avoid[first..]))
-            .or_else(|| self.root.pick(nodes, &rules, &[]))
+            .find_map(|first| self.root.pick(nodes, &self.rules, &avoid[first..]))
+            .or_else(|| self.root.pick(nodes, &self.rules, &[]))
     }
 
     /// The caller placed the task that [`pick`](Self::pick) found a node for.
@@ -77,6 +86,8 @@ impl Class {
 struct Rules {
     shape: u32,
     service: ServiceId,
+    /// The template, under all numbers that it has: what is being replaced does not count against a node.
+    peers: Vec<TemplateVersion>,
     max_per_node: u32,
     /// Another class of the same service placed tasks meanwhile: counts must be looked up.
     foreign: bool,
@@ -89,17 +100,17 @@ enum Group {
 }
 
 impl Group {
-    fn new(nodes: &mut Nodes, service: ServiceId, candidates: Bits, spread: &[Attribute]) -> Self {
+    fn new(nodes: &mut Nodes, rules: &Rules, candidates: Bits, spread: &[Attribute]) -> Self {
         let Some((attribute, rest)) = spread.split_first() else {
-            return Self::Leaf(Leaf::new(nodes, service, candidates));
+            return Self::Leaf(Leaf::new(nodes, rules, candidates));
         };
         let values: Vec<Bits> = nodes.values(attribute).nodes.values().cloned().collect();
         let (mut alive, mut children) = (BTreeSet::new(), Vec::new());
         for value in values {
             let part = candidates.and(&value);
             if !part.is_empty() {
-                alive.insert((tasks_on(nodes, service, &value), children.len()));
-                children.push(Self::new(nodes, service, part, rest));
+                alive.insert((tasks_on(nodes, rules, &value), children.len()));
+                children.push(Self::new(nodes, rules, part, rest));
             }
         }
         Self::Branches { alive, children }
@@ -127,13 +138,11 @@ impl Group {
     }
 }
 
-/// Tasks of the service on ready nodes of the set; what a lost node still holds has its replacement elsewhere.
-fn tasks_on(nodes: &Nodes, service: ServiceId, set: &Bits) -> u64 {
-    let counts = nodes.service(service).into_iter().flat_map(|load| &load.by_node);
-    counts
-        .filter(|(number, _)| set.contains(**number) && nodes.ready.contains(**number))
-        .map(|(_, tasks)| u64::from(*tasks))
-        .sum()
+/// Tasks like this on ready nodes of the set; what a lost node still holds has its replacement elsewhere.
+fn tasks_on(nodes: &Nodes, rules: &Rules, set: &Bits) -> u64 {
+    let counts = nodes.service(rules.service).into_iter().flat_map(|load| load.peers(&rules.peers));
+    let counts = counts.filter(|(number, _)| set.contains(*number) && nodes.ready.contains(*number));
+    counts.map(|(_, tasks)| u64::from(tasks)).sum()
 }
 
 /// Candidates by how many tasks of the service they have.
@@ -147,12 +156,17 @@ struct Leaf {
 }
 
 impl Leaf {
-    fn new(nodes: &Nodes, service: ServiceId, mut candidates: Bits) -> Self {
+    fn new(nodes: &Nodes, rules: &Rules, mut candidates: Bits) -> Self {
         let mut levels = vec![Bits::default()];
-        for (number, tasks) in nodes.service(service).into_iter().flat_map(|load| &load.by_node) {
-            if candidates.contains(*number) {
-                candidates.remove(*number);
-                insert_at(&mut levels, *tasks as usize, *number);
+        let counts = nodes.service(rules.service).into_iter().flat_map(|load| load.peers(&rules.peers));
+        let mut counts = counts.peekable();
+        while let Some((number, mut tasks)) = counts.next() {
+            while let Some((_, more)) = counts.next_if(|(next, _)| *next == number) {
+                tasks += more;
+            }
+            if candidates.contains(number) {
+                candidates.remove(number);
+                insert_at(&mut levels, tasks as usize, number);
             }
         }
         levels[0] = candidates;
@@ -177,7 +191,7 @@ impl Leaf {
                     }
                     let number = self.word as u32 * 64 + both.trailing_zeros();
                     if self.accept(nodes, rules, number) {
-                        self.advance(rules, number);
+                        self.advance(number);
                         return Some(number);
                     }
                 }
@@ -213,26 +227,25 @@ impl Leaf {
             self.levels[self.level].remove(number);
             return false;
         }
+        let load = nodes.service(rules.service);
+        if rules.max_per_node > 0 && load.is_some_and(|load| load.on(number) >= rules.max_per_node) {
+            self.levels[self.level].remove(number);
+            return false;
+        }
         if rules.foreign {
-            let counts = nodes.service(rules.service).map(|load| &load.by_node);
-            let tasks = counts.and_then(|counts| counts.get(&number)).copied().unwrap_or(0);
-            if tasks as usize > self.level {
+            let tasks = load.map_or(0, |load| load.peers_on(number, &rules.peers)) as usize;
+            if tasks > self.level {
                 self.levels[self.level].remove(number);
-                if rules.max_per_node == 0 || tasks < rules.max_per_node {
-                    insert_at(&mut self.levels, tasks as usize, number);
-                }
+                insert_at(&mut self.levels, tasks, number);
                 return false;
             }
         }
         true
     }
 
-    fn advance(&mut self, rules: &Rules, number: u32) {
-        let level = self.level;
-        self.levels[level].remove(number);
-        if rules.max_per_node == 0 || level as u32 + 1 < rules.max_per_node {
-            insert_at(&mut self.levels, level + 1, number);
-        }
+    fn advance(&mut self, number: u32) {
+        self.levels[self.level].remove(number);
+        insert_at(&mut self.levels, self.level + 1, number);
     }
 }
 

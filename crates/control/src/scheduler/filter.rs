@@ -1,6 +1,6 @@
 //! The filters in their order, each with the number of nodes that it removed: a refusal that explains itself.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use model::{
     container::Protocol,
@@ -82,7 +82,7 @@ pub(crate) fn lasting(nodes: &mut Nodes, template: &TaskTemplate, only: Option<u
 }
 
 /// The nodes that [`lasting`] leaves, without the counts; kept from one class to the next.
-pub(crate) fn candidates(nodes: &mut Nodes, template: &TaskTemplate) -> Rc<Bits> {
+pub(crate) fn candidates(nodes: &mut Nodes, template: &TaskTemplate) -> Arc<Bits> {
     nodes.lasting(&template.placement.constraints, |nodes| lasting(nodes, template, None).nodes)
 }
 
@@ -93,8 +93,8 @@ pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, t
     }
     let most = template.placement.max_per_node;
     if let (1.., Some(load)) = (most, nodes.service(service)) {
-        let full = load.by_node.iter().filter(|(_, tasks)| **tasks >= most);
-        full.for_each(|(number, _)| candidates.remove(*number));
+        let full = load.nodes().filter(|number| load.on(*number) >= most);
+        full.for_each(|number| candidates.remove(number));
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn passing(nodes: &Nodes, filtered: &mut Filtered, service: ServiceId
     }
     let most = template.placement.max_per_node;
     if let (1.., Some(load)) = (most, nodes.service(service)) {
-        let full = |number| load.by_node.get(&number).is_some_and(|tasks| *tasks >= most);
+        let full = |number| load.on(number) >= most;
         filtered.reject(|| format!("with {most} replicas already (max per node)"), full);
     }
     let needs = &template.container.resources;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use model::{
     id::{NodeId, ServiceId, TaskId},
-    service::{TaskTemplate, TemplateVersion},
+    service::{Service, TaskTemplate, TemplateVersion},
     task::PendingReason,
 };
 
@@ -29,13 +29,19 @@ use nodes::Nodes;
 /// Who asks for a place.
 #[derive(Clone, Copy)]
 pub(crate) struct Want<'a> {
-    pub(crate) service: ServiceId,
+    pub(crate) service: &'a Service,
+    /// One of the service's templates.
     pub(crate) version: TemplateVersion,
-    pub(crate) template: &'a TaskTemplate,
     /// Only this node will do (a global service's slot).
     pub(crate) only: Option<NodeId>,
     /// Ranked behind all others.
     pub(crate) avoid: &'a [NodeId],
+}
+
+impl<'a> Want<'a> {
+    fn template(&self) -> &'a TaskTemplate {
+        self.service.template_of(self.version).expect("a wanted template is kept")
+    }
 }
 
 /// The placements of one plan. Services are looked at one after the other, so the classes of one at a time are kept.
@@ -82,13 +88,13 @@ impl Batch {
     }
 
     fn class(&mut self, nodes: &mut Nodes, want: Want<'_>) -> &mut Class {
-        if self.service != Some(want.service) {
-            self.service = Some(want.service);
+        if self.service != Some(want.service.id) {
+            self.service = Some(want.service.id);
             self.classes.clear();
         }
         self.classes.entry(want.version).or_insert_with(|| {
-            let shape = nodes.shape_for(want.service, want.version, want.template);
-            Class::new(nodes, want.service, shape, want.template)
+            let shape = nodes.shape_for(want.service.id, want.version, want.template());
+            Class::new(nodes, want.service, shape, want.template())
         })
     }
 }
@@ -107,14 +113,14 @@ fn place_on(
     if filtered.nodes.is_empty() {
         return Err(filtered.into_reason());
     }
-    let shape = nodes.shape_for(want.service, want.version, want.template);
+    let shape = nodes.shape_for(want.service.id, want.version, want.template());
     let task = task();
     nodes.hold(task, number, shape);
     Ok((task, only))
 }
 
 fn filtered(nodes: &mut Nodes, want: Want<'_>, only: Option<u32>) -> Filtered {
-    let mut filtered = filter::lasting(nodes, want.template, only);
-    filter::passing(nodes, &mut filtered, want.service, want.template);
+    let mut filtered = filter::lasting(nodes, want.template(), only);
+    filter::passing(nodes, &mut filtered, want.service.id, want.template());
     filtered
 }

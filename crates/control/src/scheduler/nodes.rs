@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    rc::Rc,
+    sync::Arc,
 };
 
 use model::{
@@ -71,12 +71,40 @@ pub(crate) fn host_ports(template: &TaskTemplate) -> Vec<HostPort> {
     ports.filter(|port| port.published != 0).map(|port| (port.published, port.protocol)).collect()
 }
 
-/// How many tasks of one service are on each node.
+/// How many tasks of one service are on each node, by template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServiceLoad {
-    pub(crate) by_node: BTreeMap<u32, u32>,
+    tasks: BTreeMap<(u32, TemplateVersion), u32>,
     /// Counts the changes, so that a class notices those that others made.
     pub(crate) changes: u64,
+}
+
+impl ServiceLoad {
+    /// All tasks of the service on a node.
+    pub(crate) fn on(&self, number: u32) -> u32 {
+        self.versions_on(number).map(|(_, tasks)| tasks).sum()
+    }
+
+    /// The tasks on a node that carry one of these templates.
+    pub(crate) fn peers_on(&self, number: u32, peers: &[TemplateVersion]) -> u32 {
+        self.versions_on(number).filter(|(version, _)| peers.contains(version)).map(|(_, tasks)| tasks).sum()
+    }
+
+    /// Each node with tasks that carry one of these templates, once for each of them, by number.
+    pub(crate) fn peers(&self, peers: &[TemplateVersion]) -> impl Iterator<Item = (u32, u32)> {
+        let of_peers = self.tasks.iter().filter(|((_, version), _)| peers.contains(version));
+        of_peers.map(|((number, _), tasks)| (*number, *tasks))
+    }
+
+    /// The nodes with any task, once for each template, by number.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = u32> {
+        self.tasks.keys().map(|(number, _)| *number)
+    }
+
+    fn versions_on(&self, number: u32) -> impl Iterator<Item = (TemplateVersion, u32)> {
+        let all = (number, TemplateVersion(0))..=(number, TemplateVersion(u64::MAX));
+        self.tasks.range(all).map(|((_, version), tasks)| (*version, *tasks))
+    }
 }
 
 /// The nodes by the value of one attribute; the absent value comes first.
@@ -106,7 +134,7 @@ pub(crate) struct Nodes {
     pub(crate) engine: Bits,
     by_load: BTreeMap<u32, Level>,
     /// The nodes that pass the lasting filters of a list of constraints; forgotten when a node changes.
-    lasting: BTreeMap<Vec<Constraint>, Rc<Bits>>,
+    lasting: BTreeMap<Vec<Constraint>, Arc<Bits>>,
     constraints: BTreeMap<Constraint, Bits>,
     attributes: BTreeMap<Attribute, Values>,
     ports: BTreeMap<HostPort, BTreeMap<u32, u32>>,
@@ -271,10 +299,10 @@ impl Nodes {
         if self.held.insert(task, (number, shape)).is_some() {
             return;
         }
-        let (needs, service) = {
+        let (needs, service, version) = {
             let shape = &mut self.shapes[shape as usize];
             shape.tasks += 1;
-            (shape.needs, shape.service)
+            (shape.needs, shape.service, shape.template)
         };
         let usage = &mut self.usage[number as usize];
         usage.cpu_used += needs.cpu_reserve_millis;
@@ -284,7 +312,7 @@ impl Nodes {
         self.leave_load(number, tasks - 1);
         self.enter_load(number, tasks);
         let load = self.services.entry(service).or_default();
-        *load.by_node.entry(number).or_default() += 1;
+        *load.tasks.entry((number, version)).or_default() += 1;
         load.changes += 1;
         for index in 0..self.shapes[shape as usize].ports.len() {
             let port = self.shapes[shape as usize].ports[index];
@@ -308,9 +336,9 @@ impl Nodes {
         self.leave_load(number, tasks + 1);
         self.enter_load(number, tasks);
         let load = self.services.get_mut(&shape.service).expect("a held task counts for its service");
-        count_down(&mut load.by_node, number);
+        count_down(&mut load.tasks, (number, shape.template));
         load.changes += 1;
-        if load.by_node.is_empty() {
+        if load.tasks.is_empty() {
             self.services.remove(&shape.service);
         }
         for port in &shape.ports {
@@ -342,11 +370,11 @@ impl Nodes {
         &mut self,
         constraints: &[Constraint],
         make: impl FnOnce(&mut Self) -> Bits,
-    ) -> Rc<Bits> {
+    ) -> Arc<Bits> {
         if let Some(known) = self.lasting.get(constraints) {
             return known.clone();
         }
-        let made = Rc::new(make(self));
+        let made = Arc::new(make(self));
         if self.lasting.len() >= MAX_CACHED_SETS {
             self.lasting.clear();
         }
@@ -409,7 +437,7 @@ impl Nodes {
     }
 }
 
-fn count_down(counts: &mut BTreeMap<u32, u32>, number: u32) {
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, u32>, number: K) {
     if let Entry::Occupied(mut count) = counts.entry(number) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {

@@ -37,6 +37,8 @@ pub(super) struct Standing<'a> {
     /// Tasks that lost against a better one of their slot.
     pub(super) surplus: Vec<&'a Task>,
     pub(super) newest: Option<&'a Task>,
+    /// A container of the slot is still on its way out: a third one must not join it.
+    stopping: bool,
     /// Some task of the slot is known to be healthy.
     pub(super) healthy: bool,
     /// The task that stays is healthy, for long enough; or it completed.
@@ -72,6 +74,7 @@ impl<'a> Standing<'a> {
             let done = tasks.newest.filter(|task| task.desired == DesiredState::Running);
             done.filter(|task| task.observed.state.is_terminal()).filter(current)
         });
+        let leaving = surplus.iter().any(|task| task.node.is_some());
         let mut standing = Self {
             slot,
             acted,
@@ -81,6 +84,7 @@ impl<'a> Standing<'a> {
             completed: arrived.is_some_and(|task| task.observed.state == TaskState::Completed),
             surplus: if acted { Vec::new() } else { surplus },
             newest: tasks.newest,
+            stopping: tasks.stopping.is_some() || leaving,
             healthy: !acted && tasks.active.iter().any(|task| is_healthy(pass.store, task)),
             good: false,
             in_flight: false,
@@ -98,12 +102,21 @@ impl<'a> Standing<'a> {
 
     /// Judges the task that is to stay: good, failed, or still being watched until when.
     fn watch(&mut self, pass: &Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, arrived: Option<&Task>) {
-        let Some(task) = arrived else { return };
+        let policy = &service.spec.update;
+        let Some(task) = arrived else {
+            let stuck = tasks.stopping.filter(|task| task.observed.state == TaskState::Stopping);
+            if let Some(task) = stuck.filter(|_| tasks.active.is_empty()) {
+                self.expect_by(pass, task.since + policy.progress_deadline);
+                let slot = explain::slot_name(pass.store, self.slot);
+                self.failure =
+                    self.overdue.then(|| format!("the old container of slot {slot} does not stop"));
+            }
+            return;
+        };
         if self.completed {
             self.good = true;
             return;
         }
-        let policy = &service.spec.update;
         if is_healthy(pass.store, task) && is_same(self.stays, task) {
             let monitored = match is_under_way(service) {
                 true => task.healthy_since.unwrap_or(task.since) + policy.monitor,
@@ -114,11 +127,14 @@ impl<'a> Standing<'a> {
             return;
         }
         let began = rollout_start(service).unwrap_or_default();
-        let deadline = self.begun(tasks, task).max(began) + policy.progress_deadline;
-        self.overdue = deadline <= pass.now;
-        self.next_look = (!self.overdue).then_some(deadline);
+        self.expect_by(pass, self.begun(tasks, task).max(began) + policy.progress_deadline);
         self.failure = self.failure_of(pass, service, task);
         self.old_failure = rollout_start(service).is_some_and(|started| task.created < started);
+    }
+
+    fn expect_by(&mut self, pass: &Pass<'_>, deadline: ClusterTime) {
+        self.overdue = deadline <= pass.now;
+        self.next_look = (!self.overdue).then_some(deadline);
     }
 
     /// Since when the slot tries to become healthy on its template.
@@ -176,7 +192,8 @@ impl<'a> Standing<'a> {
         self.excluded = unreachable || given_up;
         let empty = active.is_none() && !self.ended_outdated && !self.completed;
         let arriving = self.stays.is_some() && !self.good && !self.old_failure;
-        self.in_flight = self.acted || empty || arriving || (self.stays.is_some() && self.goes.is_some());
+        let paired = self.stays.is_some() && self.goes.is_some();
+        self.in_flight = self.acted || empty || arriving || paired || self.stopping;
     }
 
     /// Whether its replacement may begin.
@@ -184,6 +201,7 @@ impl<'a> Standing<'a> {
         let outdated = self.goes.is_some() || self.ended_outdated;
         outdated
             && self.stays.is_none()
+            && !self.stopping
             && !self.completed
             && !self.acted
             && takes_new(pass, service, self.slot)
