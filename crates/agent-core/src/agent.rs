@@ -84,8 +84,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that begins (again) with what was stored. It dials at once; it touches no container before the engine
-    /// has listed what there is.
+    /// An agent that begins (again) with what was stored. It dials as soon as the
+    /// engine has listed what there is, or soon after; it touches no container before.
     pub fn new(config: Config, stored: Stored, now: Instant) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let session_rng = ChaCha8Rng::seed_from_u64(rng.random());
@@ -93,7 +93,10 @@ impl Agent {
         let tasks: BTreeMap<_, _> = stored
             .assignments
             .iter()
-            .map(|a| (a.task, Task::new(a.clone(), records.remove(&a.task), 0, now)))
+            .map(|a| {
+                let task = Task::new(a.clone(), records.remove(&a.task), 0, now);
+                (a.task, Task { resumed: true, ..task })
+            })
             .collect();
         Self {
             cluster: config.cluster,
@@ -127,7 +130,7 @@ impl Agent {
             Event::ManagerClosed { connection, .. } => self.manager_closed(connection, now),
             Event::ManagerMessage { connection, message } => self.manager_message(connection, *message, now),
             Event::EngineUp(facts) => self.engine_up(facts, now),
-            Event::EngineDown { reason } => self.engine_down(reason),
+            Event::EngineDown { reason } => self.engine_down(reason, now),
             Event::EngineListed { containers } => self.engine_listed(containers, now),
             Event::EngineChanged(change) => self.engine_changed(change, now),
             Event::EngineDone { op, outcome } => self.engine_done(op, outcome, now),

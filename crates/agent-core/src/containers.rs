@@ -18,8 +18,9 @@ impl Agent {
     }
 
     /// Nothing is concluded from it about any container.
-    pub(crate) fn engine_down(&mut self, reason: String) {
+    pub(crate) fn engine_down(&mut self, reason: String, now: Instant) {
         self.engine.down(reason);
+        self.session.engine_known(now);
         self.refresh_facts();
         // Places in the line are given back; the line forms anew when the engine is there again.
         self.dirty.extend(self.tasks.keys().copied());
@@ -27,6 +28,7 @@ impl Agent {
 
     pub(crate) fn engine_listed(&mut self, containers: Vec<ContainerView>, now: Instant) {
         self.engine.listed(now);
+        self.session.engine_known(now);
         self.strangers.clear();
         let mut by_task: BTreeMap<TaskId, Vec<ContainerView>> = BTreeMap::new();
         for view in containers {

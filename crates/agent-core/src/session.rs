@@ -15,6 +15,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::action::Action;
 
+/// A new agent waits so long for its engine, so that its greeting can say what the engine has.
+const FIRST_DIAL: Duration = Duration::from_millis(500);
 /// Dialling and greeting may take so long in all.
 const GREETING: Duration = Duration::from_secs(5);
 /// The spread of the first dial after a session ended.
@@ -72,7 +74,7 @@ impl Session {
             cursor: rng.random_range(0..MAX_MANAGERS),
             managers,
             configured,
-            phase: Phase::Waiting { until: now },
+            phase: Phase::Waiting { until: now + FIRST_DIAL },
             tries: 0,
             redirect: None,
             address: String::new(),
@@ -113,6 +115,13 @@ impl Session {
             Phase::Waiting { until } | Phase::Greeting { until, .. } => Some(until),
             Phase::Open { beat_at, heartbeat, heard, .. } => Some(beat_at.min(heard + silence(heartbeat))),
             Phase::Over => None,
+        }
+    }
+
+    /// The engine answered, or is known to be out of reach: the first dial need not wait for it any longer.
+    pub(crate) fn engine_known(&mut self, now: Instant) {
+        if let (Phase::Waiting { until }, 0) = (&mut self.phase, self.connections) {
+            *until = now.min(*until);
         }
     }
 

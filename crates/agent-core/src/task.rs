@@ -94,6 +94,8 @@ pub(crate) struct Task {
     pub pause_until: Option<Instant>,
     /// The record changed and is to be stored.
     pub unsaved: bool,
+    /// The agent took it up again after a restart: the present attempt may have been begun, and told, before.
+    pub resumed: bool,
 }
 
 impl Task {
@@ -141,6 +143,7 @@ impl Task {
             retry_at: None,
             pause_until: None,
             unsaved: false,
+            resumed: false,
         }
     }
 
@@ -385,6 +388,10 @@ impl Task {
             self.observed.state = TaskState::Stopping;
         } else if !uncertain {
             self.observed.state = TaskState::Stopped;
+            // A report on an older attempt than the managers have heard of would be passed over.
+            if self.resumed {
+                self.observed.attempt = self.observed.attempt.max(self.attempt);
+            }
             self.observed.message.clear();
             self.observed.health = Health::None;
             self.unsaved = true;
