@@ -177,6 +177,8 @@ impl World {
             self.violate("disk", format!("m{manager} cannot write its log: {reason}"), vec![format!("m{manager}")]);
         }
         self.crash_manager(manager, "its disk failed");
+        let pause = self.dice.millis(500, 2_000);
+        self.queue.after(pause, Event::Undo(Fault::CrashManager(manager)));
     }
 
     fn send_peer(&mut self, manager: usize, to: model::id::MemberId, bytes: bytes::Bytes) {
@@ -247,6 +249,8 @@ impl World {
     /// A manager's process ends without a word. What it had written and not synced is lost or torn.
     pub(crate) fn crash_manager(&mut self, manager: usize, how: &str) {
         let at = self.now();
+        // What it had applied was committed, and it may have told somebody.
+        self.observe_manager(manager);
         let host = &mut self.managers[manager];
         let Some(mut process) = host.process.take() else { return };
         self.trace.fault(at, || format!("m{manager} crashes {how}"));

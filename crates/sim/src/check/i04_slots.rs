@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use model::service::UpdateOrder;
 use store::Store;
 
 use crate::world::World;
@@ -18,9 +17,7 @@ impl World {
                 continue;
             }
             let both_templates = tasks.iter().any(|task| task.template != tasks[0].template);
-            // The order in force when the second task was made may have been changed since.
-            let order = store.service(service).map(|service| service.spec.update.order);
-            let may = both_templates || order == Some(UpdateOrder::StartFirst);
+            let may = both_templates || self.is_start_first(service);
             if tasks.len() > 2 || !may {
                 let ids: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
                 let what = format!("slot {slot} of service {service} has {} tasks desired running", tasks.len());

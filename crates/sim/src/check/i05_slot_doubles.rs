@@ -1,13 +1,15 @@
 //! I5: two live containers of one slot only in a start-first update, or while a node is unreachable and briefly after it
 //! is back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     id::{ServiceId, TaskId},
     node::NodeState,
     service::{Slot, UpdateOrder},
 };
+
+use store::Store;
 
 use crate::{
     engine::{Happening, Power},
@@ -24,16 +26,19 @@ const BRIEFLY: Time = 20 * SEC;
 #[derive(Debug, Default)]
 pub(crate) struct Doubles {
     since: BTreeMap<(ServiceId, Slot), Time>,
+    start_first: BTreeSet<ServiceId>,
 }
 
 impl World {
-    fn is_start_first(&self, service: ServiceId) -> bool {
-        let service = self.checks.frontier().and_then(|store| store.service(service));
-        // The previous declaration's order may have made the second task.
-        service.is_some_and(|service| {
-            let first = |order| order == UpdateOrder::StartFirst;
-            first(service.spec.update.order) || service.previous.as_ref().is_some_and(|spec| first(spec.update.order))
-        })
+    /// The order in force when a second task was made may have been changed since: it counts that it ever was start-first.
+    pub(crate) fn is_start_first(&self, service: ServiceId) -> bool {
+        self.checks.doubles.start_first.contains(&service)
+    }
+
+    /// Remembers which services have two tasks in a slot at times.
+    pub(crate) fn note_orders(&mut self, store: &Store) {
+        let first = store.services().filter(|service| service.spec.update.order == UpdateOrder::StartFirst);
+        self.checks.doubles.start_first.extend(first.map(|service| service.id));
     }
 
     /// A container started: no other of its slot lives on a node that could have been told.

@@ -54,7 +54,11 @@ impl World {
         let name = &service.spec.name;
         let about = || vec![name.clone(), service.id.to_string()];
         if service.removing {
-            return Some((format!("service {name} is still being removed"), about()));
+            let left: Vec<_> = store
+                .tasks_of_service(service.id)
+                .map(|task| (task.id, task.desired, task.observed.state, task.node.map(|node| self.name_of(node))))
+                .collect();
+            return Some((format!("service {name} is still being removed, with {left:?}"), about()));
         }
         if let Some(rollout) = &service.rollout
             && matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
@@ -123,7 +127,11 @@ impl World {
                 .nodes()
                 .any(|node| node.state == NodeState::Ready && node.spec.availability == Availability::Active);
             let stuck = free && any && sound;
-            return stuck.then(|| (format!("task {} has no node although any would do", task.id), about()));
+            let what = || {
+                let (time, pending, inherited) = (store.time(), &task.pending, &task.inherited);
+                format!("at {time} task {} has no node although any would do: {pending:?} {inherited:?}", task.id)
+            };
+            return stuck.then(|| (what(), about()));
         };
         if !sound {
             return None;
@@ -144,6 +152,10 @@ impl World {
             return Some((what, about()));
         }
         None
+    }
+
+    fn name_of(&self, node: model::id::NodeId) -> String {
+        self.nodes.iter().find(|host| host.node == node).map(|host| host.name.clone()).unwrap_or_default()
     }
 
     /// Containers that nobody wants.

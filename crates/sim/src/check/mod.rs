@@ -144,6 +144,7 @@ impl World {
             self.checks.slots.entry(task.id).or_insert((task.service, task.slot));
         }
         self.trace_tasks(before, store);
+        self.note_orders(store);
         self.check_slots(store);
         self.check_bounds(store);
         self.check_events(store);
