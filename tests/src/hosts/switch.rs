@@ -88,9 +88,9 @@ impl Switch {
     /// The name is taken.
     pub fn uplink(&self, name: &str, address: Ipv4Addr) -> Result<()> {
         let here = std::process::id().to_string();
-        self.ip(&["link", "add", "up", "type", "veth", "peer", "name", name, "netns", &here])?;
-        self.ip(&["link", "set", "up", "master", "br0"])?;
-        self.ip(&["link", "set", "up", "up"])?;
+        self.ip(&["link", "add", "uplink", "type", "veth", "peer", "name", name, "netns", &here])?;
+        self.ip(&["link", "set", "uplink", "master", "br0"])?;
+        self.ip(&["link", "set", "uplink", "up"])?;
         call("ip", &["addr", "add", &format!("{address}/24"), "dev", name])?;
         call("ip", &["link", "set", name, "up"]).map(drop)
     }
