@@ -27,7 +27,7 @@ pub(crate) struct Class {
     /// Nodes that pass the lasting filters: a change elsewhere cannot help.
     lasting: Arc<Bits>,
     root: Group,
-    /// [`ServiceLoad::changes`](super::nodes::ServiceLoad) as this class knows it.
+    /// [`ServiceLoad::changes`](super::load::ServiceLoad) as this class knows it.
     seen: u64,
     refusal: Option<PendingReason>,
 }

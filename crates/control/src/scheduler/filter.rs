@@ -12,7 +12,8 @@ use model::{
 
 use super::{
     bits::Bits,
-    nodes::{HostPort, Nodes, host_ports},
+    load::{HostPort, host_ports},
+    nodes::Nodes,
 };
 
 /// Nodes that are candidates for a template, and how the others fell away.

@@ -7,11 +7,12 @@
 //! Guarantees: the same store and the same requests give the same nodes, whether the view was kept or rebuilt. What a
 //! decision took and the state machine refused is given back by [`Nodes::release`](nodes::Nodes::release).
 //!
-//! Read in this order: [`bits`], [`nodes`], [`filter`], [`class`].
+//! Read in this order: [`bits`], [`load`], [`nodes`], [`filter`], [`class`].
 
 pub(crate) mod bits;
 pub(crate) mod class;
 pub(crate) mod filter;
+pub(crate) mod load;
 pub(crate) mod nodes;
 
 use std::collections::BTreeMap;
