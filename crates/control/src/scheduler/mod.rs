@@ -1,7 +1,7 @@
 //! Which node runs a task: filter, rank, assign, explain.
 //!
-//! Flow: [`Nodes`](nodes::Nodes) is the view of all nodes, kept from changes of the store; a [`Batch`] opens one
-//! [`Class`](class::Class) per (service, template) that asks for a place and remembers what it gave away, so that no
+//! Flow: [`Nodes`] is the view of all nodes, kept from changes of the store; a [`Batch`] opens one
+//! [`Class`] per (service, template) that asks for a place and remembers what it gave away, so that no
 //! reservation, port or limit is exceeded by the sum of a batch.
 //!
 //! Guarantees: the same store and the same requests give the same nodes, whether the view was kept or rebuilt. What a

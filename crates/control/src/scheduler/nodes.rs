@@ -1,7 +1,7 @@
 //! What the scheduler knows of every node, by dense number: free capacity, load, and one bit set per question.
 //!
 //! Numbers are given in the order in which nodes joined, so that a view kept by changes and one rebuilt from the store
-//! rank equal nodes alike. All of it is derived from the store; [`Nodes::rebuild`] makes it anew.
+//! rank equal nodes alike. All of it is derived from the store; the control loop makes it anew when asked to look at everything.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
