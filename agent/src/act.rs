@@ -84,6 +84,10 @@ impl Hands {
                     let known = managers.iter().map(|manager| manager.address.clone()).collect();
                     *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = known;
                 }
+                for (task, record) in &write.records {
+                    let observed = &record.observed;
+                    tracing::info!(%task, state = %observed.state, attempt = observed.attempt, cause = %observed.message, "a task ended");
+                }
                 self.memory.write(sequence, *write);
             }
             Action::OpenLogs { connection, stream, containers, options } => {

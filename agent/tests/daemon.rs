@@ -11,9 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use agent_core::stored::TaskRecord;
 use ledger::{Batch, Ledger, Table};
 use model::{
-    container::ContainerSpec,
+    container::{ContainerSpec, Resources},
     id::{ClusterId, NodeId, ServiceId, TaskId},
     identity::{CertName, Identity},
     service::{RestartPolicy, Slot, TemplateVersion},
@@ -24,7 +25,7 @@ use model::{
 use pki::{ClusterCa, KeyAndCsr};
 use tests::{
     hosts::Lab,
-    image::{self, MIMIC_1},
+    image::{self, MIMIC_1, MIMIC_PORT},
     process::Process,
     require::{LAB, can_run},
     wait,
@@ -34,6 +35,9 @@ const CLUSTER: ClusterId = ClusterId(1);
 const NODE: NodeId = NodeId(2);
 /// As the daemon's `memory` says; a change of it is a change of a stored format.
 const ASSIGNMENTS: Table = Table(3);
+const RECORDS: Table = Table(4);
+/// What a task may have: little, so that one test can exceed it quickly.
+const MEMORY: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host with an engine, and an agent that was assigned tasks before.
@@ -111,6 +115,7 @@ fn assignment(task: u64) -> Assignment {
         image: MIMIC_1.into(),
         env: [("WHO".to_owned(), "{{.Service.Name}}.{{.Task.Slot}}".to_owned())].into(),
         stop_grace: Some(Duration::from_secs(2)),
+        resources: Resources { memory_limit: MEMORY, ..Default::default() },
         ..Default::default()
     };
     Assignment {
@@ -263,4 +268,43 @@ fn without_an_engine_the_agent_waits_and_says_so() {
     node.agent().wait_for_line("not reachable", PATIENCE).unwrap();
     node.lab.host(0).engine().start().unwrap();
     node.runs(1, None);
+}
+
+#[test]
+fn a_container_beyond_its_memory_is_restarted_and_its_end_is_remembered_in_words() {
+    if !can_run("agent: out of memory", &LAB) {
+        return;
+    }
+    let mut node = Node::new(&[1]);
+    node.start();
+    let first = node.runs(1, None);
+    let host = node.lab.host(0);
+    let address = host.engine().address(&first).unwrap();
+    let leak = || host.get((address, MIMIC_PORT), "/leak?mb=32").is_err();
+    wait::until_true("the container to be killed", PATIENCE, leak).unwrap();
+    node.runs(1, Some(&first));
+    node.agent().terminate(Duration::from_secs(10)).unwrap();
+    let ledger = Ledger::open(&node.dir().join("ledger")).unwrap().ledger;
+    let records = ledger.read::<TaskRecord>(RECORDS).unwrap().values;
+    let [(1, record)] = &records[..] else { panic!("{records:?}") };
+    let exit = record.observed.exit.as_ref().unwrap();
+    assert!(exit.oom, "{exit:?}");
+    assert_eq!(exit.message, "killed: out of memory, its limit is 64 MiB");
+}
+
+#[test]
+fn an_engine_that_hangs_stops_nothing() {
+    if !can_run("agent: engine hangs", &LAB) {
+        return;
+    }
+    let mut node = Node::new(&[1]);
+    node.start();
+    let container = node.runs(1, None);
+    node.lab.host(0).engine().freeze().unwrap();
+    node.agent().wait_for_line("does not answer in time", PATIENCE).unwrap();
+    node.lab.host(0).engine().thaw().unwrap();
+    wait::steadily("the container to stay", Duration::from_secs(3), || {
+        node.running(1) == [container.clone()]
+    })
+    .unwrap();
 }

@@ -81,6 +81,10 @@ impl Engine {
         let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
         let body = create::body(request, self.cpu_millis());
         let created = client.create_container(Some(options), body).await.map_err(creating)?;
+        // Such as a memory limit on a kernel that cannot enforce it.
+        for warning in created.warnings {
+            tracing::warn!(container = %request.name, %warning, "the engine could not do all that was asked");
+        }
         Ok(OpOutcome::Created { id: created.id })
     }
 
@@ -94,7 +98,7 @@ impl Engine {
         let client = self.client().await.map_err(using)?;
         let mut options = StopContainerOptionsBuilder::new();
         if let Some(grace) = grace {
-            options = options.t(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX));
+            options = options.t(i32::try_from(create::whole_seconds(grace)).unwrap_or(i32::MAX));
         }
         client.stop_container(container, Some(options.build())).await.map_err(using)?;
         self.inspect(container).await

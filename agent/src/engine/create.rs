@@ -29,10 +29,15 @@ pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCrea
         exposed_ports: some(&spec.ports.iter().map(port_key).collect::<Vec<_>>()),
         healthcheck: spec.healthcheck.as_ref().map(health),
         stop_signal: spec.stop_signal.clone(),
-        stop_timeout: Some(i64::try_from(spec.stop_grace().as_secs()).unwrap_or(i64::MAX)),
+        stop_timeout: Some(whole_seconds(spec.stop_grace())),
         host_config: Some(host(spec, cpu_millis)),
         ..Default::default()
     }
+}
+
+/// Rounded up: half a second must not become a kill at once.
+pub(super) fn whole_seconds(grace: Duration) -> i64 {
+    i64::try_from(grace.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
 fn host(spec: &ContainerSpec, cpu_millis: u64) -> HostConfig {
