@@ -90,3 +90,6 @@ async fn renew(
     *identity = fresh;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
