@@ -22,7 +22,7 @@ use model::{
     task::Health,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Engine,
@@ -63,9 +63,14 @@ pub async fn watch(engine: Engine, ours: Ours, events: mpsc::Sender<Event>) {
     loop {
         let broken = match tokio::time::timeout(GREETING, engine.greet(ours)).await {
             Ok(Ok(greeting)) => {
-                pause = PAUSE.0;
                 told.clear();
-                relay(greeting, &events).await
+                let began = Instant::now();
+                let broken = relay(greeting, &events).await;
+                // An engine that breaks again at once is not asked more and more often.
+                if began.elapsed() > PAUSE.1 {
+                    pause = PAUSE.0;
+                }
+                broken
             }
             Ok(Err(error)) => error.message,
             Err(_elapsed) => format!("it did not list its containers within {} s", GREETING.as_secs()),

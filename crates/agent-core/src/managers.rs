@@ -68,8 +68,8 @@ impl Agent {
                 self.session.follow(leader.map(|leader| leader.address), now, &mut self.actions);
                 self.session_ended();
             }
-            ManagerMessage::Refused { .. } => {
-                self.session.refused(now, &mut self.actions);
+            ManagerMessage::Refused { message } => {
+                self.session.refused(&message, now, &mut self.actions);
                 self.session_ended();
             }
             ManagerMessage::HeartbeatAck { .. } => {}

@@ -110,12 +110,26 @@ fn pause(policy: &RestartPolicy, failures: u32, rng: &mut ChaCha8Rng) -> Duratio
     if failures == 0 {
         return Duration::ZERO;
     }
-    let first = policy.delay.max(MIN_DELAY);
-    let cap = policy.max_delay.max(first);
-    let doubled = first.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX)).min(cap);
     // Between 80 % and 120 %, so that replicas that died together do not come back together.
-    let jittered = doubled.saturating_mul(rng.random_range(800..=1_200)) / 1_000;
-    jittered.min(cap)
+    let jittered = nominal(policy, failures).saturating_mul(rng.random_range(800..=1_200)) / 1_000;
+    jittered.min(cap(policy))
+}
+
+/// The pause that a task was in when its agent ended, in full: how much of it has passed nobody knows.
+pub(crate) fn pause_again(policy: &RestartPolicy, history: &History) -> Duration {
+    match history.failures {
+        0 | 1 => Duration::ZERO,
+        failures => nominal(policy, failures - 1),
+    }
+}
+
+fn nominal(policy: &RestartPolicy, failures: u32) -> Duration {
+    let first = policy.delay.max(MIN_DELAY);
+    first.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX)).min(cap(policy))
+}
+
+fn cap(policy: &RestartPolicy) -> Duration {
+    policy.max_delay.max(policy.delay).max(MIN_DELAY)
 }
 
 #[cfg(test)]

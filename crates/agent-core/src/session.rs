@@ -168,8 +168,8 @@ impl Session {
     }
 
     /// The node is not wanted any more.
-    pub(crate) fn refused(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
-        self.leave("it refused this node", now, actions);
+    pub(crate) fn refused(&mut self, why: &str, now: Instant, actions: &mut VecDeque<Action>) {
+        self.leave(&format!("it refused this node: {why}"), now, actions);
         self.phase = Phase::Waiting { until: now + REFUSED_PAUSE };
     }
 

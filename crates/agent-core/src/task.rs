@@ -116,6 +116,9 @@ impl Task {
             failures: record.failures,
             restarts: record.restarts.iter().map(|age| Instant(now.0.saturating_sub(nanos(*age)))).collect(),
         };
+        if matches!(record.observed.state, TaskState::Restarting | TaskState::CrashLoop) {
+            task.retry_at = Some(now + restart::pause_again(&assignment.restart, &task.history));
+        }
         task.assignment = Some(assignment);
         task.observed = record.observed;
         task

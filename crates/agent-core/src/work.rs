@@ -15,6 +15,9 @@ use crate::{
     task::Call,
 };
 
+/// Characters kept of what the engine says.
+const MAX_MESSAGE: usize = 500;
+
 impl Agent {
     /// Looks at every task that something happened to, and at those whose turn it has become by it.
     pub(crate) fn evaluate_all(&mut self, now: Instant) {
@@ -130,6 +133,7 @@ impl Agent {
     /// The engine answered a call.
     pub(crate) fn engine_done(&mut self, op: u64, outcome: Result<OpOutcome, EngineError>, now: Instant) {
         self.note_answer(&outcome, now);
+        let outcome = outcome.map_err(bounded);
         match self.ops.remove(&op) {
             Some(Owner::Task(id)) => {
                 let Some(task) = self.tasks.get_mut(&id) else { return };
@@ -186,6 +190,15 @@ impl Agent {
         let sequence = self.pending.issue();
         self.actions.push_back(Action::Store { sequence, write: Box::new(write) });
     }
+}
+
+/// What the engine says goes into reports and records: a sentence, not a page.
+fn bounded(mut error: EngineError) -> EngineError {
+    if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE) {
+        error.message.truncate(end);
+        error.message.push('…');
+    }
+    error
 }
 
 /// A container that carries other labels than ours is somebody else's, whatever its name.
