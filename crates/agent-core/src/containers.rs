@@ -28,6 +28,7 @@ impl Agent {
 
     pub(crate) fn engine_listed(&mut self, containers: Vec<ContainerView>, now: Instant) {
         self.engine.listed(now);
+        self.refresh_facts();
         self.session.engine_known(now);
         self.strangers.clear();
         let mut by_task: BTreeMap<TaskId, Vec<ContainerView>> = BTreeMap::new();
@@ -54,7 +55,9 @@ impl Agent {
         if !self.is_ours(&labels) || !self.engine.is_ready() {
             return;
         }
-        self.engine.heard(now);
+        if self.engine.heard(now) {
+            self.refresh_facts();
+        }
         let Some(task) = self.tasks.get_mut(&labels.task) else {
             self.stranger_changed(id, labels, change);
             return;
