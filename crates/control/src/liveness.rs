@@ -68,6 +68,15 @@ impl Liveness {
         self.set(node, Lease { heard: now, ends, closed: true });
     }
 
+    /// The leader itself stood still for so long: what the nodes said meanwhile may lie unread, so nobody is judged for it.
+    pub fn forgive(&mut self, stall: Duration) {
+        self.by_end.clear();
+        for (id, lease) in &mut self.leases {
+            lease.ends = lease.ends + stall;
+            self.by_end.insert((lease.ends, *id));
+        }
+    }
+
     /// The nodes whose lease has ended although the store has them as ready, and why, in words. Each is returned again
     /// after a second if the store still says ready by then.
     pub fn expired(&mut self, store: &Store, now: Instant) -> Vec<(NodeId, String)> {

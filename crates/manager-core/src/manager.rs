@@ -4,7 +4,10 @@
 //! asked first (what is committed is applied at once), then the leader's work looks at the state that results, and what
 //! it proposes goes back to consensus. No step waits for a timer that could have run at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use consensus::{Body, Membership, Node, Output, RaftSettings, Role, SnapshotMeta};
 use model::{
@@ -34,6 +37,9 @@ use crate::{
     tell::Told,
     watch::Watchers,
 };
+
+/// Woken later than this after the time asked for, a leader has stood still.
+const STALL: Duration = Duration::from_millis(100);
 
 /// One manager.
 pub struct Manager {
@@ -234,7 +240,18 @@ impl Manager {
         }
     }
 
+    /// Called much later than asked for, this process was stopped or starved: no node is taken for silent for that.
+    fn forgive_stall(&mut self, now: Now) {
+        let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.mono.since(due));
+        if late > STALL
+            && let Some(lead) = &mut self.lead
+        {
+            lead.liveness.forgive(now.mono.since(self.now.mono));
+        }
+    }
+
     fn advance_to(&mut self, now: Now) {
+        self.forgive_stall(now);
         self.now = Now { mono: self.now.mono.max(now.mono), wall: now.wall };
         for _ in 0..self.ticker.take(self.now.mono, self.node.ticks_until_due()) {
             self.node.tick();
