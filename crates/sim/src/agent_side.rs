@@ -385,15 +385,16 @@ impl World {
 fn said(message: &model::session::AgentMessage) -> String {
     use model::session::AgentMessage;
     match message {
-        AgentMessage::Hello { fence, hash, reports, .. } => {
+        AgentMessage::Hello { fence, hash, reports, facts, .. } => {
             let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
-            format!("hello, fence {} hash {hash:x}, {reports:?}", fence_text(fence.as_ref()))
+            format!("hello, engine {}, fence {} hash {hash:x}, {reports:?}", facts.engine_ok, fence_text(fence.as_ref()))
         }
         AgentMessage::Report(reports) => {
             let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
             format!("report {reports:?}")
         }
         AgentMessage::Heartbeat { number, .. } => format!("beat {number}"),
+        AgentMessage::Facts(facts) => format!("facts, engine {}", facts.engine_ok),
         other => format!("{other:?}").chars().take(120).collect(),
     }
 }

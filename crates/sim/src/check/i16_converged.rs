@@ -42,8 +42,9 @@ impl World {
         for (number, host) in self.nodes.iter().enumerate() {
             let ready = store.node(host.node).is_some_and(|node| node.state == NodeState::Ready);
             let session = host.process.as_ref().is_some_and(|process| process.core.is_in_session());
-            if !ready || !session || host.engine.power != Power::Up {
-                let what = format!("n{number} is ready={ready}, in session={session}");
+            let engine = store.node(host.node).is_some_and(|node| node.facts.engine_ok);
+            if !ready || !session || !engine || host.engine.power != Power::Up {
+                let what = format!("n{number} is ready={ready}, in session={session}, its engine ok={engine}");
                 return Some((what, vec![format!("n{number}"), "leader".to_owned()]));
             }
         }
@@ -123,10 +124,13 @@ impl World {
                 && template.placement.max_per_node == 0
                 && template.container.ports.is_empty()
                 && template.container.resources.cpu_reserve_millis == 0;
-            let any = store
-                .nodes()
-                .any(|node| node.state == NodeState::Ready && node.spec.availability == Availability::Active);
-            let stuck = free && any && sound;
+            let takes = |node: &model::node::Node| {
+                let mine = !matches!(task.slot, Slot::Node(own) if own != node.id);
+                mine && node.state == NodeState::Ready
+                    && node.spec.availability == Availability::Active
+                    && node.facts.engine_ok
+            };
+            let stuck = free && sound && store.nodes().any(takes);
             let what = || {
                 let (time, pending, inherited) = (store.time(), &task.pending, &task.inherited);
                 format!("at {time} task {} has no node although any would do: {pending:?} {inherited:?}", task.id)

@@ -183,11 +183,11 @@ impl World {
         }
         for node in store.nodes() {
             let old = before.and_then(|before| before.node(node.id));
-            if old.is_none_or(|old| (old.state, &old.spec) != (node.state, &node.spec)) {
+            if old.is_none_or(|old| (old.state, &old.spec, old.facts.engine_ok) != (node.state, &node.spec, node.facts.engine_ok)) {
                 let (state, availability) = (node.state, node.spec.availability);
-                let (name, message) = (&node.facts.hostname, &node.message);
+                let (name, message, ok) = (&node.facts.hostname, &node.message, node.facts.engine_ok);
                 self.trace
-                    .line(now, || format!("@{} node {name}: {state:?} {availability:?} {message}", store.applied()));
+                    .line(now, || format!("@{} node {name}: {state:?} {availability:?} engine {ok} {message}", store.applied()));
             }
         }
     }
