@@ -1,6 +1,6 @@
 //! Keeps the right tasks in a service's slots.
 //!
-//! Flow: [`slot`] reads one slot; [`fill`] does what cannot wait (an empty slot, a lost node, a slot that is not wanted any
+//! Flow: [`mod@slot`] reads one slot; [`fill`] does what cannot wait (an empty slot, a lost node, a slot that is not wanted any
 //! more); what may be done in an order of our choice (a new template, a drained node) is left to [`update`],
 //! which holds the budget. [`replicated`] and [`global`] say which slots there should be.
 

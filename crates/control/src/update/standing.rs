@@ -32,6 +32,8 @@ pub(super) struct Standing<'a> {
     pub(super) goes: Option<&'a Task>,
     /// The slot is kept by an ended task of an older template.
     pub(super) ended_outdated: bool,
+    /// The slot is kept by a task of the wanted template that failed and is not restarted.
+    failed_for_good: bool,
     /// The newest task completed on the wanted template.
     pub(super) completed: bool,
     /// Tasks that lost against a better one of their slot.
@@ -81,6 +83,8 @@ impl<'a> Standing<'a> {
             stays,
             goes,
             ended_outdated: occupant.is_some_and(|task| !current(&task)),
+            failed_for_good: occupant
+                .is_some_and(|task| task.observed.state == TaskState::Failed && current(&task)),
             completed: arrived.is_some_and(|task| task.observed.state == TaskState::Completed),
             surplus: if acted { Vec::new() } else { surplus },
             newest: tasks.newest,
@@ -184,10 +188,9 @@ impl<'a> Standing<'a> {
             Mode::Global => !takes_new(pass, service, self.slot),
             Mode::Replicated(_) => lost && (self.goes.is_none() || self.stays.is_none()),
         };
-        let ended = self.failure.is_some() && self.stays.is_none();
         let given_up = match is_under_way(service) {
             true => self.failure.is_some() && (continues(service) || self.old_failure && self.overdue),
-            false => self.overdue || ended,
+            false => self.overdue || self.failed_for_good,
         };
         self.excluded = unreachable || given_up;
         let empty = active.is_none() && !self.ended_outdated && !self.completed;
