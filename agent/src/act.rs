@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, Troubles},
     engine::Engine,
     logs::{Logs, Wanted},
     memory::Memory,
@@ -29,6 +29,7 @@ pub struct Hands {
     events: mpsc::Sender<Event>,
     addresses: Addresses,
     connection: Option<Connection>,
+    troubles: Troubles,
     calls: BTreeMap<u64, AbortHandle>,
     /// Every piece of work that actions began; joined by the loop.
     work: JoinSet<Option<u64>>,
@@ -52,6 +53,7 @@ impl Hands {
             events,
             addresses,
             connection: None,
+            troubles: Troubles::default(),
             calls: BTreeMap::new(),
             work: JoinSet::new(),
         }
@@ -132,7 +134,8 @@ impl Hands {
 
     fn connect(&mut self, number: u64, address: String) {
         tracing::debug!(%address, "dialling a manager");
-        let (connection, work) = Connection::dial(number, address, self.tls.clone(), self.events.clone());
+        let (connection, work) =
+            Connection::dial(number, address, self.tls.clone(), self.troubles.clone(), self.events.clone());
         self.connection = Some(connection);
         self.spawn(work);
     }

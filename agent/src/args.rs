@@ -20,6 +20,8 @@ pub enum Command {
     Join(Join),
     /// Run the agent.
     Run(Run),
+    /// Stop and remove this node's containers, then forget its identity. The agent must not run.
+    Leave(Leave),
     /// Print the version.
     Version,
 }
@@ -47,6 +49,17 @@ pub struct Join {
 /// How to run.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// Where the agent keeps its identity and memory.
+    #[arg(long, default_value = DEFAULT_DIR)]
+    pub dir: PathBuf,
+    /// The configuration; by default agent.toml in that directory, if there is one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// How to leave.
+#[derive(Debug, Args)]
+pub struct Leave {
     /// Where the agent keeps its identity and memory.
     #[arg(long, default_value = DEFAULT_DIR)]
     pub dir: PathBuf,

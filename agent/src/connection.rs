@@ -1,6 +1,10 @@
 //! One connection to a manager: frames out of a bounded queue, frames in as events.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use agent_core::event::Event;
 use model::session::AgentMessage;
@@ -19,6 +23,26 @@ const QUEUE: usize = 1_024;
 const MAX_MESSAGE: usize = 64 << 20;
 /// What was sent before a farewell gets so long to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// A session that the agent itself ended.
+const OURS: &str = "closed by the agent";
+
+/// Why each manager could not be talked to: said once, not at every try.
+#[derive(Debug, Clone, Default)]
+pub struct Troubles(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Troubles {
+    fn tell(&self, address: &str, reason: &str) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address.to_owned(), reason.to_owned())
+            != Some(reason.to_owned())
+        {
+            tracing::warn!(%address, %reason, "no session with this manager; containers go on, trying all managers");
+        }
+    }
+
+    fn forget(&self, address: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+    }
+}
 
 /// The agent's end of a connection. Dropping it closes the connection after what was sent has left.
 #[derive(Debug)]
@@ -37,11 +61,12 @@ impl Connection {
         number: u64,
         address: String,
         tls: ClientTls,
+        troubles: Troubles,
         events: mpsc::Sender<Event>,
     ) -> (Self, impl Future<Output = ()>) {
         let (frames, queue) = mpsc::channel(QUEUE);
         let (hang_up, hung_up) = oneshot::channel();
-        let work = run(Dialled { number, address: address.clone(), tls, queue, hung_up }, events);
+        let work = run(Dialled { number, address: address.clone(), tls, troubles, queue, hung_up }, events);
         (Self { number, address, frames, _hang_up: hang_up }, work)
     }
 
@@ -55,6 +80,7 @@ struct Dialled {
     number: u64,
     address: String,
     tls: ClientTls,
+    troubles: Troubles,
     queue: mpsc::Receiver<SessionFrame>,
     hung_up: oneshot::Receiver<()>,
 }
@@ -66,14 +92,17 @@ async fn run(dialled: Dialled, events: mpsc::Sender<Event>) {
     if events.send(Event::ManagerConnected { connection }).await.is_err() {
         return;
     }
+    let troubles = dialled.troubles.clone();
     let reason = converse(dialled, &events).await;
-    tracing::debug!(%address, %reason, "the session ended");
+    if reason != OURS {
+        troubles.tell(&address, &reason);
+    }
     // An agent that has ended needs no news.
     drop(events.send(Event::ManagerClosed { connection, reason }).await);
 }
 
 async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
-    let Dialled { number, address, tls, queue, mut hung_up } = dialled;
+    let Dialled { number, address, tls, troubles, queue, mut hung_up } = dialled;
     let mut client = AgentsClient::new(channel(&address, tls)).max_decoding_message_size(MAX_MESSAGE);
     let opening = client.session(ReceiverStream::new(queue));
     let mut frames = tokio::select! {
@@ -81,13 +110,14 @@ async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
             Ok(response) => response.into_inner(),
             Err(status) => return told(&status),
         },
-        _ = &mut hung_up => return "closed by the agent".to_owned(),
+        _ = &mut hung_up => return OURS.to_owned(),
     };
     loop {
         tokio::select! {
             frame = frames.message() => match frame {
                 Ok(Some(frame)) => match codec::decode(&frame.message) {
                     Ok(message) => {
+                        troubles.forget(&address);
                         let event = Event::ManagerMessage { connection: number, message: Box::new(message) };
                         if events.send(event).await.is_err() {
                             return "the agent ends".to_owned();
@@ -102,7 +132,7 @@ async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
                 // Our half of the stream has ended; the manager ends its own once it has read everything.
                 let rest = async { while let Ok(Some(_)) = frames.message().await {} };
                 drop(tokio::time::timeout(FAREWELL, rest).await);
-                return "closed by the agent".to_owned();
+                return OURS.to_owned();
             }
         }
     }

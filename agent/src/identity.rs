@@ -104,6 +104,14 @@ impl Identity {
         directory.replace(FILE, &text).context("cannot write the identity")
     }
 
+    /// Forgets it.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn remove(directory: &Directory) -> io::Result<()> {
+        fs::remove_file(directory.join(FILE))
+    }
+
     /// What it presents to managers.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub async fn join(args: Join) -> Result<()> {
     let directory = Directory::take(&args.dir)?;
     if let Some(old) = Identity::load(&directory)? {
         bail!(
-            "this machine is node {} of cluster {} already; remove {} to join anew",
+            "this machine is node {} of cluster {} already; first: orch-agent leave --dir {}",
             old.node,
             old.cluster,
             args.dir.display()

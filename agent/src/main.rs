@@ -1,6 +1,6 @@
 //! `orch-agent`: the daemon around `agent-core`. It waits, feeds the core and carries out what the core wants.
 //!
-//! Read in this order: `args`, `join` and `identity` (becoming a node), `run` (the loop), `act` (the hands), `engine`
+//! Read in this order: `args`, `join`, `leave` and `identity` (being a node), `run` (the loop), `act` (the hands), `engine`
 //! (Docker), `connection` and `logs` (managers), `memory` (the ledger), `renew`.
 
 mod act;
@@ -15,6 +15,7 @@ mod entropy;
 mod facts;
 mod identity;
 mod join;
+mod leave;
 mod logs;
 mod memory;
 mod notify;
@@ -45,6 +46,7 @@ fn start(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Join(join) => runtime.block_on(join::join(join)),
         Command::Run(run) => runtime.block_on(run::run(run)),
+        Command::Leave(leave) => runtime.block_on(leave::leave(leave)),
         Command::Version => {
             println!("orch-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())

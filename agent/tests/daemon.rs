@@ -308,3 +308,28 @@ fn an_engine_that_hangs_stops_nothing() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_node_that_leaves_takes_its_own_containers_with_it_and_no_other() {
+    if !can_run("agent: leave", &LAB) {
+        return;
+    }
+    let mut node = Node::new(&[1, 2]);
+    node.start();
+    node.runs(1, None);
+    node.runs(2, None);
+    let host = node.lab.host(0);
+    host.engine().docker(&["run", "--detach", "--name", "other", MIMIC_1]).unwrap();
+    let leave = || {
+        let mut command = host.command(env!("CARGO_BIN_EXE_orch-agent"));
+        command.arg("leave").arg("--dir").arg(node.dir());
+        command.output().unwrap()
+    };
+    let refused = leave();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("stop the agent first"), "{refused:?}");
+    node.agent().terminate(Duration::from_secs(10)).unwrap();
+    let left = leave();
+    assert!(left.status.success(), "{left:?}");
+    assert_eq!(node.names(), ["other"]);
+    assert!(!node.dir().join("identity.json").exists());
+}

@@ -123,6 +123,15 @@ impl Engine {
         Ok(Greeting { facts, containers, changes: stream::iter(meanwhile).chain(changes).boxed() })
     }
 
+    /// All containers that carry our labels, running or not.
+    ///
+    /// # Errors
+    /// The engine is not reachable, or does not know what it has.
+    pub async fn containers(&self, ours: Ours) -> Result<Vec<ContainerView>, EngineError> {
+        let client = self.renegotiate().await.map_err(|error| sorted(Doing::Use, &error))?;
+        self.list(&client, ours).await
+    }
+
     async fn list(&self, client: &Docker, ours: Ours) -> Result<Vec<ContainerView>, EngineError> {
         let options = ListContainersOptionsBuilder::new().all(true).filters(&ours.filters()).build();
         let listed =
