@@ -5,9 +5,10 @@ use std::time::Duration;
 use model::{session::Assignment, task::TaskState};
 
 use crate::{
+    container::{Container, Phase},
     engine::{EngineError, EngineErrorKind, OpOutcome},
     prepare::Failure,
-    task::{Call, Container, Context, Phase, Task},
+    task::{Call, Context, Task},
 };
 
 /// A look, stop or removal that failed is tried again after this.

@@ -4,14 +4,15 @@
 //! the engine's API, files, clocks (the daemon in `agent/`, and the simulator, have those).
 //!
 //! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`], [`agent`]; then what the agent is made
-//! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` (the
-//! picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
+//! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` and
+//! `container` (the picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
 //! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`.
 
 pub mod action;
 pub mod agent;
 mod answer;
 mod assignment;
+mod container;
 mod containers;
 pub mod engine;
 pub mod event;

@@ -9,8 +9,9 @@ use crate::{
     action::Action,
     agent::{Agent, Owner},
     assignment::{Difference, Outcome},
+    container::Container,
     engine::{EngineCall, EngineError, OpOutcome},
-    task::{Container, Task},
+    task::Task,
 };
 
 impl Agent {

@@ -15,10 +15,11 @@ use model::{
 };
 
 use crate::{
+    container::{Container, Phase},
     engine::{ContainerRequest, EngineCall},
     labels::{Labels, container_name},
     prepare,
-    task::{Call, Container, Phase, Task},
+    task::{Call, Task},
     template,
 };
 

@@ -10,12 +10,13 @@ use model::{
     id::{ServiceId, TaskId},
     service::RestartCondition,
     session::Assignment,
-    task::{Attempt, BoundPort, DesiredState, Exit, Health, MAX_ATTEMPTS_KEPT, Observed, TaskState},
+    task::{Attempt, DesiredState, Exit, Health, MAX_ATTEMPTS_KEPT, Observed, TaskState},
     time::Instant,
 };
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    container::{Container, Phase},
     engine::{ContainerStatus, ContainerView},
     exit,
     prepare::Prepare,
@@ -27,33 +28,6 @@ use crate::{
 pub(crate) struct Context<'a> {
     pub now: Instant,
     pub rng: &'a mut ChaCha8Rng,
-}
-
-/// What a container does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Created,
-    Running,
-    /// Final: what the engine says later of an ended container is checked by a look, never believed at once.
-    Ended,
-}
-
-/// One container of the task.
-#[derive(Debug)]
-pub(crate) struct Container {
-    pub attempt: u32,
-    pub phase: Phase,
-    pub started: Option<Instant>,
-    pub health: Health,
-    pub out_of_memory: bool,
-    /// It must be looked at before anything is concluded about it.
-    pub doubted: bool,
-    /// It is being stopped because its health check failed.
-    pub unfit: bool,
-    /// Stops that failed.
-    pub stop_failures: u32,
-    pub image: String,
-    pub ports: Vec<BoundPort>,
 }
 
 /// The call under way.
@@ -398,23 +372,6 @@ impl Task {
             self.observed.message.clear();
             self.observed.health = Health::None;
             self.unsaved = true;
-        }
-    }
-}
-
-impl Container {
-    pub(crate) fn new(attempt: u32) -> Self {
-        Self {
-            attempt,
-            phase: Phase::Created,
-            started: None,
-            health: Health::None,
-            out_of_memory: false,
-            doubted: false,
-            unfit: false,
-            stop_failures: 0,
-            image: String::new(),
-            ports: Vec::new(),
         }
     }
 }
