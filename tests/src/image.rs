@@ -71,7 +71,9 @@ fn build() -> Result<PathBuf> {
     let binary = mimic_binary()?;
     let images = binary.with_file_name("orch-images");
     let digest = sha256(&binary)?;
-    let archive = images.join(format!("mimic-{}.tar", &digest[..16]));
+    // The name says what is in it, so that a changed list of images is not taken from an old archive.
+    let names: Vec<String> = VARIANTS.iter().map(|variant| variant.name.replace(['/', ':'], "-")).collect();
+    let archive = images.join(format!("{}.{}.tar", names.join("."), &digest[..16]));
     if archive.is_file() {
         return Ok(archive);
     }

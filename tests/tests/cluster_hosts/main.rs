@@ -60,7 +60,9 @@ impl Site {
     /// How many healthy tasks each node has.
     fn by_node(&self, service: &str) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for task in self.cluster.tasks(service).expect("tasks").iter().filter(|task| task.desired == "running") {
+        for task in
+            self.cluster.tasks(service).expect("tasks").iter().filter(|task| task.desired == "running")
+        {
             *counts.entry(task.node.clone()).or_default() += 1;
         }
         counts

@@ -18,7 +18,11 @@ fn drained_node_ends_empty_and_takes_work_again_when_activated() {
     let on_h2 = site.by_node("web").get("h2").copied();
     site.ok(&["scale", "web=6"]);
     site.whole("web", 6);
-    assert_eq!(site.by_node("web").get("h2").copied(), on_h2, "a paused node keeps what it has and takes nothing");
+    assert_eq!(
+        site.by_node("web").get("h2").copied(),
+        on_h2,
+        "a paused node keeps what it has and takes nothing"
+    );
     assert!(!site.by_node("web").contains_key("h1"));
 
     site.ok(&["node", "activate", "h1"]);
@@ -62,8 +66,18 @@ fn constraints_spread_and_bounds_are_kept() {
         })
         .expect("moved");
 
-    site.ok(&["service", "create", "--name", "bounded", "--replicas", "5", "--replicas-max-per-node", "1", "--detach",
-        tests::image::MIMIC_1]);
+    site.ok(&[
+        "service",
+        "create",
+        "--name",
+        "bounded",
+        "--replicas",
+        "5",
+        "--replicas-max-per-node",
+        "1",
+        "--detach",
+        tests::image::MIMIC_1,
+    ]);
     site.cluster
         .wait_tasks("three to run and two to wait", "bounded", PATIENCE, |tasks| {
             let pending = tasks.iter().filter(|task| task.state == "pending" && !task.message.is_empty());

@@ -22,7 +22,10 @@ fn agent_that_is_killed_adopts_its_containers_when_it_is_back() {
     let new = site.wait_successor("web", &victim);
     assert_eq!(new.task, victim.task);
     site.cluster.wait_one_per_slot("web", 2, PATIENCE).expect("one for each slot");
-    assert!(site.ids("web").contains(&before[1]) || site.ids("web").contains(&before[0]), "the other one goes on");
+    assert!(
+        site.ids("web").contains(&before[1]) || site.ids("web").contains(&before[0]),
+        "the other one goes on"
+    );
 }
 
 #[test]

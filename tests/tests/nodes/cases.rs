@@ -10,7 +10,8 @@ use super::{PATIENCE, Site};
 fn image_port_and_mount_that_are_not_there_are_named() {
     let Some(site) = Site::start("bad specs") else { return };
     let address = site.host().address();
-    let _taken = site.host().within(|| TcpListener::bind((address, 8099))).expect("the host").expect("a free port");
+    let _taken =
+        site.host().within(|| TcpListener::bind((address, 8099))).expect("the host").expect("a free port");
     let cases: [(&str, &[&str], &[&str]); 3] = [
         ("noimage", &["--pull", "never", "orch/nothing:9"], &["orch/nothing:9"]),
         ("noport", &["--publish", "8099:8080", MIMIC_1], &["8099"]),
@@ -27,8 +28,13 @@ fn image_port_and_mount_that_are_not_there_are_named() {
         });
         let said = said.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", site.cluster.history(name)));
         println!("{name}: {said}");
-        let why = site.ok(&["why", name]);
-        assert!(words.iter().all(|word| why.contains(word)), "{name}: {why}");
+        // Between two tries there is nothing to say.
+        site.cluster
+            .ask(&format!("why {name}"), PATIENCE, || {
+                let why = site.cluster.ctl().say(&["why", name]).out;
+                words.iter().all(|word| why.contains(word)).then_some(())
+            })
+            .expect("a reason");
         assert!(site.running(name).is_empty());
     }
     // The node is as good as before.

@@ -28,7 +28,8 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
     let ctl = |args: &[&str]| -> Said {
         let mut command: Command = host.command(&program);
         command.args(args).env("HOME", &home).env("DOCKER_HOST", host.engine().url());
-        for variable in ["ORCH_CONFIG", "ORCH_CONTEXT", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        for variable in ["ORCH_CONFIG", "ORCH_CONTEXT", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"]
+        {
             command.env_remove(variable);
         }
         finish(&mut command).expect("orchctl starts").into()
@@ -74,7 +75,9 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
 fn walk(dir: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        found.push(entry.path().strip_prefix("/").map_or_else(|_| String::new(), |path| path.display().to_string()));
+        found.push(
+            entry.path().strip_prefix("/").map_or_else(|_| String::new(), |path| path.display().to_string()),
+        );
         found.extend(walk(&entry.path()));
     }
     found

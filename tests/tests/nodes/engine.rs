@@ -2,15 +2,26 @@
 
 use super::{CALM, PATIENCE, Site};
 
+/// An engine that keeps its containers when it is killed ends them when it starts again, unless it is told otherwise
+/// (`live-restore`): either way each slot runs once, under the same task.
 #[test]
-fn killed_engine_is_waited_for_and_its_containers_are_adopted() {
-    let Some(site) = Site::with_web("engine kill", 2, &[]) else { return };
-    let before = site.ids("web");
+fn killed_engine_is_waited_for_and_each_slot_runs_once_afterwards() {
+    let Some(site) = Site::with_web("engine kill", 2, &["--restart-delay", "0s"]) else { return };
+    let tasks =
+        |site: &Site| site.running("web").into_iter().map(|container| container.task).collect::<Vec<_>>();
+    let before = tasks(&site);
     let engine = site.host().engine();
     engine.kill().expect("killed");
+    assert!(
+        site.cluster.node_state(site.node().name()).is_ok_and(|state| state == "ready"),
+        "the node is there"
+    );
     engine.start().expect("started");
+    site.cluster.wait_one_per_slot("web", 2, PATIENCE).expect("one for each slot");
     site.cluster.wait_healthy("web", 2, PATIENCE).expect("whole");
-    site.stays("web", &before);
+    assert_eq!(tasks(&site), before, "no manager had to move anything");
+    let ids = site.ids("web");
+    site.stays("web", &ids);
     // It still listens to the new engine's events.
     let victim = site.only_one_of("web");
     engine.docker(&["kill", &victim.id]).expect("killed");

@@ -106,7 +106,8 @@ impl Site {
 
     /// Checks that the same containers keep running for a while.
     fn stays(&self, service: &str, ids: &[String]) {
-        wait::steadily("the same containers", CALM, || self.ids(service) == ids)
-            .unwrap_or_else(|error| panic!("{error}\nbefore {ids:?}\n{:#?}", self.cluster.containers(service)));
+        wait::steadily("the same containers", CALM, || self.ids(service) == ids).unwrap_or_else(|error| {
+            panic!("{error}\nbefore {ids:?}\n{:#?}", self.cluster.containers(service))
+        });
     }
 }

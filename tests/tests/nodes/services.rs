@@ -20,9 +20,11 @@ fn extremes(site: &Site, work: impl FnOnce()) -> (usize, usize) {
             }
             (least, most)
         });
-        work();
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
-        watch.join().expect("the watch does not panic")
+        let seen = watch.join().expect("the watch does not panic");
+        worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        seen
     })
 }
 
