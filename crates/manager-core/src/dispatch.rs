@@ -44,9 +44,14 @@ impl Manager {
         if !matches!(session.state, State::Open(_)) {
             return;
         }
-        let set = self.assignments(node, connection);
+        let (set, complete) = self.assignments(node, connection);
         let Some((_, session)) = self.sessions.of_node(node) else { return };
         let State::Open(open) = &mut session.state else { return };
+        // What a whole set leaves out reads as not wanted: the agent would stop a container that it has forgotten, and that
+        // only waits for its image's meaning here.
+        if open.whole && !complete {
+            return;
+        }
         let hash = set_hash(set.values());
         let now: BTreeMap<TaskId, Sent> =
             set.iter().map(|(id, assignment)| (*id, Sent::of(assignment))).collect();
@@ -72,11 +77,12 @@ impl Manager {
     }
 
     /// Everything that a node is to have. A task that ended stays only while the agent itself knows how: told to one that
-    /// does not, it would run again.
-    fn assignments(&mut self, node: NodeId, connection: u64) -> BTreeMap<TaskId, Assignment> {
+    /// does not, it would run again. Also whether it is everything: a task whose image's meaning was asked for waits.
+    fn assignments(&mut self, node: NodeId, connection: u64) -> (BTreeMap<TaskId, Assignment>, bool) {
         // A clone costs nothing and can be read while `self` is changed.
         let store = self.store.clone();
         let mut set = BTreeMap::new();
+        let mut complete = true;
         for task in store.tasks_on_node(node) {
             let Some((_, session)) = self.sessions.of_node(node) else { break };
             let known = session.known.contains(&task.id);
@@ -88,13 +94,16 @@ impl Manager {
             let fresh = !known && !sent && task.desired == DesiredState::Running;
             let pin = match self.pin_for(task, connection, fresh) {
                 PinState::Known(pin) => pin,
-                PinState::Asked => continue,
+                PinState::Asked => {
+                    complete = false;
+                    continue;
+                }
             };
             if let Some(assignment) = self.assignment(task, node, pin) {
                 set.insert(task.id, assignment);
             }
         }
-        set
+        (set, complete)
     }
 
     fn assignment(&mut self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {
