@@ -18,6 +18,9 @@ use crate::{
     restart,
 };
 
+/// Restarts that are stumbles, each with a time of its own to become healthy; beyond it the time counts from the start,
+/// or a template that runs for a while and ends, over and over, would hold a rollout for ever.
+const MAX_STUMBLES: u32 = 3;
 /// So many rejections in a row mean that the template, not a node, is at fault.
 const MAX_REJECTIONS: u32 = 3;
 
@@ -146,7 +149,7 @@ impl<'a> Standing<'a> {
         if task.observed.state == TaskState::CrashLoop {
             return task.created;
         }
-        if task.observed.restarts > 0 {
+        if (1..=MAX_STUMBLES).contains(&task.observed.restarts) {
             return task.since;
         }
         let earlier = tasks
