@@ -92,11 +92,13 @@ impl Writer {
             }
         }
         let records = step.entries.into_iter().map(to_record).collect();
-        batches.push(Batch { hard_state, truncate_from, records, must_sync: true });
+        let batch = Batch { hard_state, truncate_from, records, must_sync: true };
         // What a batch may take is bounded by the segment: as the daemon's writer does, stop merging before that.
-        if batches.iter().map(Batch::disk_bytes).sum::<usize>() > self.wal.merge_limit() {
+        let merged = batches.iter().map(Batch::disk_bytes).sum::<usize>() + batch.disk_bytes();
+        if merged > self.wal.merge_limit() {
             self.flush(batches)?;
         }
+        batches.push(batch);
         Ok(())
     }
 

@@ -76,7 +76,7 @@ impl Knobs {
             fault_every_ms: dice.range(300, 3_000),
             think_ms: dice.range(200, 2_500),
             manager,
-            segment_bytes: *dice.pick(&[64 << 10, 128 << 10, 512 << 10]).expect("not empty"),
+            segment_bytes: *dice.pick(&[256 << 10, 512 << 10, 1 << 20]).expect("not empty"),
             fsync_us: *dice.pick(&[300, 2_000, 20_000]).expect("not empty"),
             delay_us: *dice.pick(&[200, 1_000, 8_000]).expect("not empty"),
             loss: if rough { dice.range(0, 50) as u32 } else { 0 },

@@ -19,6 +19,9 @@ use crate::{
 /// A node that nothing touched for so long, with managers that nothing touched, is never taken for lost.
 const QUIET: Time = 20 * SEC;
 
+/// A change so many entries ago may explain what is decided now.
+const LATELY: u64 = 20;
+
 impl World {
     /// An agent calls its engine: a sound container that the managers want is neither stopped nor removed.
     pub(crate) fn check_call(&mut self, node: usize, call: &EngineCall) {
@@ -95,6 +98,12 @@ fn has_reason(old: &Task, before: &Store, store: &Store) -> bool {
         return true;
     }
     let Some(service) = store.service(old.service) else { return true };
+    // Several changes may lie between what was decided on and what is seen now.
+    let lately = |generation: model::id::Generation| store.applied() < generation.0 + LATELY;
+    let node = old.node.and_then(|node| store.node(node));
+    if lately(service.generation) || node.is_some_and(|node| lately(node.generation)) {
+        return true;
+    }
     let scaled = match (old.slot, service.spec.mode) {
         (Slot::Replica(number), Mode::Replicated(replicas)) => number > replicas,
         _ => false,
