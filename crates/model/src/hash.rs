@@ -33,4 +33,13 @@ impl Fnv {
     pub fn finish(self) -> u64 {
         self.0
     }
+
+    /// The value, with every bit spread over all others (MurmurHash3's finalizer): for hashes that are summed. FNV alone is
+    /// close to linear, and two small differences in opposite directions would cancel out.
+    pub fn finish_mixed(self) -> u64 {
+        let mut hash = self.0;
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash ^ (hash >> 33)
+    }
 }

@@ -74,7 +74,8 @@ pub struct AssignmentSet {
     pub hash: u64,
 }
 
-/// A hash over a set of assignments that does not depend on their order: FNV-1a of (task, desired state, template, pin), summed.
+/// A hash over a set of assignments that does not depend on their order: FNV-1a of (task, desired state, template, pin),
+/// mixed and summed.
 pub fn set_hash<'a>(set: impl IntoIterator<Item = &'a Assignment>) -> u64 {
     set.into_iter().fold(0u64, |sum, a| {
         let mut hash = crate::hash::Fnv::new();
@@ -85,7 +86,7 @@ pub fn set_hash<'a>(set: impl IntoIterator<Item = &'a Assignment>) -> u64 {
             None => hash.write_u64(0),
             Some(ImagePin::Digest(text) | ImagePin::LocalId(text)) => hash.write(text.as_bytes()),
         }
-        sum.wrapping_add(hash.finish())
+        sum.wrapping_add(hash.finish_mixed())
     })
 }
 
@@ -232,4 +233,34 @@ pub enum LogFrame {
     },
     /// The end: `None` when all was sent, else why not.
     End(Option<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assignment(task: u64, desired: DesiredState) -> Assignment {
+        Assignment {
+            task: TaskId(task),
+            service: ServiceId(1),
+            service_name: "web".to_owned(),
+            slot: Slot::Replica(1),
+            template: TemplateVersion(1),
+            desired,
+            container: Arc::default(),
+            restart: RestartPolicy::default(),
+            pin: None,
+            node: NodeId(1),
+            node_name: "host".to_owned(),
+        }
+    }
+
+    #[test]
+    fn stopping_two_tasks_at_once_never_leaves_the_hash_of_a_set_as_it_was() {
+        let hash = |tasks: [u64; 2], desired| set_hash(&tasks.map(|task| assignment(task, desired)));
+        for task in 0..1_000 {
+            let tasks = [task, task.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1];
+            assert_ne!(hash(tasks, DesiredState::Running), hash(tasks, DesiredState::Stopped), "{tasks:?}");
+        }
+    }
 }
