@@ -111,12 +111,12 @@ impl World {
                 Some((what, vec![format!("{name}.{slot} "), "leader=true".to_owned()]))
             }
             [task] => self.task_missing(store, service, task),
-            // An update that was given up half-way waits for a person, the old task and the new one side by side.
+            // An update that was given up half-way, or in this slot, waits for a person, the old task and the new one side by side.
             [first, second] if waits_for_a_person(service) && first.template != second.template => {
                 let old = if first.template < second.template { first } else { second };
                 self.task_missing(store, service, old)
             }
-            _ => Some((format!("slot {slot} of {name} has {} tasks", active.len()), vec![format!("{name}.{slot} ")])),
+            _ => Some((format!("slot {slot} of {name} has {} tasks; {:?}", active.len(), service.rollout), vec![format!("{name}.{slot} ")])),
         }
     }
 
@@ -205,7 +205,9 @@ impl World {
 }
 
 fn waits_for_a_person(service: &Service) -> bool {
-    service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused)
+    service.rollout.as_ref().is_some_and(|rollout| {
+        rollout.state == RolloutState::Paused || (rollout.state == RolloutState::Done && !rollout.message.is_empty())
+    })
 }
 
 fn drained(store: &Store) -> Option<Missing> {
