@@ -296,7 +296,8 @@ fn containers_are_single(world: &World) {
     }
 }
 
-/// I11: the plan's own stops keep enough replicas healthy. Not counted are slots that wait for a node that is down.
+/// I11: the plan's own stops keep enough replicas healthy. Not counted are slots that wait for a node that is down, and,
+/// outside of rollouts, slots whose task no node can take.
 fn availability_holds(
     world: &World,
     before: &store::Store,
@@ -330,8 +331,17 @@ fn availability_holds(
         };
         active.peek().is_some() && active.all(down)
     };
+    let updating = service
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack));
+    let homeless = |slot: Slot| {
+        let mut active = before.tasks_of_slot(id, slot).filter(|task| task.is_active()).peekable();
+        let refused = |task: &Task| task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty());
+        !updating && active.peek().is_some() && active.all(|task| task.node.is_none() && refused(task))
+    };
     let slots = (1..=replicas).map(Slot::Replica);
-    let counted: Vec<Slot> = slots.filter(|slot| !waits(*slot)).collect();
+    let counted: Vec<Slot> = slots.filter(|slot| !waits(*slot) && !homeless(*slot)).collect();
     let left = counted.iter().filter(|slot| fit(**slot)).count();
     let least = counted.len().saturating_sub(service.spec.update.parallelism as usize);
     assert!(left >= least, "{left} healthy of {}, at least {least} promised", counted.len());

@@ -11,8 +11,8 @@
 //! node last said counts as not healthy.
 //!
 //! Not counted in N, or one dead machine would hold an update for ever: slots whose node is down and that no other node can
-//! take, slots that were given up under `continue`, and, for drains, slots that failed for good or have not become healthy
-//! within the progress deadline.
+//! take, slots that were given up under `continue`, and, for drains, slots whose task no node can take, that failed for good
+//! or have not become healthy within the progress deadline.
 //!
 //! Failure it prevents: acting twice on one observation. A slot that this very plan already touched counts as not healthy
 //! and in flight, and the next plan is made only after this one was applied.

@@ -195,11 +195,20 @@ impl<'a> Standing<'a> {
             true => self.failure.is_some() && (continues(service) || self.old_failure && self.overdue),
             false => self.overdue || self.failed_for_good,
         };
-        self.excluded = unreachable || given_up;
+        let homeless = self.is_homeless(service);
+        self.excluded = unreachable || given_up || homeless;
         let empty = active.is_none() && !self.ended_outdated && !self.completed;
-        let arriving = self.stays.is_some() && !self.good && !self.old_failure;
+        let arriving = self.stays.is_some() && !self.good && !self.old_failure && !homeless;
         let paired = self.stays.is_some() && self.goes.is_some();
         self.in_flight = self.acted || empty || arriving || paired || self.stopping;
+    }
+
+    /// Whether its task left a node and no other can take it: to wait for it would keep a drained node full for ever.
+    /// A start-first service would lose its replica by that, so it waits.
+    fn is_homeless(&self, service: &Service) -> bool {
+        let refused = |task: &Task| task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty());
+        let waits = |task: &Task| task.node.is_none() && refused(task);
+        !is_under_way(service) && !self.acted && self.goes.is_none() && self.stays.is_some_and(waits)
     }
 
     /// Whether its replacement may begin.
