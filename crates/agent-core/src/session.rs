@@ -17,8 +17,11 @@ use crate::action::Action;
 
 /// A new agent waits so long for its engine, so that its greeting can say what the engine has.
 const FIRST_DIAL: Duration = Duration::from_millis(500);
-/// Dialling and greeting may take so long in all.
+/// Dialling and greeting may take so long in all; as long only when a round over all managers came to nothing.
 const GREETING: Duration = Duration::from_secs(5);
+/// In the first round. A host that lost its power does not refuse, it is silent: with more patience for it the leader
+/// would hear of this node too late, and take it for lost.
+const FIRST_GREETING: Duration = Duration::from_secs(1);
 /// The spread of the first dial after a session ended.
 const FIRST_PAUSE_MS: u64 = 200;
 /// The cap of the pause between two rounds over all managers.
@@ -252,7 +255,12 @@ impl Session {
     fn dial(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
         let addresses = self.addresses();
         let next = match self.redirect.take() {
-            Some(address) => Some(address),
+            Some(address) => {
+                // Who is left goes to the end of the round.
+                let known = addresses.iter().position(|known| *known == address);
+                self.cursor = known.unwrap_or(self.cursor);
+                Some(address)
+            }
             None if addresses.is_empty() => None,
             None => {
                 self.cursor = (self.cursor + 1) % addresses.len();
@@ -264,7 +272,7 @@ impl Session {
             return;
         };
         self.connections += 1;
-        self.phase = Phase::Greeting { connection: self.connections, until: now + GREETING };
+        self.phase = Phase::Greeting { connection: self.connections, until: now + self.patience() };
         self.address.clone_from(&address);
         actions.push_back(Action::Connect { connection: self.connections, address });
     }
@@ -276,9 +284,19 @@ impl Session {
         addresses
     }
 
+    /// How long a manager may take to welcome this agent: doubling from round to round.
+    fn patience(&self) -> Duration {
+        FIRST_GREETING.saturating_mul(1u32.checked_shl(self.rounds()).unwrap_or(u32::MAX)).min(GREETING)
+    }
+
+    /// Rounds over all managers since the last welcome.
+    fn rounds(&self) -> u32 {
+        self.tries / u32::try_from(self.addresses().len().max(1)).unwrap_or(1)
+    }
+
     /// Short within a round over all managers, doubling from round to round.
     fn pause(&mut self) -> Duration {
-        let rounds = self.tries / u32::try_from(self.addresses().len().max(1)).unwrap_or(1);
+        let rounds = self.rounds();
         let most =
             FIRST_PAUSE_MS.saturating_mul(1u64.checked_shl(rounds).unwrap_or(u64::MAX)).min(MAX_PAUSE_MS);
         let least = if rounds == 0 { 0 } else { most / 2 };
