@@ -128,7 +128,13 @@ impl Manager {
             (Identity::Operator { role: Role::Admin, .. }, _) => true,
             (Identity::Operator { role: Role::Viewer, .. }, Request::RenewCertificate { .. }) => true,
             (Identity::Operator { role: Role::Viewer, .. }, request) => request.is_read(),
-            (Identity::Manager(_), Request::UpdateMember { .. } | Request::RenewCertificate { .. }) => true,
+            (
+                Identity::Manager(_),
+                Request::UpdateMember { .. }
+                | Request::RenewCertificate { .. }
+                | Request::TransferLeader { .. },
+            ) => true,
+            (Identity::Manager(own), Request::RemoveMember(member)) => own == member,
             (Identity::Manager(_), request) => request.is_read(),
             (Identity::Node(_), Request::RenewCertificate { .. }) => true,
             (Identity::Node(_), _) => false,
@@ -146,7 +152,7 @@ impl Manager {
             Identity::Joiner(_) => (ErrorCode::Denied, "only join"),
             Identity::Node(_) => (ErrorCode::Denied, "only renew its own certificate"),
             Identity::Manager(_) => {
-                (ErrorCode::Denied, "read, renew its own certificate and change its own address")
+                (ErrorCode::Denied, "read, hand the lead over, leave, renew its certificate and change its address")
             }
             Identity::Operator { .. } => (ErrorCode::Denied, "read, but not change this"),
         };

@@ -54,7 +54,7 @@ impl Manager {
 
     fn about_is_due(&self) -> bool {
         let me = self.store.member(self.config.member);
-        self.node.leader().is_some_and(|leader| leader != self.config.member)
+        self.node.leader() != Some(self.config.member)
             && me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version))
     }
 
@@ -63,9 +63,12 @@ impl Manager {
             return;
         }
         self.told.about_at = Some(self.now.mono);
-        if let Some(leader) = self.node.leader() {
+        // A leader that looks for this member at its old address is not heard here, so whoever may lead is told.
+        let others = || self.store.members().map(|member| member.id).filter(|id| *id != self.config.member);
+        let told: Vec<MemberId> = self.node.leader().map_or_else(|| others().collect(), |leader| vec![leader]);
+        for member in told {
             let (address, version) = (self.config.address.clone(), self.config.version.clone());
-            self.send_peer(leader, &PeerMessage::About { address, version });
+            self.send_peer(member, &PeerMessage::About { address, version });
         }
     }
 
