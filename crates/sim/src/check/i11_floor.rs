@@ -38,7 +38,7 @@ impl World {
             .all(|node| node.state == NodeState::Ready && node.spec.availability == Availability::Active);
         for service in store.services() {
             let rolling = service.rollout.as_ref().filter(|rollout| {
-                matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
+                !service.removing && matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
             });
             let (Some(rollout), Mode::Replicated(replicas)) = (rolling, service.spec.mode) else {
                 self.checks.floors.by_service.remove(&service.id);

@@ -206,7 +206,8 @@ impl World {
 
 fn waits_for_a_person(service: &Service) -> bool {
     service.rollout.as_ref().is_some_and(|rollout| {
-        rollout.state == RolloutState::Paused || (rollout.state == RolloutState::Done && !rollout.message.is_empty())
+        let over = matches!(rollout.state, RolloutState::Done | RolloutState::RolledBack);
+        rollout.state == RolloutState::Paused || (over && !rollout.message.is_empty())
     })
 }
 
