@@ -32,6 +32,9 @@ use crate::{
     streams::LogStreams,
 };
 
+/// A removed identity's connections are cut after so long: the answer to its own `leave` has to arrive. Whatever it asks
+/// from the removal on is refused anyway.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Open calls get so long to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often the certificate's age is looked at.
@@ -119,11 +122,16 @@ fn core_config(identity: &Identity, file: &FileConfig, address: &str) -> Result<
 }
 
 fn cutter(connections: Connections) -> Box<dyn Fn(&[ApiIdentity]) + Send> {
+    let runtime = tokio::runtime::Handle::current();
     Box::new(move |revoked| {
-        let cut = connections.disconnect(|peer| revoked.contains(&peer.identity()));
-        if cut > 0 {
-            tracing::info!(cut, "cut connections of identities that were removed");
-        }
+        let (connections, revoked) = (connections.clone(), revoked.to_vec());
+        runtime.spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            let cut = connections.disconnect(|peer| revoked.contains(&peer.identity()));
+            if cut > 0 {
+                tracing::info!(cut, "cut connections of identities that were removed");
+            }
+        });
     })
 }
 

@@ -151,9 +151,10 @@ impl Manager {
             Identity::Anonymous => (ErrorCode::Unauthenticated, "only join; for this it needs a certificate"),
             Identity::Joiner(_) => (ErrorCode::Denied, "only join"),
             Identity::Node(_) => (ErrorCode::Denied, "only renew its own certificate"),
-            Identity::Manager(_) => {
-                (ErrorCode::Denied, "read, hand the lead over, leave, renew its certificate and change its address")
-            }
+            Identity::Manager(_) => (
+                ErrorCode::Denied,
+                "read, hand the lead over, leave, renew its certificate and change its address",
+            ),
             Identity::Operator { .. } => (ErrorCode::Denied, "read, but not change this"),
         };
         Err(ApiError::new(code, format!("{identity} may {what}")))

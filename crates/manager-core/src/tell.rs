@@ -44,6 +44,11 @@ impl Manager {
             self.store.members().map(|member| (member.id, member.address.clone())).collect();
         if peers.is_empty() {
             peers.clone_from(&self.config.seeds);
+        } else {
+            // One that was removed has to hear of it, or it would never end: its link goes when Raft lets it go.
+            let raft = self.node.membership().members();
+            let leaving = |id: &MemberId| raft.contains(id) && self.store.member(*id).is_none();
+            peers.extend(self.told.peers.iter().flatten().filter(|(id, _)| leaving(id)).cloned());
         }
         peers.retain(|(id, _)| *id != me);
         if self.told.peers.as_ref() != Some(&peers) {
@@ -65,7 +70,8 @@ impl Manager {
         self.told.about_at = Some(self.now.mono);
         // A leader that looks for this member at its old address is not heard here, so whoever may lead is told.
         let others = || self.store.members().map(|member| member.id).filter(|id| *id != self.config.member);
-        let told: Vec<MemberId> = self.node.leader().map_or_else(|| others().collect(), |leader| vec![leader]);
+        let told: Vec<MemberId> =
+            self.node.leader().map_or_else(|| others().collect(), |leader| vec![leader]);
         for member in told {
             let (address, version) = (self.config.address.clone(), self.config.version.clone());
             self.send_peer(member, &PeerMessage::About { address, version });
