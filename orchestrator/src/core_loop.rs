@@ -87,6 +87,9 @@ pub struct Shared {
     pub revoked: Arc<ArcSwap<Vec<Identity>>>,
 }
 
+/// Cuts the connections of these identities.
+pub type Cutter = Box<dyn Fn(&[Identity]) + Send>;
+
 /// The loop with what it needs to carry out actions.
 pub struct CoreLoop {
     manager: Manager,
@@ -96,7 +99,7 @@ pub struct CoreLoop {
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
     revoked: Arc<ArcSwap<Vec<Identity>>>,
-    cut: Box<dyn Fn(&[Identity]) + Send>,
+    cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
     authority: Option<Arc<ClusterCa>>,
@@ -129,7 +132,7 @@ pub struct Parts {
     /// The queue's end and its beginning.
     pub inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     /// Cuts the connections of these identities.
-    pub cut: Box<dyn Fn(&[Identity]) + Send>,
+    pub cut: Cutter,
     /// The origin of the core's monotonic clock.
     pub origin: std::time::Instant,
 }

@@ -4,10 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use manager_core::{Config, Manager};
-use model::{
-    identity::Identity as ApiIdentity,
-    request::{Request, Response},
-};
+use model::request::{Request, Response};
 use pki::LeafCertificate;
 use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
 use rpc::tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls};
@@ -24,7 +21,7 @@ use crate::{
     },
     client,
     config::{FileConfig, listen_for, with_port},
-    core_loop::{CoreLoop, Ended, INPUT_QUEUE, Input, Parts, Shared, now},
+    core_loop::{CoreLoop, Cutter, Ended, INPUT_QUEUE, Input, Parts, Shared, now},
     dir::{DataDir, Identity, Pems},
     entropy,
     peers::Peers,
@@ -121,7 +118,7 @@ fn core_config(identity: &Identity, file: &FileConfig, address: &str) -> Result<
     })
 }
 
-fn cutter(connections: Connections) -> Box<dyn Fn(&[ApiIdentity]) + Send> {
+fn cutter(connections: Connections) -> Cutter {
     let runtime = tokio::runtime::Handle::current();
     Box::new(move |revoked| {
         let (connections, revoked) = (connections.clone(), revoked.to_vec());

@@ -39,7 +39,11 @@ fn options() -> Result<Options, String> {
             "--seed" => (options.from, options.seeds) = (number()?, 1),
             "--trace" => options.trace = true,
             "--all" => options.all = true,
-            _ => return Err(format!("unknown argument \"{arg}\"; known: --seeds --from --seed --jobs --trace --all")),
+            _ => {
+                return Err(format!(
+                    "unknown argument \"{arg}\"; known: --seeds --from --seed --jobs --trace --all"
+                ));
+            }
         }
     }
     Ok(options)
@@ -90,7 +94,8 @@ impl Sum {
         table("requests and tries", &self.requests);
         table("observed", &self.observed);
         self.converge_ms.sort_unstable();
-        let at = |share: usize| self.converge_ms.get(self.converge_ms.len() * share / 100).copied().unwrap_or(0);
+        let at =
+            |share: usize| self.converge_ms.get(self.converge_ms.len() * share / 100).copied().unwrap_or(0);
         println!("converged after the last fault within p50 {} ms, p95 {} ms", at(50), at(95));
         let hours = self.simulated_ms as f64 / 3_600_000.0;
         println!(

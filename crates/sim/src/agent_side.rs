@@ -57,7 +57,9 @@ impl World {
     }
 
     pub(crate) fn drain_agent(&mut self, node: usize) {
-        while let Some(action) = self.nodes[node].process.as_mut().and_then(|process| process.core.poll_action()) {
+        while let Some(action) =
+            self.nodes[node].process.as_mut().and_then(|process| process.core.poll_action())
+        {
             if let Some(left) = self.nodes[node].crash_in {
                 self.nodes[node].crash_in = left.checked_sub(1);
                 if left == 0 {
@@ -229,7 +231,8 @@ impl World {
         let Some(open) = self.network.connections.get(&connection) else { return };
         let local = open.local;
         let at = self.queue.now();
-        self.trace.line(at, || format!("n{node} hears m{manager}: {}", told(&message), manager = open.manager));
+        self.trace
+            .line(at, || format!("n{node} hears m{manager}: {}", told(&message), manager = open.manager));
         let before = self.before_message(node, &message);
         self.tell_agent(node, Input::ManagerMessage { connection: local, message: Box::new(message) });
         self.after_message(node, before);
@@ -287,8 +290,13 @@ impl World {
         host.crash_in = None;
         host.subscription = None;
         host.engine.calls.values_mut().for_each(|pending| pending.abandoned = true);
-        let open: Vec<u64> =
-            self.network.connections.iter().filter(|(_, c)| c.node == node && c.agent_open).map(|(id, _)| *id).collect();
+        let open: Vec<u64> = self
+            .network
+            .connections
+            .iter()
+            .filter(|(_, c)| c.node == node && c.agent_open)
+            .map(|(id, _)| *id)
+            .collect();
         for connection in open {
             if let Some(open) = self.network.connections.get_mut(&connection) {
                 open.agent_open = false;
@@ -387,7 +395,11 @@ fn said(message: &model::session::AgentMessage) -> String {
     match message {
         AgentMessage::Hello { fence, hash, reports, facts, .. } => {
             let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
-            format!("hello, engine {}, fence {} hash {hash:x}, {reports:?}", facts.engine_ok, fence_text(fence.as_ref()))
+            format!(
+                "hello, engine {}, fence {} hash {hash:x}, {reports:?}",
+                facts.engine_ok,
+                fence_text(fence.as_ref())
+            )
         }
         AgentMessage::Report(reports) => {
             let reports: Vec<_> = reports.iter().map(|report| (report.task, report.observed.state)).collect();
@@ -415,5 +427,6 @@ fn told(message: &model::session::ManagerMessage) -> String {
 }
 
 fn fence_text(fence: Option<&model::session::Fence>) -> String {
-    fence.map_or("none".to_owned(), |f| format!("{}.{}.{}.{}", f.incarnation.0, f.term, f.session, f.sequence))
+    fence
+        .map_or("none".to_owned(), |f| format!("{}.{}.{}.{}", f.incarnation.0, f.term, f.session, f.sequence))
 }

@@ -79,7 +79,13 @@ impl World {
     }
 
     /// The answer to one try.
-    pub(crate) fn answer(&mut self, operation: usize, attempt: u32, manager: usize, result: Result<Reply, ApiError>) {
+    pub(crate) fn answer(
+        &mut self,
+        operation: usize,
+        attempt: u32,
+        manager: usize,
+        result: Result<Reply, ApiError>,
+    ) {
         let now = self.now();
         let open = &self.clients.operations[operation];
         if open.done || open.attempt != attempt {
@@ -87,8 +93,14 @@ impl World {
         }
         self.trace.mark(now, 51, operation as u64);
         self.trace.line(now, || match &result {
-            Ok(reply) => format!("client is answered {operation} at index {}: {}", reply.index, answer_text(&reply.response)),
-            Err(error) => format!("client is refused {operation} by m{manager}: {:?} {}", error.code, error.message),
+            Ok(reply) => format!(
+                "client is answered {operation} at index {}: {}",
+                reply.index,
+                answer_text(&reply.response)
+            ),
+            Err(error) => {
+                format!("client is refused {operation} by m{manager}: {:?} {}", error.code, error.message)
+            }
         });
         match result {
             Ok(reply) => self.settled(operation, Ok(reply)),
@@ -96,7 +108,9 @@ impl World {
                 self.clients.count(name(error.code));
                 match error.code {
                     ErrorCode::NotLeader => {
-                        let led = error.leader.and_then(|id| self.managers.iter().position(|host| host.member == id));
+                        let led = error
+                            .leader
+                            .and_then(|id| self.managers.iter().position(|host| host.member == id));
                         self.try_again(operation, led.filter(|led| *led != manager));
                     }
                     ErrorCode::Deadline | ErrorCode::Unavailable | ErrorCode::Exhausted => {
@@ -215,7 +229,13 @@ impl World {
     }
 
     /// A piece of a watch.
-    pub(crate) fn watched(&mut self, watcher: usize, session: u64, manager: usize, result: Result<Reply, ApiError>) {
+    pub(crate) fn watched(
+        &mut self,
+        watcher: usize,
+        session: u64,
+        manager: usize,
+        result: Result<Reply, ApiError>,
+    ) {
         if self.clients.watchers[watcher].session != session {
             return;
         }

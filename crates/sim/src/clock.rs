@@ -44,11 +44,6 @@ impl HostClock {
         self.wall_offset += micros;
     }
 
-    /// The wall clock is set right.
-    pub(crate) fn set_right(&mut self) {
-        self.wall_offset = 0;
-    }
-
     fn local(&self, now: Time) -> u64 {
         (i128::from(now) * (1_000_000 + i128::from(self.drift_ppm)) / 1_000_000) as u64
     }

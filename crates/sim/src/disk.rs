@@ -27,7 +27,11 @@ impl Writer {
     ///
     /// # Errors
     /// What `wal` says.
-    pub(crate) fn open(disk: &MemDisk, segment_bytes: u64, log_id: u64) -> Result<(Self, Recovered), DiskError> {
+    pub(crate) fn open(
+        disk: &MemDisk,
+        segment_bytes: u64,
+        log_id: u64,
+    ) -> Result<(Self, Recovered), DiskError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = Options { segment_bytes, reserve_bytes: 0, low_water_bytes: 0, ..Options::new(log_id) };
         let (wal, found) = Wal::open(disk, options).map_err(|error| error.to_string())?;

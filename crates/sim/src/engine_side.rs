@@ -49,7 +49,8 @@ impl World {
             Effect::Later(after) => self.queue.after(after, Event::Effect { node, call: number }),
             Effect::Answer(outcome) => {
                 // It is done, and the answer is lost.
-                let outcome = if self.stumbles() { Err(unavailable("the connection broke")) } else { outcome };
+                let outcome =
+                    if self.stumbles() { Err(unavailable("the connection broke")) } else { outcome };
                 self.trace.line(now, || match &outcome {
                     Ok(_) => format!("n{node} engine did {}", describe(&pending.call)),
                     Err(error) => format!("n{node} engine refused {}: {error:?}", describe(&pending.call)),
@@ -113,7 +114,8 @@ impl World {
         for happening in std::mem::take(&mut self.nodes[node].engine.happened) {
             self.trace.mark(now, 41, node as u64);
             self.trace.line(now, || {
-                let task = happening.labels.map(|labels| format!("{} attempt {}", labels.task, labels.attempt));
+                let task =
+                    happening.labels.map(|labels| format!("{} attempt {}", labels.task, labels.attempt));
                 let (id, change, cause) = (&happening.container, happening.change, happening.cause);
                 format!("n{node} container {id} of task {}: {change:?}, {cause}", task.unwrap_or_default())
             });
@@ -130,7 +132,8 @@ impl World {
     /// The daemon goes down: its answers and its stream end; its containers end with it or go on.
     pub(crate) fn engine_down(&mut self, node: usize, containers_survive: bool) {
         let now = self.now();
-        self.trace.fault(now, || format!("n{node} engine goes down, containers survive: {containers_survive}"));
+        self.trace
+            .fault(now, || format!("n{node} engine goes down, containers survive: {containers_survive}"));
         let begun = self.nodes[node].engine.go_down(containers_survive, now);
         // What happens while the daemon goes is not told.
         if let Some(subscription) = &mut self.nodes[node].subscription {

@@ -286,7 +286,9 @@ impl World {
                 self.managers[*manager].crash_in = None;
                 self.start_manager(*manager);
             }
-            Fault::CrashAllManagers => (0..self.managers.len()).for_each(|manager| self.start_manager(manager)),
+            Fault::CrashAllManagers => {
+                (0..self.managers.len()).for_each(|manager| self.start_manager(manager))
+            }
             Fault::PauseManager(manager) => self.resume_manager(*manager),
             Fault::CrashAgent(node)
             | Fault::CrashAgentMidStep(node)

@@ -67,7 +67,8 @@ impl ManagerHost {
         seed: u64,
         now: Now,
     ) -> Result<(), String> {
-        let (writer, recovered): (Writer, Recovered) = Writer::open(&self.disk, segment_bytes, self.member.0)?;
+        let (writer, recovered): (Writer, Recovered) =
+            Writer::open(&self.disk, segment_bytes, self.member.0)?;
         let config = Config {
             member: self.member,
             cluster,
@@ -90,10 +91,5 @@ impl ManagerHost {
             next_handle: 0,
         });
         Ok(())
-    }
-
-    /// It runs and is not stopped.
-    pub(crate) fn is_awake(&self) -> bool {
-        self.process.is_some() && self.paused.is_none()
     }
 }

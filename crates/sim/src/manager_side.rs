@@ -56,7 +56,8 @@ impl World {
 
     /// Does what a manager wants done, looks at what it has applied, and sets its timer.
     pub(crate) fn drain_manager(&mut self, manager: usize) {
-        while let Some(action) = self.managers[manager].process.as_mut().and_then(|process| process.core.poll_action())
+        while let Some(action) =
+            self.managers[manager].process.as_mut().and_then(|process| process.core.poll_action())
         {
             if self.dies_here(manager) {
                 return;
@@ -106,7 +107,9 @@ impl World {
         match action {
             Action::Persist(step) => {
                 if let Some(blob) = &step.snapshot {
-                    self.trace.line(at, || format!("m{manager} stores snapshot {}, reset={}", blob.index, step.reset_log));
+                    self.trace.line(at, || {
+                        format!("m{manager} stores snapshot {}, reset={}", blob.index, step.reset_log)
+                    });
                 }
                 let process = self.managers[manager].process.as_mut().expect("it just acted");
                 if process.writer.push(step) {
@@ -120,7 +123,11 @@ impl World {
             Action::EncodeSnapshot { index, state, .. } => {
                 let bytes = proto::codec::encode(&state);
                 let after = self.dice.millis(1, 80);
-                self.later_manager(manager, after, ManagerInput::Core(Input::SnapshotEncoded { index, bytes }));
+                self.later_manager(
+                    manager,
+                    after,
+                    ManagerInput::Core(Input::SnapshotEncoded { index, bytes }),
+                );
             }
             Action::SendPeer { to, bytes } => self.send_peer(manager, to, bytes),
             Action::Peers(_) | Action::Revoked(_) => {}
@@ -174,7 +181,11 @@ impl World {
     /// The log cannot go on: the process must end. After a fault of the disk that is right; otherwise it is a defect.
     fn disk_failed(&mut self, manager: usize, reason: &str) {
         if !self.faults.take_disk_fault(manager) {
-            self.violate("disk", format!("m{manager} cannot write its log: {reason}"), vec![format!("m{manager}")]);
+            self.violate(
+                "disk",
+                format!("m{manager} cannot write its log: {reason}"),
+                vec![format!("m{manager}")],
+            );
         }
         self.crash_manager(manager, "its disk failed");
         let pause = self.dice.millis(500, 2_000);
@@ -202,7 +213,8 @@ impl World {
 
     fn reply(&mut self, manager: usize, handle: u64, result: Result<Reply, ApiError>, more: bool) {
         let process = self.managers[manager].process.as_mut().expect("it just acted");
-        let caller = if more { process.callers.get(&handle).copied() } else { process.callers.remove(&handle) };
+        let caller =
+            if more { process.callers.get(&handle).copied() } else { process.callers.remove(&handle) };
         let Some(caller) = caller else { return };
         self.answer_later(caller, manager, result);
     }
@@ -271,7 +283,13 @@ impl World {
         for caller in process.callers.into_values() {
             self.answer_later(caller, manager, Err(lost.clone()));
         }
-        let open: Vec<u64> = self.network.connections.iter().filter(|(_, c)| c.manager == manager).map(|(id, _)| *id).collect();
+        let open: Vec<u64> = self
+            .network
+            .connections
+            .iter()
+            .filter(|(_, c)| c.manager == manager)
+            .map(|(id, _)| *id)
+            .collect();
         for connection in open {
             if let Some(open) = self.network.connections.get_mut(&connection) {
                 open.manager_open = false;
@@ -301,7 +319,11 @@ impl World {
                 self.managers[manager].disk.kill();
                 self.queue.after(500 * MS, Event::Undo(Fault::CrashManager(manager)));
             } else {
-                self.violate("I1", format!("m{manager} does not start: {reason}"), vec![format!("m{manager}")]);
+                self.violate(
+                    "I1",
+                    format!("m{manager} does not start: {reason}"),
+                    vec![format!("m{manager}")],
+                );
             }
             return;
         }

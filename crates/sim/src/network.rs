@@ -26,6 +26,7 @@ struct Link {
 
 /// What arrives at an end of a connection.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost an allocation an event")]
 pub(crate) enum Frame {
     ToManager(AgentMessage),
     ToAgent(ManagerMessage),
@@ -72,7 +73,16 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new(hosts: usize, base_us: u64, loss: u32, duplication: u32, dice: Dice) -> Self {
         let links = vec![Link::default(); hosts * hosts];
-        Self { links, hosts, base_us, loss, duplication, dice, connections: BTreeMap::new(), next_connection: 0 }
+        Self {
+            links,
+            hosts,
+            base_us,
+            loss,
+            duplication,
+            dice,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+        }
     }
 
     fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
@@ -118,7 +128,14 @@ impl Network {
     }
 
     /// Puts a frame into a pipe; returns when it arrives. `None`: there is no such connection.
-    pub(crate) fn send(&mut self, connection: u64, up: bool, frame: Frame, hosts: (HostId, HostId), now: Time) -> Option<Time> {
+    pub(crate) fn send(
+        &mut self,
+        connection: u64,
+        up: bool,
+        frame: Frame,
+        hosts: (HostId, HostId),
+        now: Time,
+    ) -> Option<Time> {
         let delay = self.delay(hosts.0, hosts.1);
         let connection = self.connections.get_mut(&connection)?;
         let pipe = if up { &mut connection.up } else { &mut connection.down };

@@ -63,6 +63,13 @@ impl Report {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} broken at {}.{:03} s: {}", self.invariant, self.at_ms / 1_000, self.at_ms % 1_000, self.what)
+        write!(
+            f,
+            "{} broken at {}.{:03} s: {}",
+            self.invariant,
+            self.at_ms / 1_000,
+            self.at_ms % 1_000,
+            self.what
+        )
     }
 }

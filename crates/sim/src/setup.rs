@@ -115,7 +115,10 @@ impl World {
             }
         };
         match (step, response) {
-            (Purpose::Token(name), Response::Changed { answer: model::command::Answer::Token { id, .. }, .. }) => {
+            (
+                Purpose::Token(name),
+                Response::Changed { answer: model::command::Answer::Token { id, .. }, .. },
+            ) => {
                 self.tokens.insert(name, id);
                 match name {
                     "agent" if self.managers.len() > 1 => self.make_token("manager", JoinRole::Manager),
@@ -155,11 +158,23 @@ impl World {
 
     fn join_manager(&mut self, number: usize) {
         let address = self.managers[number].address.clone();
-        self.join(Purpose::JoinManager(number), "manager", JoinRole::Manager, self.managers[number].name.clone(), address);
+        self.join(
+            Purpose::JoinManager(number),
+            "manager",
+            JoinRole::Manager,
+            self.managers[number].name.clone(),
+            address,
+        );
     }
 
     fn join_node(&mut self, number: usize) {
-        self.join(Purpose::JoinNode(number), "agent", JoinRole::Agent, self.nodes[number].name.clone(), String::new());
+        self.join(
+            Purpose::JoinNode(number),
+            "agent",
+            JoinRole::Agent,
+            self.nodes[number].name.clone(),
+            String::new(),
+        );
     }
 
     fn join(&mut self, purpose: Purpose, token: &str, role: JoinRole, hostname: String, address: String) {
@@ -169,7 +184,8 @@ impl World {
             role,
             token,
             secret: Vec::new(),
-            csr: "-----BEGIN CERTIFICATE REQUEST-----\nsimulated\n-----END CERTIFICATE REQUEST-----\n".to_owned(),
+            csr: "-----BEGIN CERTIFICATE REQUEST-----\nsimulated\n-----END CERTIFICATE REQUEST-----\n"
+                .to_owned(),
             facts,
             address,
         }));

@@ -63,7 +63,8 @@ impl Trace {
         let concerns = |line: &Line| {
             about.is_empty() || line.fault || about.iter().any(|word| line.text.contains(word.as_str()))
         };
-        let mut chosen: Vec<String> = lines.iter().rev().filter(|line| concerns(line)).take(most).map(show).collect();
+        let mut chosen: Vec<String> =
+            lines.iter().rev().filter(|line| concerns(line)).take(most).map(show).collect();
         chosen.reverse();
         chosen
     }

@@ -9,7 +9,8 @@ use model::{
     placement::Placement,
     request::{NodeChange, Request},
     service::{
-        FailureAction, Mode, RestartCondition, RestartPolicy, ServiceSpec, TaskTemplate, UpdateOrder, UpdatePolicy,
+        FailureAction, Mode, RestartCondition, RestartPolicy, ServiceSpec, TaskTemplate, UpdateOrder,
+        UpdatePolicy,
     },
 };
 
@@ -108,8 +109,11 @@ impl Workload {
     fn update(&mut self, name: String, known: &Known) -> Wish {
         let spec = self.spec(&name, Some(&known.spec));
         let value = value_of(&spec).expect("made with a tag");
-        let request =
-            Request::UpdateService { service: name.clone(), expected: known.generation, spec: Arc::new(spec) };
+        let request = Request::UpdateService {
+            service: name.clone(),
+            expected: known.generation,
+            spec: Arc::new(spec),
+        };
         Wish { request, on: Some((name, Ask::Update { saw: known.value, value })) }
     }
 
@@ -140,7 +144,8 @@ impl Workload {
             91..95 => Behaviour::Sick,
             _ => Behaviour::Broken,
         };
-        let image = if dice.permille(30) { "app:missing".to_owned() } else { format!("app:v{}", dice.range(1, 6)) };
+        let image =
+            if dice.permille(30) { "app:missing".to_owned() } else { format!("app:v{}", dice.range(1, 6)) };
         let container = ContainerSpec {
             image,
             command: behaviour.command(dice.range(50, 3_000)),

@@ -30,30 +30,77 @@ use crate::{
 /// What can happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Manager { manager: usize, life: u64, input: ManagerInput },
-    Agent { node: usize, life: u64, input: AgentInput },
+    Manager {
+        manager: usize,
+        life: u64,
+        input: ManagerInput,
+    },
+    Agent {
+        node: usize,
+        life: u64,
+        input: AgentInput,
+    },
     /// The next frame of a connection arrives.
-    Frame { connection: u64, up: bool },
+    Frame {
+        connection: u64,
+        up: bool,
+    },
     /// A dialled manager is reached, or is not.
-    Dialled { node: usize, life: u64, local: u64, manager: usize },
+    Dialled {
+        node: usize,
+        life: u64,
+        local: u64,
+        manager: usize,
+    },
     /// An engine's call takes effect.
-    Effect { node: usize, call: u64 },
+    Effect {
+        node: usize,
+        call: u64,
+    },
     /// The agent's shell gives a call up.
-    CallTimeout { node: usize, call: u64 },
+    CallTimeout {
+        node: usize,
+        call: u64,
+    },
     /// An application does what it planned.
-    App { node: usize, plan: Plan },
+    App {
+        node: usize,
+        plan: Plan,
+    },
     /// An operator looks for something to do.
-    Think { operator: usize },
+    Think {
+        operator: usize,
+    },
     /// A request reaches a manager.
-    Ask { operation: usize, attempt: u32, manager: usize },
+    Ask {
+        operation: usize,
+        attempt: u32,
+        manager: usize,
+    },
     /// An answer reaches its client.
-    Answer { operation: usize, attempt: u32, manager: usize, result: Box<Result<Reply, ApiError>> },
+    Answer {
+        operation: usize,
+        attempt: u32,
+        manager: usize,
+        result: Box<Result<Reply, ApiError>>,
+    },
     /// A client waits no longer.
-    Impatient { operation: usize, attempt: u32 },
+    Impatient {
+        operation: usize,
+        attempt: u32,
+    },
     /// A watcher (re)opens its watch.
-    OpenWatch { watcher: usize, session: u64 },
+    OpenWatch {
+        watcher: usize,
+        session: u64,
+    },
     /// A piece of a watch arrives.
-    Watched { watcher: usize, session: u64, manager: usize, result: Box<Result<Reply, ApiError>> },
+    Watched {
+        watcher: usize,
+        session: u64,
+        manager: usize,
+        result: Box<Result<Reply, ApiError>>,
+    },
     /// Time for another fault.
     NextFault,
     /// A fault ends.
@@ -66,6 +113,7 @@ pub(crate) enum Event {
 
 /// What happens to a manager's process.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost an allocation an event")]
 pub(crate) enum ManagerInput {
     Timer,
     Core(manager_core::Event),
@@ -75,6 +123,7 @@ pub(crate) enum ManagerInput {
 
 /// What happens to an agent's process.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost an allocation an event")]
 pub(crate) enum AgentInput {
     Timer,
     Core(agent_core::event::Event),
@@ -139,7 +188,8 @@ impl World {
             Network::new(hosts, knobs.delay_us, knobs.loss, knobs.duplication, Dice::new(seed, "network"));
         let names = (0..knobs.nodes).map(|node| format!("n{node}")).collect();
         let managers = (0..knobs.managers).map(|number| crate::setup::manager(number, &mut dice)).collect();
-        let nodes = (0..knobs.nodes).map(|number| crate::setup::node(seed, number, &knobs, &mut dice)).collect();
+        let nodes =
+            (0..knobs.nodes).map(|number| crate::setup::node(seed, number, &knobs, &mut dice)).collect();
         Self {
             cluster: ClusterId(dice.any()),
             queue: Queue::new(),
@@ -149,7 +199,7 @@ impl World {
             clients: Clients::new(Dice::new(seed, "clients"), knobs.operators),
             workload: Workload::new(Dice::new(seed, "workload"), names),
             faults: Faults::new(Dice::new(seed, "faults")),
-            checks: Checks::new(knobs.weather),
+            checks: Checks::new(),
             trace: Trace::new(trace),
             phase: Phase::Setup,
             tokens: BTreeMap::new(),
@@ -244,7 +294,11 @@ impl World {
             (Some(at), None) if now >= at + 4 * SEC && self.clients.is_idle() => self.phase = Phase::Over,
             (Some(_), Some(_)) => self.converged = None,
             (None, Some(what)) if now > since + self.knobs.converge_secs * SEC => {
-                self.violate("I16", format!("not converged in {} s: {}", self.knobs.converge_secs, what.0), what.1);
+                self.violate(
+                    "I16",
+                    format!("not converged in {} s: {}", self.knobs.converge_secs, what.0),
+                    what.1,
+                );
             }
             _ => {}
         }

@@ -53,7 +53,8 @@ pub(crate) fn check(calls: &[Call]) -> Verdict {
             return Verdict::Undecided;
         }
         let open = || order.iter().copied().filter(|call| !has(&done, *call));
-        let Some(first) = open().filter(|call| is_settled(calls[*call])).min_by_key(|call| calls[*call].returned)
+        let Some(first) =
+            open().filter(|call| is_settled(calls[*call])).min_by_key(|call| calls[*call].returned)
         else {
             continue;
         };

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{knobs::Weather, world::{Phase, World}};
+use crate::{
+    knobs::Weather,
+    world::{Phase, World},
+};
 
 /// Who led in which term.
 #[derive(Debug, Default)]
@@ -30,8 +33,10 @@ impl World {
             self.violate("I2", what, vec![format!("m{first}"), format!("m{manager}")]);
         }
         // Nothing happens in calm weather but that clocks jump and operators hand the lead over.
-        if self.knobs.weather == Weather::Calm && settled && self.phase == Phase::Storm && !self.handed_over() {
-            let what = format!("m{manager} came to lead in term {term} although nothing but clocks was disturbed");
+        if self.knobs.weather == Weather::Calm && settled && self.phase == Phase::Storm && !self.handed_over()
+        {
+            let what =
+                format!("m{manager} came to lead in term {term} although nothing but clocks was disturbed");
             self.violate("I17", what, vec![format!("m{manager}")]);
         }
     }
@@ -39,8 +44,11 @@ impl World {
     /// An operator has lately asked for another leader.
     fn handed_over(&self) -> bool {
         let lately = self.now().saturating_sub(10 * crate::queue::SEC);
-        self.clients.operations.iter().rev().take_while(|operation| operation.invoked >= lately).any(|operation| {
-            matches!(operation.request, model::request::Request::TransferLeader { .. })
-        })
+        self.clients
+            .operations
+            .iter()
+            .rev()
+            .take_while(|operation| operation.invoked >= lately)
+            .any(|operation| matches!(operation.request, model::request::Request::TransferLeader { .. }))
     }
 }

@@ -20,7 +20,8 @@ impl World {
             let may = both_templates || self.is_start_first(service);
             if tasks.len() > 2 || !may {
                 let ids: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
-                let what = format!("slot {slot} of service {service} has {} tasks desired running", tasks.len());
+                let what =
+                    format!("slot {slot} of service {service} has {} tasks desired running", tasks.len());
                 self.violate("I4", what, ids);
             }
         }

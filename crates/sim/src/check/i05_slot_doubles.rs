@@ -49,7 +49,9 @@ impl World {
             return;
         }
         let others = self.live_of_slot(service, slot, labels.task);
-        let Some((other_node, other)) = others.into_iter().find(|(other, _)| !self.may_double(*other)) else { return };
+        let Some((other_node, other)) = others.into_iter().find(|(other, _)| !self.may_double(*other)) else {
+            return;
+        };
         // A rollout replaces what its own older order had made two of.
         let what = format!(
             "slot {slot} of service {service}: task {} started on n{node} while task {other} runs on n{other_node}",
@@ -62,7 +64,9 @@ impl World {
         let mut found = Vec::new();
         for (node, host) in self.nodes.iter().enumerate() {
             for container in host.engine.live() {
-                let Some(labels) = container.labels.filter(|labels| labels.service == service) else { continue };
+                let Some(labels) = container.labels.filter(|labels| labels.service == service) else {
+                    continue;
+                };
                 if labels.task != but && self.checks.slots.get(&labels.task) == Some(&(service, slot)) {
                     found.push((node, labels.task));
                 }
@@ -76,7 +80,9 @@ impl World {
         let host = &self.nodes[node];
         let known = self.checks.frontier().and_then(|store| store.node(host.node));
         let reachable = host.is_awake() && host.engine.power == Power::Up;
-        !reachable || !self.is_undisturbed(node, QUIET) || known.is_none_or(|known| known.state == NodeState::Down)
+        !reachable
+            || !self.is_undisturbed(node, QUIET)
+            || known.is_none_or(|known| known.state == NodeState::Down)
     }
 
     /// Doubles that last although nothing is disturbed.
@@ -96,7 +102,8 @@ impl World {
             let since = *self.checks.doubles.since.entry((service, slot)).or_insert(now);
             let calm = tasks.values().all(|node| self.is_undisturbed(*node, BRIEFLY));
             if now > since + BRIEFLY && calm && !self.is_start_first(service) {
-                let what = format!("slot {slot} of service {service} has had two containers for 20 s: {tasks:?}");
+                let what =
+                    format!("slot {slot} of service {service} has had two containers for 20 s: {tasks:?}");
                 self.violate("I5", what, tasks.keys().map(TaskId::to_string).collect());
                 return;
             }

@@ -8,7 +8,10 @@ impl World {
         let Some(labels) = happening.labels else { return };
         self.checks.count("containers started");
         let live = self.nodes.iter().enumerate().flat_map(|(number, host)| {
-            host.engine.live().filter(|c| c.labels.is_some_and(|l| l.task == labels.task)).map(move |c| (number, &c.id))
+            host.engine
+                .live()
+                .filter(|c| c.labels.is_some_and(|l| l.task == labels.task))
+                .map(move |c| (number, &c.id))
         });
         let others: Vec<_> = live.filter(|(_, id)| **id != happening.container).collect();
         if let Some((other, id)) = others.first() {

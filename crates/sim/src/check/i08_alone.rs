@@ -56,7 +56,9 @@ impl World {
         let Some(labels) = happening.labels else { return };
         let Some(store) = self.checks.frontier() else { return };
         let Some(task) = store.task(labels.task) else { return };
-        let Some(template) = store.service(task.service).and_then(|service| service.template_of(task.template)) else {
+        let Some(template) =
+            store.service(task.service).and_then(|service| service.template_of(task.template))
+        else {
             return;
         };
         let policy = &template.restart;
@@ -78,17 +80,27 @@ impl World {
         let waits = process.core.tasks().find(|(task, _)| *task == deadline.task);
         let Some((_, observed)) = waits.filter(|_| quiet) else { return };
         self.checks.count("restarts watched");
-        let again = self.checks.starts.by_task.get(&deadline.task).is_some_and(|starts| {
-            starts.last().is_some_and(|at| *at >= deadline.ended)
-        });
-        let wanted = self.checks.frontier().and_then(|store| store.task(deadline.task)).is_some_and(|task| task.is_active());
+        let again = self
+            .checks
+            .starts
+            .by_task
+            .get(&deadline.task)
+            .is_some_and(|starts| starts.last().is_some_and(|at| *at >= deadline.ended));
+        let wanted = self
+            .checks
+            .frontier()
+            .and_then(|store| store.task(deadline.task))
+            .is_some_and(|task| task.is_active());
         let stuck = matches!(
             observed.state,
             TaskState::Running | TaskState::Restarting | TaskState::CrashLoop | TaskState::Starting
         );
         if !again && wanted && stuck {
             let (task, node) = (deadline.task, deadline.node);
-            let what = format!("task {task} on n{node} ended and was not started again; its agent says {:?}", observed.state);
+            let what = format!(
+                "task {task} on n{node} ended and was not started again; its agent says {:?}",
+                observed.state
+            );
             self.violate("I8", what, vec![task.to_string()]);
         }
     }

@@ -28,7 +28,11 @@ impl World {
         let (EngineCall::Stop { container, .. } | EngineCall::Remove { container }) = call else { return };
         let Some(found) = self.nodes[node].engine.containers.get(container) else { return };
         let Some(labels) = found.labels else {
-            return self.violate("I9", format!("n{node} acts on a foreign container"), vec![format!("n{node}")]);
+            return self.violate(
+                "I9",
+                format!("n{node} acts on a foreign container"),
+                vec![format!("n{node}")],
+            );
         };
         if !found.is_live() || !found.is_healthy_or_starting() {
             return;
@@ -36,7 +40,10 @@ impl World {
         let Some(store) = self.checks.frontier() else { return };
         let wanted = store.task(labels.task).is_some_and(Task::is_active);
         if wanted && found.id == *container {
-            let what = format!("n{node} stops container {container} of task {}, which is wanted and sound", labels.task);
+            let what = format!(
+                "n{node} stops container {container} of task {}, which is wanted and sound",
+                labels.task
+            );
             self.violate("I9", what, vec![labels.task.to_string(), container.clone()]);
         }
     }
@@ -44,7 +51,9 @@ impl World {
     /// Tasks that the managers want stopped, and why.
     pub(crate) fn check_stops(&mut self, before: &Store, store: &Store) {
         for task in store.tasks().filter(|task| task.desired == DesiredState::Stopped) {
-            let Some(old) = before.task(task.id).filter(|old| old.desired == DesiredState::Running) else { continue };
+            let Some(old) = before.task(task.id).filter(|old| old.desired == DesiredState::Running) else {
+                continue;
+            };
             if has_reason(old, before, store) {
                 continue;
             }
@@ -73,6 +82,14 @@ impl World {
     /// After all has converged, and in calm weather, sound containers end only when they are told to.
     pub(crate) fn check_quiet(&mut self, node: usize, happening: &Happening) {
         if self.converged.is_none() {
+            return;
+        }
+        let task = happening.labels.map(|labels| labels.task);
+        let told = self
+            .checks
+            .frontier()
+            .is_some_and(|store| !task.and_then(|task| store.task(task)).is_some_and(Task::is_active));
+        if told {
             return;
         }
         let found = self.nodes[node].engine.containers.get(&happening.container);

@@ -38,7 +38,8 @@ impl World {
             .all(|node| node.state == NodeState::Ready && node.spec.availability == Availability::Active);
         for service in store.services() {
             let rolling = service.rollout.as_ref().filter(|rollout| {
-                !service.removing && matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
+                !service.removing
+                    && matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
             });
             let (Some(rollout), Mode::Replicated(replicas)) = (rolling, service.spec.mode) else {
                 self.checks.floors.by_service.remove(&service.id);
@@ -62,13 +63,22 @@ impl World {
 
     /// Something happened: is every floor kept?
     pub(crate) fn check_floors_now(&mut self) {
-        let watched: Vec<(ServiceId, Floor)> =
-            self.checks.floors.by_service.iter().filter(|(_, floor)| floor.holds).map(|(id, floor)| (*id, *floor)).collect();
+        let watched: Vec<(ServiceId, Floor)> = self
+            .checks
+            .floors
+            .by_service
+            .iter()
+            .filter(|(_, floor)| floor.holds)
+            .map(|(id, floor)| (*id, *floor))
+            .collect();
         for (service, floor) in watched {
             self.checks.count("floors checked");
             let fit = self.fit(service).len();
             if fit < floor.least {
-                let what = format!("an update of service {service} leaves {fit} replicas, {} must stay", floor.least);
+                let what = format!(
+                    "an update of service {service} leaves {fit} replicas, {} must stay",
+                    floor.least
+                );
                 return self.violate("I11", what, vec![service.to_string(), "task".to_owned()]);
             }
         }
@@ -77,7 +87,8 @@ impl World {
     /// Slots of a service with a container that is fit for work.
     fn fit(&self, service: ServiceId) -> BTreeSet<Slot> {
         let live = self.nodes.iter().flat_map(|host| host.engine.live());
-        let ours = live.filter(|c| c.is_healthy() && c.labels.is_some_and(|labels| labels.service == service));
+        let ours =
+            live.filter(|c| c.is_healthy() && c.labels.is_some_and(|labels| labels.service == service));
         ours.filter_map(|c| self.checks.slots.get(&c.labels?.task).map(|(_, slot)| *slot)).collect()
     }
 }

@@ -20,11 +20,16 @@ impl World {
             return;
         }
         let now = self.now();
-        let Some(service) = self.checks.frontier().and_then(|store| store.service_by_name(name)) else { return };
-        let rolling = service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::RollingBack);
+        let Some(service) = self.checks.frontier().and_then(|store| store.service_by_name(name)) else {
+            return;
+        };
+        let rolling =
+            service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::RollingBack);
         // Old enough that it was so when the question was asked.
         let lasting = self.clients.operations.iter().rev().take(200).all(|operation| {
-            operation.on.as_ref().is_none_or(|(key, _)| key != name) || operation.invoked + 20 * SEC < now || operation.ask == Some(crate::history::Ask::Read)
+            operation.on.as_ref().is_none_or(|(key, _)| key != name)
+                || operation.invoked + 20 * SEC < now
+                || operation.ask == Some(crate::history::Ask::Read)
         });
         if service.previous.is_some() && !rolling && !service.removing && lasting {
             let what = format!("a rollback of {name} was refused: {}", error.message);

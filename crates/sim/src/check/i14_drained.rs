@@ -14,7 +14,8 @@ impl World {
             }
             let closed = |store: &Store| {
                 let node = store.node(node);
-                node.is_some_and(|node| node.spec.availability != Availability::Active).then(|| node.map(|n| n.generation))
+                node.is_some_and(|node| node.spec.availability != Availability::Active)
+                    .then(|| node.map(|n| n.generation))
             };
             if let (Some(then), Some(now)) = (closed(before), closed(store))
                 && then == now

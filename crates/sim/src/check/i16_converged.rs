@@ -44,7 +44,8 @@ impl World {
             let session = host.process.as_ref().is_some_and(|process| process.core.is_in_session());
             let engine = store.node(host.node).is_some_and(|node| node.facts.engine_ok);
             if !ready || !session || !engine || host.engine.power != Power::Up {
-                let what = format!("n{number} is ready={ready}, in session={session}, its engine ok={engine}");
+                let what =
+                    format!("n{number} is ready={ready}, in session={session}, its engine ok={engine}");
                 return Some((what, vec![format!("n{number}"), "leader".to_owned()]));
             }
         }
@@ -57,7 +58,9 @@ impl World {
         if service.removing {
             let left: Vec<_> = store
                 .tasks_of_service(service.id)
-                .map(|task| (task.id, task.desired, task.observed.state, task.node.map(|node| self.name_of(node))))
+                .map(|task| {
+                    (task.id, task.desired, task.observed.state, task.node.map(|node| self.name_of(node)))
+                })
                 .collect();
             return Some((format!("service {name} is still being removed, with {left:?}"), about()));
         }
@@ -67,11 +70,19 @@ impl World {
             return Some((format!("the rollout of service {name} has not ended"), about()));
         }
         let mut slots: BTreeMap<Slot, Vec<&Task>> = match service.spec.mode {
-            Mode::Replicated(replicas) => (1..=replicas).map(|slot| (Slot::Replica(slot), Vec::new())).collect(),
+            Mode::Replicated(replicas) => {
+                (1..=replicas).map(|slot| (Slot::Replica(slot), Vec::new())).collect()
+            }
             Mode::Global => {
                 let takes = store.nodes().filter(|node| node.spec.availability == Availability::Active);
                 let admits = takes.filter(|node| {
-                    service.spec.template.placement.constraints.iter().all(|constraint| constraint.admits(node))
+                    service
+                        .spec
+                        .template
+                        .placement
+                        .constraints
+                        .iter()
+                        .all(|constraint| constraint.admits(node))
                 });
                 admits.map(|node| (Slot::Node(node.id), Vec::new())).collect()
             }
@@ -84,7 +95,10 @@ impl World {
             match slots.get_mut(&task.slot) {
                 Some(tasks) => tasks.push(task),
                 None if task.is_active() && !paused(task) => {
-                    return Some((format!("task {} of {name} is in no slot", task.id), vec![task.id.to_string()]));
+                    return Some((
+                        format!("task {} of {name} is in no slot", task.id),
+                        vec![task.id.to_string()],
+                    ));
                 }
                 None => {}
             }
@@ -98,16 +112,18 @@ impl World {
         match active[..] {
             [] => {
                 // Ended for good on the newest template, by its policy; or rejected, with the next try on its way.
-                let settled = |task: &&Task| {
-                    matches!(task.observed.state, TaskState::Completed | TaskState::Failed)
-                };
+                let settled =
+                    |task: &&Task| matches!(task.observed.state, TaskState::Completed | TaskState::Failed);
                 if tasks.iter().any(settled) {
                     return None;
                 }
-                let states: Vec<_> =
-                    store.tasks_of_slot(service.id, slot).map(|task| (task.id, task.observed.state)).collect();
+                let states: Vec<_> = store
+                    .tasks_of_slot(service.id, slot)
+                    .map(|task| (task.id, task.observed.state))
+                    .collect();
                 let (rollout, time) = (service.rollout.as_ref(), store.time());
-                let what = format!("slot {slot} of {name} has no task at {time}, only {states:?}; {rollout:?}");
+                let what =
+                    format!("slot {slot} of {name} has no task at {time}, only {states:?}; {rollout:?}");
                 Some((what, vec![format!("{name}.{slot} "), "leader=true".to_owned()]))
             }
             [task] => self.task_missing(store, service, task),
@@ -116,14 +132,18 @@ impl World {
                 let old = if first.template < second.template { first } else { second };
                 self.task_missing(store, service, old)
             }
-            _ => Some((format!("slot {slot} of {name} has {} tasks; {:?}", active.len(), service.rollout), vec![format!("{name}.{slot} ")])),
+            _ => Some((
+                format!("slot {slot} of {name} has {} tasks; {:?}", active.len(), service.rollout),
+                vec![format!("{name}.{slot} ")],
+            )),
         }
     }
 
     fn task_missing(&self, store: &Store, service: &Service, task: &Task) -> Option<Missing> {
         let about = || vec![task.id.to_string()];
         let template = service.template_of(task.template)?;
-        let sound = Behaviour::of(&template.container).0.is_sound() && !template.container.image.contains("missing");
+        let sound =
+            Behaviour::of(&template.container).0.is_sound() && !template.container.image.contains("missing");
         let Some(node) = task.node else {
             let free = template.placement.constraints.is_empty()
                 && template.placement.max_per_node == 0
@@ -138,7 +158,10 @@ impl World {
             let stuck = free && sound && store.nodes().any(takes);
             let what = || {
                 let (time, pending, inherited) = (store.time(), &task.pending, &task.inherited);
-                format!("at {time} task {} has no node although any would do: {pending:?} {inherited:?}", task.id)
+                format!(
+                    "at {time} task {} has no node although any would do: {pending:?} {inherited:?}",
+                    task.id
+                )
             };
             return stuck.then(|| (what(), about()));
         };
@@ -172,9 +195,12 @@ impl World {
         for (number, host) in self.nodes.iter().enumerate() {
             for container in host.engine.live() {
                 let Some(labels) = container.labels else { continue };
-                let wanted = store.task(labels.task).is_some_and(|task| task.is_active() && task.node == Some(host.node));
+                let wanted = store
+                    .task(labels.task)
+                    .is_some_and(|task| task.is_active() && task.node == Some(host.node));
                 if !wanted {
-                    let what = format!("container {} of task {} still runs on n{number}", container.id, labels.task);
+                    let what =
+                        format!("container {} of task {} still runs on n{number}", container.id, labels.task);
                     return Some((what, vec![container.id.clone(), labels.task.to_string()]));
                 }
             }
@@ -196,7 +222,8 @@ impl World {
                 Verdict::Linearizable => self.checks.count("histories linearizable"),
                 Verdict::Undecided => self.checks.count("histories undecided"),
                 Verdict::Broken(call) => {
-                    let what = format!("the history of {name} has no order; nothing explains {:?}", telling[call]);
+                    let what =
+                        format!("the history of {name} has no order; nothing explains {:?}", telling[call]);
                     return self.violate("I1", what, vec!["client".to_owned()]);
                 }
             }
@@ -213,7 +240,8 @@ fn waits_for_a_person(service: &Service) -> bool {
 
 fn drained(store: &Store) -> Option<Missing> {
     for node in store.nodes().filter(|node| node.spec.availability == Availability::Drain) {
-        let left: Vec<TaskId> = store.tasks_on_node(node.id).filter(|task| task.may_have_container()).map(|t| t.id).collect();
+        let left: Vec<TaskId> =
+            store.tasks_on_node(node.id).filter(|task| task.may_have_container()).map(|t| t.id).collect();
         if let Some(task) = left.first() {
             let what = format!("{} is drained and still has task {task}", node.facts.hostname);
             return Some((what, vec![task.to_string(), node.facts.hostname.clone()]));

@@ -44,7 +44,8 @@ impl World {
         self.checks.count("events watched");
         let after = self.clients.watchers[watcher].after.unwrap_or_default();
         let expected = self.checks.events.by_revision.range((Excluded(after), Unbounded)).next();
-        let right = expected.is_some_and(|(revision, hash)| (*revision, *hash) == (event.revision, digest(event)));
+        let right =
+            expected.is_some_and(|(revision, hash)| (*revision, *hash) == (event.revision, digest(event)));
         if !right {
             let what = format!(
                 "watcher {watcher} at {after} was told {} by m{manager}, the next one is {:?}",

@@ -10,7 +10,10 @@ impl World {
         match message {
             ManagerMessage::Welcome { .. } => {
                 self.checks.count("sessions");
-                let known = self.managers[manager].process.as_ref().is_some_and(|p| p.core.store().node(id).is_some());
+                let known = self.managers[manager]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.core.store().node(id).is_some());
                 if !known {
                     let what = format!("m{manager} welcomes n{node}, which its state does not know");
                     self.violate("I19", what, vec![format!("n{node}")]);

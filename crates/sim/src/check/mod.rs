@@ -30,7 +30,6 @@ use store::Store;
 
 use crate::{
     engine::Happening,
-    knobs::Weather,
     queue::Time,
     report::Violation,
     world::{Phase, World},
@@ -38,7 +37,6 @@ use crate::{
 
 /// What the checks remember.
 pub(crate) struct Checks {
-    weather: Weather,
     violation: Option<Violation>,
     counts: BTreeMap<&'static str, u64>,
     /// The state at the highest index that any manager has applied.
@@ -55,9 +53,8 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(weather: Weather) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            weather,
             violation: None,
             counts: BTreeMap::new(),
             frontier: None,
@@ -163,9 +160,11 @@ impl World {
             if old.is_some_and(|old| old.generation == task.generation) {
                 continue;
             }
-            let service = store.service(task.service).map(|service| service.spec.name.clone()).unwrap_or_default();
+            let service =
+                store.service(task.service).map(|service| service.spec.name.clone()).unwrap_or_default();
             self.trace.line(now, || {
-                let node = task.node.and_then(|node| store.node(node)).map_or("-", |node| &node.facts.hostname);
+                let node =
+                    task.node.and_then(|node| store.node(node)).map_or("-", |node| &node.facts.hostname);
                 let state = &task.observed;
                 format!(
                     "@{} task {} {service}.{} v{} on {node}: desired {:?}, {:?}/{:?} attempt {} {}",
@@ -183,11 +182,17 @@ impl World {
         }
         for node in store.nodes() {
             let old = before.and_then(|before| before.node(node.id));
-            if old.is_none_or(|old| (old.state, &old.spec, old.facts.engine_ok) != (node.state, &node.spec, node.facts.engine_ok)) {
+            if old.is_none_or(|old| {
+                (old.state, &old.spec, old.facts.engine_ok) != (node.state, &node.spec, node.facts.engine_ok)
+            }) {
                 let (state, availability) = (node.state, node.spec.availability);
                 let (name, message, ok) = (&node.facts.hostname, &node.message, node.facts.engine_ok);
-                self.trace
-                    .line(now, || format!("@{} node {name}: {state:?} {availability:?} engine {ok} {message}", store.applied()));
+                self.trace.line(now, || {
+                    format!(
+                        "@{} node {name}: {state:?} {availability:?} engine {ok} {message}",
+                        store.applied()
+                    )
+                });
             }
         }
     }
@@ -195,7 +200,11 @@ impl World {
     /// Something happened to a container.
     pub(crate) fn container_happened(&mut self, node: usize, happening: &Happening) {
         if happening.labels.is_none() {
-            self.violate("I9", format!("a foreign container was touched: {happening:?}"), vec![format!("n{node}")]);
+            self.violate(
+                "I9",
+                format!("a foreign container was touched: {happening:?}"),
+                vec![format!("n{node}")],
+            );
             return;
         }
         match happening.change {

@@ -53,7 +53,8 @@ impl Behaviour {
 
     /// What a container's command says, and after how long.
     pub(crate) fn of(spec: &ContainerSpec) -> (Self, Time) {
-        let named = |text: &String| NAMES.iter().find(|(_, name)| name == text).map(|(behaviour, _)| *behaviour);
+        let named =
+            |text: &String| NAMES.iter().find(|(_, name)| name == text).map(|(behaviour, _)| *behaviour);
         let behaviour = spec.command.first().and_then(named).unwrap_or(Self::Serve);
         let after = spec.command.get(1).and_then(|text| text.parse().ok()).unwrap_or(1_000u64);
         (behaviour, after * MS)

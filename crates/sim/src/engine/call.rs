@@ -3,7 +3,10 @@
 use agent_core::engine::{Change, ContainerRequest, EngineCall, EngineError, EngineErrorKind, OpOutcome};
 use model::{service::ImagePin, task::Health};
 
-use super::{Container, Engine, Plan, Power, Status, app::{self, Behaviour}};
+use super::{
+    Container, Engine, Plan, Power, Status,
+    app::{self, Behaviour},
+};
 use crate::queue::{MS, Time};
 
 /// How long the agent's shell waits for an answer that may be quick.
@@ -124,7 +127,10 @@ impl Engine {
 
     fn resolve(&mut self, image: &str) -> Result<OpOutcome, EngineError> {
         if !self.registry_up || image.contains("missing") {
-            return refusal(EngineErrorKind::ImagePullFailed, "the registry does not know it or does not answer");
+            return refusal(
+                EngineErrorKind::ImagePullFailed,
+                "the registry does not know it or does not answer",
+            );
         }
         let mut hash = model::hash::Fnv::new();
         hash.write(image.as_bytes());

@@ -96,7 +96,11 @@ impl Engine {
     /// All containers with the labels of a node.
     pub(crate) fn list(&self, cluster: ClusterId, node: NodeId, now: Time) -> Vec<ContainerView> {
         let ours = |labels: &Labels| labels.cluster == cluster && labels.node == node;
-        self.containers.values().filter(|c| c.labels.as_ref().is_some_and(ours)).filter_map(|c| c.view(now)).collect()
+        self.containers
+            .values()
+            .filter(|c| c.labels.as_ref().is_some_and(ours))
+            .filter_map(|c| c.view(now))
+            .collect()
     }
 
     /// An application does what it had planned.
@@ -124,8 +128,10 @@ impl Engine {
     pub(crate) fn die(&mut self, id: &str, code: i64, oom: bool, cause: &'static str, now: Time) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Status::Running { since, .. } = container.status else { return };
-        container.status =
-            Status::Ended { exit: Exit { code, oom, message: String::new() }, ran: now.saturating_sub(since) };
+        container.status = Status::Ended {
+            exit: Exit { code, oom, message: String::new() },
+            ran: now.saturating_sub(since),
+        };
         let waiters = std::mem::take(&mut container.stop_waiters);
         self.tell(id, Change::Died { code }, cause);
         for call in waiters {
@@ -150,7 +156,8 @@ impl Engine {
 
     /// The daemon goes down. Calls under way break off, some of them done; they are returned.
     pub(crate) fn go_down(&mut self, containers_survive: bool, now: Time) -> Vec<Pending> {
-        let begun: Vec<(u64, Pending)> = self.calls.iter().map(|(number, call)| (*number, call.clone())).collect();
+        let begun: Vec<(u64, Pending)> =
+            self.calls.iter().map(|(number, call)| (*number, call.clone())).collect();
         for (number, _) in &begun {
             if self.dice.permille(400) {
                 self.effect(*number, now);
@@ -167,7 +174,11 @@ impl Engine {
     /// Every container of ours ends: the engine stops them, or the machine loses its power. (The foreign one stays, so
     /// that whatever happens to it is the agent's doing.)
     pub(crate) fn kill_all(&mut self, cause: &'static str, now: Time) {
-        let live: Vec<String> = self.live().filter(|container| container.labels.is_some()).map(|container| container.id.clone()).collect();
+        let live: Vec<String> = self
+            .live()
+            .filter(|container| container.labels.is_some())
+            .map(|container| container.id.clone())
+            .collect();
         for id in live {
             self.die(&id, 137, false, cause, now);
         }
@@ -201,6 +212,12 @@ impl Container {
             protocol: port.protocol,
         };
         let ports = if self.is_live() { self.ports.iter().map(bound).collect() } else { Vec::new() };
-        Some(ContainerView { id: self.id.clone(), labels: self.labels?, status, image: self.image.clone(), ports })
+        Some(ContainerView {
+            id: self.id.clone(),
+            labels: self.labels?,
+            status,
+            image: self.image.clone(),
+            ports,
+        })
     }
 }
