@@ -86,6 +86,12 @@ impl Proposals {
         Some(flight)
     }
 
+    /// Whether something of this purpose waits, or is on its way into the log.
+    pub(crate) fn any(&self, is: impl Fn(&Purpose) -> bool) -> bool {
+        self.flight.values().any(|flight| is(&flight.purpose))
+            || self.queue.iter().any(|queued| is(&queued.purpose))
+    }
+
     /// Everything that waits, in order; nothing is left.
     fn drain(&mut self) -> Vec<Purpose> {
         self.clients = 0;

@@ -284,6 +284,13 @@ impl Manager {
             sequence: 0,
         };
         session.known.extend(hello.reports.iter().map(|report| report.task));
+        // What the agent said in its last session may still be on its way into the log: what it says now comes after it, and
+        // is compared with what is known then.
+        session.observing =
+            self.proposals.any(|purpose| matches!(purpose, Purpose::Observe { node: of } if *of == node));
+        session.recording =
+            self.proposals.any(|purpose| matches!(purpose, Purpose::Facts { node: of } if *of == node));
+        session.facts = session.recording.then(|| hello.facts.clone());
         session.state =
             State::Open(Open { fence, sent: BTreeMap::new(), offered: Some(hello.hash), whole: true });
         let protocol = hello.protocol.min(PROTOCOL);
