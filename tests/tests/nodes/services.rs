@@ -28,7 +28,9 @@ fn extremes(site: &Site, work: impl FnOnce()) -> (usize, usize) {
     })
 }
 
+/// What the three replicas answer, once the one that was replaced last has gone.
 fn versions(site: &Site) -> Vec<String> {
+    site.cluster.wait_one_per_slot("web", 3, PATIENCE).expect("one for each slot");
     let version = |container| site.get(container, "/version").map(|answer| answer.body);
     site.running("web").iter().map(|container| version(container).expect("it answers")).collect()
 }
