@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn stopping_two_tasks_at_once_never_leaves_the_hash_of_a_set_as_it_was() {
         let hash = |tasks: [u64; 2], desired| set_hash(&tasks.map(|task| assignment(task, desired)));
-        for task in 0..1_000 {
+        for task in 0..1_000_u64 {
             let tasks = [task, task.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1];
             assert_ne!(hash(tasks, DesiredState::Running), hash(tasks, DesiredState::Stopped), "{tasks:?}");
         }
