@@ -90,7 +90,8 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
     let counted = || standings.iter().filter(|standing| !standing.excluded);
     let most = usize::try_from(service.spec.update.parallelism.max(1)).unwrap_or(usize::MAX);
     let mut in_flight = counted().filter(|standing| standing.in_flight).count();
-    let mut unhealthy = counted().filter(|standing| !standing.healthy).count();
+    // A slot that completed on the wanted template is done, not down: it would hold the others back for ever.
+    let mut unhealthy = counted().filter(|standing| !standing.healthy && !standing.completed).count();
     let mut candidates: Vec<&Standing<'_>> =
         counted().filter(|standing| standing.is_candidate(pass, service)).collect();
     candidates.sort_by_key(|standing| (standing.healthy, !standing.leaves, standing.slot));
