@@ -15,6 +15,8 @@ use proto::{
 use rpc::tls::{CertReloader, ClientTls, Credentials, channel};
 use tonic::{Streaming, transport::Channel};
 
+use super::block_on;
+
 /// One client of one manager.
 #[derive(Clone)]
 pub struct Client(ControlClient<Channel>);
@@ -30,7 +32,7 @@ impl Client {
         let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).context("a context's text");
         let credentials = Credentials::from_pem(text("certificate")?, text("ca")?, text("key")?)?;
         let tls = ClientTls::mutual(text("ca")?, CertReloader::new(credentials))?;
-        Ok(Self(ControlClient::new(channel(address, tls))))
+        Ok(Self(block_on(async { ControlClient::new(channel(address, tls)) })))
     }
 
     /// Asks; `deadline` bounds the managers' side.

@@ -11,8 +11,9 @@ use anyhow::Result;
 use tests::cluster::Cluster;
 
 use super::{
+    block_on,
     client::Client,
-    local, runtime,
+    local,
     table::{Table, Times, ratio, short},
 };
 
@@ -31,12 +32,12 @@ pub fn measure(table: &mut Table) -> Result<()> {
         let cluster = local(managers, 0)?;
         let leader = cluster.leader()?;
         let client = Client::of(cluster.ctl().config(), &cluster.address(leader))?;
-        let (ours, floor) = runtime()?.block_on(single(&client, &cluster))?;
+        let (ours, floor) = block_on(single(&client, &cluster))?;
         let what = format!("commit, one client, {managers} manager(s) on one disk");
         table.row(&what, ours.said(), format!("fdatasync {}", floor.said()), ratio(&ours, &floor), mark);
         if managers == 3 {
             for clients in [1, 16, 256] {
-                let rate = runtime()?.block_on(many(&client, clients))?;
+                let rate = block_on(many(&client, clients))?;
                 let most = 1.0 / floor.p50().as_secs_f64();
                 table.row(
                     &format!("commits/s, {clients} in flight, 3 managers"),

@@ -19,8 +19,8 @@ use model::{
 use tests::{cluster::Cluster, image::MIMIC_1};
 
 use super::{
+    block_on,
     client::Client,
-    runtime,
     table::{Table, Times, above},
 };
 
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn measure(table: &mut Table, cluster: &Cluster, rounds: usize) -> Result<()> {
     let client = Client::of(cluster.ctl().config(), &cluster.address(0))?;
     let socket = cluster.node(0).engine().socket().to_owned();
-    let figures = runtime()?.block_on(figures(&client, &Raw { socket }, rounds))?;
+    let figures = block_on(figures(&client, &Raw { socket }, rounds))?;
     let floor = format!("engine create + start {}", figures.floor.said());
     let scale = above(&figures.scale, &figures.floor);
     table.row("scale n -> n + 1 to running", figures.scale.said(), floor.clone(), scale, "+ 20 ms p50");

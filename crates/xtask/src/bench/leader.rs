@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use tests::cluster::Cluster;
 
 use super::{
+    block_on,
     client::Client,
-    local, runtime,
+    local,
     table::{Table, Times},
 };
 
@@ -48,7 +49,7 @@ fn times(cluster: &Cluster, rounds: usize, fault: Fault) -> Result<Times> {
             .filter(|index| *index != leader)
             .map(|index| Client::of(cluster.ctl().config(), &cluster.address(index)))
             .collect::<Result<_>>()?;
-        times.push(runtime()?.block_on(fail_over(cluster, leader, &others, fault))?);
+        times.push(block_on(fail_over(cluster, leader, &others, fault))?);
         match fault {
             Fault::Kill => cluster.manager(leader).start()?,
             Fault::Freeze => cluster.manager(leader).thaw()?,

@@ -16,10 +16,12 @@ mod nodes;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tests::cluster::{Cluster, Place, Plan};
+use tokio::runtime::Runtime;
 
 use table::Table;
 
@@ -95,7 +97,12 @@ fn local(managers: usize, nodes: usize) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// A runtime for the client's side; the cluster's processes have their own.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+/// Runs the client's side to its end; the cluster's processes have runtimes of their own. One for the whole run, since
+/// a channel lives on the runtime that it was made in.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().expect("a thread can be started")
+    });
+    RUNTIME.block_on(work)
 }

@@ -21,8 +21,8 @@ use tests::{
 };
 
 use super::{
+    block_on,
     client::Client,
-    runtime,
     table::{Table, Times},
 };
 
@@ -43,7 +43,7 @@ pub fn measure(table: &mut Table, rounds: usize) -> Result<()> {
     let cluster = Cluster::start(Plan { managers: 1, nodes: 3, place, release: true })?;
     cluster.load_mimic()?;
     let client = Client::of(cluster.ctl().config(), &cluster.address(0))?;
-    runtime()?.block_on(async { client.call(&Request::CreateService(Arc::new(spec())), PATIENCE).await })?;
+    block_on(async { client.call(&Request::CreateService(Arc::new(spec())), PATIENCE).await })?;
     cluster.wait_healthy(SERVICE, REPLICAS as usize, PATIENCE)?;
     let floor = "patience 1.5 s + one start".to_owned();
     for (what, fault) in [("node killed", Fault::Power), ("link cut", Fault::Cable)] {
@@ -75,7 +75,7 @@ fn times(cluster: &Cluster, client: &Client, rounds: usize, fault: Fault) -> Res
     for _ in 0..rounds {
         let tasks = cluster.wait_healthy(SERVICE, REPLICAS as usize, PATIENCE)?;
         let lost = cluster.index_of(&tasks.first().context("a task")?.node)?;
-        times.push(runtime()?.block_on(lose(cluster, client, lost, fault))?);
+        times.push(block_on(lose(cluster, client, lost, fault))?);
         let host = cluster.node(lost).agent().seat().host().context("a host")?;
         match fault {
             Fault::Power => {
