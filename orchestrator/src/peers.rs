@@ -101,26 +101,16 @@ impl Link {
         while let Some(first) = queue.recv().await {
             let began = std::time::Instant::now();
             let (frames, stream) = mpsc::channel(16);
-            let forward = async {
-                let mut next = Some(first);
-                while let Some(message) = next {
-                    if frames.send(PeerFrame { message, to: self.id.0 }).await.is_err() {
-                        break;
-                    }
-                    next = queue.recv().await;
-                }
+            let reason = tokio::select! {
+                done = client.exchange(ReceiverStream::new(stream)) => match done {
+                    Ok(_) => "the member ended the stream".to_owned(),
+                    Err(status) => said(&status),
+                },
+                ended = pump(self.id, first, &mut queue, frames) => match ended {
+                    Ended::Queue => return,
+                    Ended::Stream => "the stream broke".to_owned(),
+                },
             };
-            let failure = {
-                let call = client.exchange(ReceiverStream::new(stream));
-                tokio::pin!(call, forward);
-                tokio::select! {
-                    done = &mut call => done.err(),
-                    () = &mut forward => return,
-                }
-            };
-            let Some(status) = failure else { continue };
-            let reason =
-                rpc::tls::TlsError::in_chain(&status).map_or(status.message().to_owned(), |e| e.to_string());
             tracing::debug!(member = %self.id, address = %self.address, reason, "no connection to a member");
             let _ = self.inputs.send(Input::Core(Event::PeerUnreachable { member: self.id })).await;
             pause = if began.elapsed() > LASTED { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
@@ -128,5 +118,57 @@ impl Link {
             // What queued up meanwhile is stale: Raft will say it again.
             while queue.try_recv().is_ok() {}
         }
+    }
+}
+
+/// Why frames flow no more.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// The member is not to be connected to any more.
+    Queue,
+    /// This connection is over; the queue waits for the next. Seen here or by the call, whichever is polled first.
+    Stream,
+}
+
+/// Moves frames from the queue into a call.
+async fn pump(
+    to: MemberId,
+    first: Bytes,
+    queue: &mut mpsc::Receiver<Bytes>,
+    frames: mpsc::Sender<PeerFrame>,
+) -> Ended {
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if frames.send(PeerFrame { message, to: to.0 }).await.is_err() {
+            return Ended::Stream;
+        }
+        next = queue.recv().await;
+    }
+    Ended::Queue
+}
+
+fn said(status: &tonic::Status) -> String {
+    rpc::tls::TlsError::in_chain(status).map_or(status.message().to_owned(), |error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn broken_stream_is_told_from_a_member_that_is_gone() {
+        let (sender, mut queue) = mpsc::channel(4);
+        let (frames, stream) = mpsc::channel(1);
+        drop(stream);
+        let ended = pump(MemberId(2), Bytes::from_static(b"a"), &mut queue, frames).await;
+        assert_eq!(ended, Ended::Stream, "the link dials again");
+
+        let (frames, mut stream) = mpsc::channel(4);
+        sender.send(Bytes::from_static(b"c")).await.expect("room");
+        drop(sender);
+        let ended = pump(MemberId(2), Bytes::from_static(b"b"), &mut queue, frames).await;
+        assert_eq!(ended, Ended::Queue, "the link ends");
+        assert_eq!(stream.recv().await.expect("the first").message.as_ref(), b"b");
+        assert_eq!(stream.recv().await.expect("the second").message.as_ref(), b"c");
     }
 }
