@@ -67,12 +67,11 @@ impl control_server::Control for Control {
             };
             let error = match self.leader(&error) {
                 Some((member, address)) => {
-                    match self.forwarder.client(member, &address).call(call.onward()).await {
-                        Ok(reply) => match of_reply(reply.into_inner()) {
-                            Ok(reply) => break Ok(reply),
-                            Err(error) => error,
-                        },
-                        Err(status) => unreachable_leader(member, &address, &status),
+                    let mut client = self.forwarder.client(member, &address);
+                    let answer = self.while_leads(&call, member, &address, client.call(call.onward())).await;
+                    match answer.and_then(of_reply) {
+                        Ok(reply) => break Ok(reply),
+                        Err(error) => error,
                     }
                 }
                 None => error,
@@ -106,9 +105,10 @@ impl control_server::Control for Control {
             };
             let error = match self.leader(&error) {
                 Some((member, address)) => {
-                    match self.forwarder.client(member, &address).watch(call.onward()).await {
-                        Ok(answers) => return Ok(Response::new(Box::pin(answers.into_inner()))),
-                        Err(status) => unreachable_leader(member, &address, &status),
+                    let mut client = self.forwarder.client(member, &address);
+                    match self.while_leads(&call, member, &address, client.watch(call.onward())).await {
+                        Ok(answers) => return Ok(Response::new(Box::pin(answers))),
+                        Err(error) => error,
                     }
                 }
                 None => error,
@@ -132,9 +132,10 @@ impl control_server::Control for Control {
             };
             let error = match self.leader(&error) {
                 Some((member, address)) => {
-                    match self.forwarder.client(member, &address).logs(call.onward()).await {
-                        Ok(lines) => return Ok(Response::new(Box::pin(lines.into_inner()))),
-                        Err(status) => unreachable_leader(member, &address, &status),
+                    let mut client = self.forwarder.client(member, &address);
+                    match self.while_leads(&call, member, &address, client.logs(call.onward())).await {
+                        Ok(lines) => return Ok(Response::new(Box::pin(lines))),
+                        Err(error) => error,
                     }
                 }
                 None => error,
@@ -201,6 +202,34 @@ impl Control {
         let standing = self.context.shared.standing.borrow();
         let leader = error.leader.or(standing.leader)?;
         Some((leader, standing.addresses.get(&leader)?.clone()))
+    }
+
+    /// Waits for what the leader answers, no longer than it leads (a frozen one never answers) nor than the caller waits.
+    async fn while_leads<T>(
+        &self,
+        call: &Call,
+        member: MemberId,
+        address: &str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ApiError> {
+        let mut standing = self.context.shared.standing.clone();
+        standing.mark_unchanged();
+        let deposed = async {
+            while standing.changed().await.is_ok() && standing.borrow_and_update().leader == Some(member) {}
+        };
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(answer) => Ok(answer.into_inner()),
+                Err(status) => Err(unreachable_leader(member, address, &status)),
+            },
+            () = deposed => {
+                Err(ApiError::new(ErrorCode::Unavailable, format!("manager {member} at {address} leads no more")))
+            }
+            () = tokio::time::sleep_until(call.deadline) => {
+                let why = format!("the leader, manager {member} at {address}, did not answer in time");
+                Err(ApiError::new(ErrorCode::Deadline, why))
+            }
+        }
     }
 
     /// Waits for another attempt if one can help: nobody leads yet, or the outcome is unknown and a request id makes the

@@ -65,6 +65,25 @@ fn frozen_leader_serves_nothing_old_when_it_is_thawed() {
 }
 
 #[test]
+fn frozen_leader_holds_up_no_call_that_another_manager_takes() {
+    let cluster = three();
+    cluster
+        .ctl()
+        .ok(&["service", "create", "--name", "web", "--replicas", "0", "--detach", "orch/mimic:1"])
+        .expect("created");
+    let leader = cluster.leader().expect("a leader");
+    let other = (leader + 1) % 3;
+    // The other manager has a connection to the leader, on which it would wait.
+    cluster.manager_says(other, &["service", "ls"]);
+    cluster.manager(leader).freeze().expect("frozen");
+    for replicas in 1..=3 {
+        let scale = format!("web={replicas}");
+        let said = cluster.manager_says(other, &["scale", &scale, "--detach", "--timeout", "5s"]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+}
+
+#[test]
 fn whole_cluster_killed_at_once_keeps_every_acknowledged_write() {
     let cluster = three();
     let workload = Workload::new(cluster.ctl().config(), 2);
