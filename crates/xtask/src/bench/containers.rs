@@ -35,10 +35,11 @@ pub fn measure(table: &mut Table, cluster: &Cluster, rounds: usize) -> Result<()
     let client = Client::of(cluster.ctl().config(), &cluster.address(0))?;
     let socket = cluster.node(0).engine().socket().to_owned();
     let figures = block_on(figures(&client, &Raw { socket }, rounds))?;
-    let floor = format!("engine create + start {}", figures.floor.said());
-    let scale = above(&figures.scale, &figures.floor);
-    table.row("scale n -> n + 1 to running", figures.scale.said(), floor.clone(), scale, "+ 20 ms p50");
-    let crash = above(&figures.crash, &figures.floor);
+    let floor = format!("engine create + start {}", figures.start.said());
+    let scale = above(&figures.scale, &figures.start);
+    table.row("scale n -> n + 1 to running", figures.scale.said(), floor, scale, "+ 20 ms p50");
+    let floor = format!("engine kill + create + start {}", figures.replace.said());
+    let crash = above(&figures.crash, &figures.replace);
     table.row("container killed -> next attempt running", figures.crash.said(), floor, crash, "+ 50 ms p50");
     Ok(())
 }
@@ -46,27 +47,39 @@ pub fn measure(table: &mut Table, cluster: &Cluster, rounds: usize) -> Result<()
 struct Figures {
     scale: Times,
     crash: Times,
-    floor: Times,
+    /// The engine's create and start.
+    start: Times,
+    /// The engine's kill of one container, and create and start of the next.
+    replace: Times,
 }
 
 async fn figures(client: &Client, engine: &Raw, rounds: usize) -> Result<Figures> {
     client.call(&Request::CreateService(Arc::new(spec())), PATIENCE).await?;
     let mut events = client.watch().await?;
-    let (mut scale, mut crash, mut floor) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scale, mut crash, mut start, mut replace) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 1..=u32::try_from(rounds)? {
-        floor.push(engine.create_and_start(round)?);
+        start.push(engine.create_and_start(&name(round, "a"))?);
         let begun = Instant::now();
         client.call(&Request::ScaleServices(vec![(SERVICE.to_owned(), round)]), PATIENCE).await?;
         events.until(|event| runs(event, round)).await?;
         scale.push(begun.elapsed());
+        replace.push(engine.replace(&name(round, "a"), &name(round, "b"))?);
         let victim = engine.container_of(round)?;
         let begun = Instant::now();
-        engine.ask("POST", &format!("/containers/{victim}/kill"), "")?;
+        engine.kill(&victim)?;
         events.until(|event| runs(event, round)).await?;
         crash.push(begun.elapsed());
+        engine.remove(&name(round, "a"))?;
+        engine.remove(&name(round, "b"))?;
     }
     client.call(&Request::RemoveService(SERVICE.to_owned()), PATIENCE).await?;
-    Ok(Figures { scale: Times::new(scale), crash: Times::new(crash), floor: Times::new(floor) })
+    let [scale, crash, start, replace] = [scale, crash, start, replace].map(Times::new);
+    Ok(Figures { scale, crash, start, replace })
+}
+
+/// Of a container of the floor.
+fn name(round: u32, which: &str) -> String {
+    format!("orch-bench-{}-{round}{which}", std::process::id())
 }
 
 fn spec() -> ServiceSpec {
@@ -93,17 +106,30 @@ struct Raw {
 }
 
 impl Raw {
-    /// What the engine needs for a container like ours; it is removed again outside of the time.
-    fn create_and_start(&self, round: u32) -> Result<Duration> {
-        let name = format!("orch-bench-{}-{round}", std::process::id());
+    /// What the engine needs for a container like ours.
+    fn create_and_start(&self, name: &str) -> Result<Duration> {
         let log = r#""LogConfig":{"Type":"json-file","Config":{"max-size":"10485760","max-file":"3"}}"#;
         let body = format!(r#"{{"Image":"{MIMIC_1}","HostConfig":{{{log},"PidsLimit":4096}}}}"#);
         let begun = Instant::now();
         self.ask("POST", &format!("/containers/create?name={name}"), &body)?;
         self.ask("POST", &format!("/containers/{name}/start"), "")?;
-        let took = begun.elapsed();
-        self.ask("DELETE", &format!("/containers/{name}?force=1"), "")?;
-        Ok(took)
+        Ok(begun.elapsed())
+    }
+
+    /// What the engine needs to kill one and to start the next.
+    fn replace(&self, old: &str, new: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        self.kill(old)?;
+        self.create_and_start(new)?;
+        Ok(begun.elapsed())
+    }
+
+    fn kill(&self, name: &str) -> Result<()> {
+        self.ask("POST", &format!("/containers/{name}/kill"), "").map(drop)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.ask("DELETE", &format!("/containers/{name}?force=1"), "").map(drop)
     }
 
     fn container_of(&self, replica: u32) -> Result<String> {

@@ -59,9 +59,13 @@ fn times(cluster: &Cluster, rounds: usize, fault: Fault) -> Result<Times> {
 }
 
 async fn fail_over(cluster: &Cluster, leader: usize, others: &[Client], fault: Fault) -> Result<Duration> {
-    // Connections are made before the fault: a client that writes has one.
+    // Connections are made before the fault: a client that writes has one. A manager that was just started may not listen.
     for client in others {
-        client.write(LIMIT).await?;
+        let begun = Instant::now();
+        while let Err(error) = client.write(LIMIT).await {
+            ensure!(begun.elapsed() < LIMIT, "before the fault: {error:#}\n{}", cluster.last_words());
+            tokio::task::yield_now().await;
+        }
     }
     let daemon = cluster.manager(leader);
     let begun = Instant::now();
@@ -75,6 +79,7 @@ async fn fail_over(cluster: &Cluster, leader: usize, others: &[Client], fault: F
         if let Ok((_, _)) = futures_util::future::select_ok(tries).await {
             return Ok(begun.elapsed());
         }
-        ensure!(begun.elapsed() < LIMIT, "no write was accepted within {LIMIT:?}");
+        let words = || cluster.last_words();
+        ensure!(begun.elapsed() < LIMIT, "no write was accepted within {LIMIT:?}\n{}", words());
     }
 }
