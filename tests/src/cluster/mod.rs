@@ -23,11 +23,12 @@ pub mod seat;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::engine::Engine;
@@ -94,6 +95,17 @@ impl Node {
     /// The engine, to be asked. To hurt it, go through the laboratory's host.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// One HTTP request from this node.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn get(&self, address: SocketAddr, path: &str) -> Result<crate::http::Answer> {
+        match self.agent.seat().host() {
+            Some(host) => host.get(address, path),
+            None => crate::http::get(address, path, Duration::from_secs(5)),
+        }
     }
 
     /// Its name in the cluster.
@@ -375,14 +387,19 @@ impl Cluster {
     /// # Errors
     /// Nobody answers.
     pub fn get(&self, container: &Container, path: &str) -> Result<crate::http::Answer> {
-        for node in &self.nodes {
-            let Ok(address) = node.engine().address(&container.id) else { continue };
-            let at = (address, crate::image::MIMIC_PORT);
-            return match node.agent().seat().host() {
-                Some(host) => host.get(at, path),
-                None => crate::http::get(at.into(), path, Duration::from_secs(5)),
-            };
-        }
-        bail!("{} runs nowhere", container.name)
+        let (node, address) = self.locate(container)?;
+        node.get(address, path)
+    }
+
+    /// The node that runs a container, and where it serves there.
+    ///
+    /// # Errors
+    /// It runs nowhere.
+    pub fn locate(&self, container: &Container) -> Result<(&Node, SocketAddr)> {
+        let found = self.nodes.iter().find_map(|node| {
+            let address = node.engine().address(&container.id).ok()?;
+            Some((node, (address, crate::image::MIMIC_PORT).into()))
+        });
+        found.with_context(|| format!("{} runs nowhere", container.name))
     }
 }

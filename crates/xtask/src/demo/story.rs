@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tests::cluster::containers::Container;
+use tests::cluster::containers::{self, Container};
 use tests::cluster::view::Task;
 use tests::cluster::{Cluster, Node};
 use tests::image::MIMIC_CHECKED;
@@ -66,12 +66,13 @@ impl Story<'_> {
         stage.scene("A replica crashes");
         let victim = self.containers().into_iter().find(|c| c.running).context("no replica runs")?;
         stage.command(&format!("curl http://{SERVICE}.{}:8080/crash?code=42", victim.slot));
+        let (node, address) = self.cluster.locate(&victim)?;
         let begun = Instant::now();
         // It dies before it can answer.
-        drop(self.cluster.get(&victim, "/crash?code=42"));
+        drop(node.get(address, "/crash?code=42"));
         let took = self.took(begun, "the crashed replica to run again", || {
             let again = |c: &Container| c.running && c.slot == victim.slot && c.id != victim.id;
-            self.containers().iter().any(again)
+            containers::on(node.engine(), SERVICE).is_ok_and(|found| found.iter().any(again))
         })?;
         stage.mark("crashed replica runs again, same node, no manager asked", took);
         stage.time("  and is healthy", self.until_healthy(begun, 5)?);
