@@ -211,6 +211,13 @@ fn done(daemon: &Daemon, said: &Said) -> Result<()> {
     Ok(())
 }
 
+/// The id of the cluster that the only context in a file names.
+pub(super) fn cluster_of(file: &Path) -> Result<String> {
+    let table: toml::Table = toml::from_str(&std::fs::read_to_string(file)?)?;
+    let id = table["context"].get(0).and_then(|context| context.get("cluster")?.as_str());
+    id.map(str::to_owned).context("the context names no cluster")
+}
+
 /// Rewrites the managers of the only context in a file.
 ///
 /// # Errors

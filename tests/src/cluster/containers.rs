@@ -47,6 +47,21 @@ pub fn on(engine: &Engine, service: &str) -> Result<Vec<Container>> {
     engine.lines(&args)?.iter().map(|line| parse(line).with_context(|| line.clone())).collect()
 }
 
+/// Removes all containers of a cluster from one engine.
+///
+/// # Errors
+/// The engine does not answer.
+pub fn remove_all(engine: &Engine, cluster: &str) -> Result<()> {
+    let filter = format!("label=orch.cluster={cluster}");
+    let found = engine.lines(&["ps", "--all", "--quiet", "--filter", &filter])?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let args: Vec<&str> =
+        ["rm", "--force", "--volumes"].into_iter().chain(found.iter().map(String::as_str)).collect();
+    engine.docker(&args).map(drop)
+}
+
 fn parse(line: &str) -> Option<Container> {
     let mut words = line.split('\t').map(str::to_owned);
     let (id, name, state) = (words.next()?, words.next()?, words.next()?);

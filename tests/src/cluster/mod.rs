@@ -145,6 +145,22 @@ impl Drop for Home {
     }
 }
 
+impl Drop for Cluster {
+    /// What ran on this machine's own engine goes too: no laboratory takes it away.
+    fn drop(&mut self) {
+        if self.lab.is_some() || self.nodes.is_empty() {
+            return;
+        }
+        let daemons = self.managers.iter().chain(self.nodes.iter().map(Node::agent));
+        daemons.for_each(|daemon| drop(daemon.kill()));
+        if let Err(error) = boot::cluster_of(self.ctl.config())
+            .and_then(|cluster| containers::remove_all(self.nodes[0].engine(), &cluster))
+        {
+            eprintln!("containers may be left behind: {error:#}");
+        }
+    }
+}
+
 impl Cluster {
     /// Starts it, and waits until every manager votes and every node is ready.
     ///

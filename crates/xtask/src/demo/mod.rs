@@ -60,7 +60,7 @@ fn set_up(stage: &Stage, one_engine: bool) -> Result<Cluster> {
     } else {
         packages::ensure(&[&ENGINE[..], &NETWORK[..]].concat())?;
     }
-    stage.fact("engine", &call("docker", &["--version"])?);
+    stage.fact("engine", &call("dockerd", &["--version"]).or_else(|_| call("docker", &["version"]))?);
     stage.fact("programs", "cargo build --release (the first time takes a few minutes)");
     Binaries::release()?;
     image::mimic_archive()?;
