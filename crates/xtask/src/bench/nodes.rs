@@ -80,6 +80,7 @@ fn times(cluster: &Cluster, client: &Client, rounds: usize, fault: Fault) -> Res
         match fault {
             Fault::Power => {
                 host.power_on()?;
+                host.engine().start()?;
                 cluster.node(lost).agent().start()?;
             }
             Fault::Cable => host.restore()?,
@@ -108,7 +109,11 @@ async fn lose(cluster: &Cluster, client: &Client, lost: usize, fault: Fault) -> 
             }
             (running >= replicas).then_some(())
         })
-        .await?;
+        .await
+        .with_context(|| {
+            let tasks = cluster.history(SERVICE);
+            format!("{} lost with {replicas} replicas\n{tasks:#?}\n{}", node.name(), cluster.last_words())
+        })?;
     Ok(begun.elapsed())
 }
 
