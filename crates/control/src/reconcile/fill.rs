@@ -7,7 +7,7 @@ use model::{
 
 use super::{
     read, replicated,
-    slot::{SlotTasks, is_on_lost_node, node_of},
+    slot::{SlotTasks, has_engine, is_on_lost_node, node_of},
     wants,
 };
 use crate::{
@@ -118,7 +118,8 @@ fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Ta
     let heard = tasks.active.iter().any(|other| !is_on_lost_node(pass.store, other));
     if heard || !is_first {
         pass.stop(task, reason);
-    } else if tasks.active.len() == 1 && tasks.stopping.is_none() {
+    } else if tasks.active.len() == 1 && !tasks.stopping.is_some_and(|old| has_engine(pass.store, old)) {
+        // An engine that does not answer holds an old container for as long as it likes: nobody waits for it.
         let version =
             version_for(service, tasks.newest.filter(|newest| newest.desired == DesiredState::Running));
         let fill = Fill { service, slot: task.slot, version, previous: None, alongside: None };

@@ -65,6 +65,11 @@ pub(crate) fn is_on_lost_node(store: &Store, task: &Task) -> bool {
     task.node.is_some() && node_of(store, task).is_none_or(|node| node.state == NodeState::Down)
 }
 
+/// Whether the engine of the task's node answers, as far as the node last said.
+pub(crate) fn has_engine(store: &Store, task: &Task) -> bool {
+    node_of(store, task).is_some_and(|node| node.facts.engine_ok)
+}
+
 /// Whether the task is known to be fit for work: what a lost node last said does not count.
 pub(crate) fn is_healthy(store: &Store, task: &Task) -> bool {
     task.observed.is_healthy() && !is_on_lost_node(store, task)
