@@ -4,7 +4,7 @@
 //! nodes; it only knows where an action goes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -84,7 +84,7 @@ pub struct Shared {
     /// The newest standing, and its changes.
     pub standing: watch::Receiver<Standing>,
     /// Identities that are refused.
-    pub revoked: Arc<ArcSwap<Vec<Identity>>>,
+    pub revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
 }
 
 /// Cuts the connections of these identities.
@@ -98,7 +98,7 @@ pub struct CoreLoop {
     inputs: mpsc::Receiver<Input>,
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
-    revoked: Arc<ArcSwap<Vec<Identity>>>,
+    revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
     cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
@@ -114,6 +114,8 @@ pub enum Ended {
     Stopped,
     /// It must not go on.
     Halted(String),
+    /// It was removed: it has no place to come back to.
+    Retired(String),
 }
 
 /// A planned stop waits so long for another manager to take the lead.
@@ -150,7 +152,7 @@ impl CoreLoop {
     /// Puts the loop together.
     pub fn new(parts: Parts) -> (Self, Shared) {
         let (standing, watch) = watch::channel(Standing::default());
-        let revoked = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let revoked = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
         let shared = Shared { standing: watch, revoked: revoked.clone() };
         let core_loop = Self {
             manager: parts.manager,
@@ -296,7 +298,8 @@ impl CoreLoop {
                 Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
-                    self.revoked.store(Arc::new(identities));
+                    let known = self.revoked.load_full();
+                    self.revoked.store(Arc::new(known.iter().cloned().chain(identities).collect()));
                 }
                 Action::Leader { is_leader, term, leader } => {
                     tracing::info!(is_leader, term, leader = ?leader, "leadership");
@@ -307,6 +310,7 @@ impl CoreLoop {
                 Action::Notice(Notice { warning: true, text }) => tracing::warn!("{text}"),
                 Action::Notice(Notice { warning: false, text }) => tracing::info!("{text}"),
                 Action::Halt { reason } => return Some(Ended::Halted(reason)),
+                Action::Retire { reason } => return Some(Ended::Retired(reason)),
             }
         }
         None

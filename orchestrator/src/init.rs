@@ -204,7 +204,7 @@ impl Founding {
                     let answer = result.map(|reply| reply.response).map_err(anyhow::Error::from);
                     self.answers.push_back(answer);
                 }
-                Action::Halt { reason } => bail!(reason),
+                Action::Halt { reason } | Action::Retire { reason } => bail!(reason),
                 _ => {}
             }
         }

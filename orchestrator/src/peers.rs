@@ -112,7 +112,12 @@ impl Link {
                 },
             };
             tracing::debug!(member = %self.id, address = %self.address, reason, "no connection to a member");
-            let _ = self.inputs.send(Input::Core(Event::PeerUnreachable { member: self.id })).await;
+            // Only an identity that was removed is answered so; see `api::Context::identity`.
+            let event = match status.code() {
+                tonic::Code::Unauthenticated => Event::Disowned { by: self.id },
+                _ => Event::PeerUnreachable { member: self.id },
+            };
+            let _ = self.inputs.send(Input::Core(event)).await;
             pause = if began.elapsed() > LASTED { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
             tokio::time::sleep(pause).await;
             // What queued up meanwhile is stale: Raft will say it again.

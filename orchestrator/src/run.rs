@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use manager_core::{Config, Manager};
-use model::request::{Request, Response};
+use model::request::{ApiError, ErrorCode, Request, Response};
 use pki::LeafCertificate;
 use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
 use rpc::tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls};
@@ -95,6 +95,7 @@ pub async fn run(root: &Path) -> Result<()> {
             tracing::info!("stopped");
             Ok(())
         }
+        Ended::Retired(reason) => Err(ApiError::new(ErrorCode::Denied, reason).into()),
         Ended::Halted(reason) => bail!("stopped, because going on could damage the cluster: {reason}"),
     }
 }

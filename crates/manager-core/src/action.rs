@@ -120,8 +120,8 @@ pub enum Action {
         /// Its serial number.
         serial: u64,
     },
-    /// These identities are refused from now on: cut their connections. Told once; whether an identity is refused says
-    /// `Manager::store().is_revoked()` at any time.
+    /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
+    /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.
     Revoked(Vec<Identity>),
     /// Who leads changed, for the status line and as the target of forwarding.
     Leader {
@@ -137,6 +137,11 @@ pub enum Action {
     /// The process must end: going on could damage the cluster.
     Halt {
         /// Why, and what to do.
+        reason: String,
+    },
+    /// This member was removed: the process must end, and starting it again is of no use.
+    Retire {
+        /// What to do.
         reason: String,
     },
 }

@@ -40,6 +40,11 @@ pub enum Event {
         /// Which.
         member: MemberId,
     },
+    /// A member refuses this one, because it was removed from the cluster.
+    Disowned {
+        /// Who says so.
+        by: MemberId,
+    },
     /// Everything of the [`Persist`](crate::Persist) actions up to this sequence is durable.
     Persisted {
         /// The greatest such sequence.

@@ -157,6 +157,7 @@ impl Manager {
         if manager.node.membership().voters == Membership::alone(manager.config.member).voters {
             manager.node.campaign();
         }
+        manager.tell_revoked_members();
         manager.settle();
         Ok(manager)
     }
@@ -225,6 +226,7 @@ impl Manager {
                 self.on_peer(from, &bytes);
             }
             Event::PeerUnreachable { member } => self.node.unreachable(member),
+            Event::Disowned { by } => self.on_disowned(by),
             Event::Persisted { sequence } => self.node.persisted(sequence),
             Event::SnapshotEncoded { index, bytes } => self.on_snapshot_encoded(index, bytes),
             Event::Space(space) => self.on_space(space),
@@ -351,6 +353,7 @@ impl Manager {
         self.applied_term = restored.term;
         self.snapshots.restart();
         self.sessions.managers_changed = true;
+        self.tell_revoked_members();
     }
 
     /// Leads, and has applied everything of earlier terms: only then it answers, decides and talks to agents.
@@ -404,9 +407,13 @@ impl Manager {
     }
 
     pub(crate) fn halt(&mut self, reason: String) {
+        self.end(Action::Halt { reason });
+    }
+
+    pub(crate) fn end(&mut self, last: Action) {
         if !self.halted {
             self.halted = true;
-            self.act(Action::Halt { reason });
+            self.act(last);
         }
     }
 

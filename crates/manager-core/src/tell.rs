@@ -91,13 +91,34 @@ impl Manager {
             return;
         }
         if id == self.config.member {
-            return self.halt(
-                "this manager was removed from the cluster: wipe its data directory before it joins anew"
-                    .into(),
-            );
+            return self.retire("it has seen its own removal");
         }
-        if self.told.revoked.insert(id) {
-            self.act(Action::Revoked(vec![Identity::Manager(id)]));
+        self.tell_revoked_members();
+    }
+
+    /// A member with a valid certificate says that this one was removed. Started again by mistake, with a log that ends
+    /// before its removal, it hears so from nobody else: no member counts it or sends to it any more.
+    pub(crate) fn on_disowned(&mut self, by: MemberId) {
+        self.retire(&format!("manager {by} says so"));
+    }
+
+    fn retire(&mut self, how: &str) {
+        let id = self.config.member;
+        let reason = format!(
+            "this manager ({id}) was removed from the cluster ({how}) and cannot come back under its old identity: remove \
+             its data directory and `orch-manager join` anew, or disable its service"
+        );
+        self.end(Action::Retire { reason });
+    }
+
+    /// Members that were removed and of whom the shell does not know it yet. Ids are given out in order and never again.
+    pub(crate) fn tell_revoked_members(&mut self) {
+        let last = self.store.cluster().map_or(MemberId(0), |cluster| cluster.last_member);
+        let gone = (1..=last.0).map(MemberId).filter(|id| self.store.member(*id).is_none());
+        let new: Vec<MemberId> = gone.filter(|id| !self.told.revoked.contains(id)).collect();
+        if !new.is_empty() {
+            self.told.revoked.extend(&new);
+            self.act(Action::Revoked(new.into_iter().map(Identity::Manager).collect()));
         }
     }
 }

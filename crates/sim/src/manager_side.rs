@@ -149,6 +149,10 @@ impl World {
                 }
             }
             Action::Notice(notice) => self.trace.line(at, || format!("m{manager} notice: {}", notice.text)),
+            Action::Retire { reason } => {
+                self.trace.line(at, || format!("m{manager} retires: {reason}"));
+                self.managers[manager].halted = true;
+            }
             Action::Halt { reason } => {
                 self.trace.fault(at, || format!("m{manager} halts: {reason}"));
                 self.managers[manager].halted = true;
@@ -381,5 +385,6 @@ fn kind(action: &Action) -> u64 {
         Action::Leader { .. } => 10,
         Action::Notice(_) => 11,
         Action::Halt { .. } => 12,
+        Action::Retire { .. } => 13,
     }
 }

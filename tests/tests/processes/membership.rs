@@ -5,6 +5,9 @@ use tests::cluster::{Cluster, Plan};
 
 use super::PATIENCE;
 
+/// The exit code of a refusal, which systemd takes as final.
+const DENIED: i32 = 4;
+
 fn create(cluster: &Cluster, name: &str) {
     cluster
         .ctl()
@@ -94,8 +97,12 @@ fn manager_that_leaves_is_gone_and_cannot_come_back() {
     cluster.ctl().ok(&["manager", "remove", &name]).expect("removed");
     cluster.manager(other).wait_exit(PATIENCE).expect("its process ends by itself");
     create(&cluster, "alone");
-    // Started again by mistake, it neither joins nor disturbs.
+    // Started again by mistake, it neither joins nor disturbs, and it says what to do.
     cluster.manager(other).start().expect("starts");
+    let status = cluster.manager(other).wait_exit(PATIENCE).expect("its process ends by itself");
+    assert_eq!(status.code(), Some(DENIED), "{}", cluster.manager(other).last_words());
+    let said = cluster.manager(other).log_text();
+    assert!(said.contains("was removed from the cluster") && said.contains("join` anew"), "{said}");
     create(&cluster, "undisturbed");
     let members = cluster.members().expect("a list");
     assert_eq!(members.len(), 1, "{members:?}");

@@ -260,7 +260,7 @@ impl World {
                 let before = self.leaders.insert(term, member);
                 assert!(before.is_none_or(|before| before == member), "two leaders in term {term}");
             }
-            Action::Halt { reason } => {
+            Action::Halt { reason } | Action::Retire { reason } => {
                 let host = self.hosts.get_mut(&member).expect("a host");
                 host.halted = Some(reason);
                 host.manager = None;
