@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use agent_core::{
-    engine::{ContainerStatus, ContainerView},
+    engine::{ContainerStatus, ContainerView, MAX_CHECK_OUTPUT},
     labels::Labels,
 };
 use bollard::models::{
@@ -37,6 +37,7 @@ fn status(state: ContainerState, now: OffsetDateTime) -> ContainerStatus {
     let finished = state.finished_at.as_deref().and_then(moment);
     match state.status.unwrap_or(Status::EMPTY) {
         Status::RUNNING | Status::PAUSED | Status::RESTARTING => ContainerStatus::Running {
+            check: state.health.as_ref().map(failed_check).unwrap_or_default(),
             health: health(state.health.and_then(|health| health.status)),
             running_for: started.map_or(Duration::ZERO, |started| between(started, now)),
         },
@@ -65,6 +66,27 @@ pub(super) fn health(status: Option<HealthStatusEnum>) -> Health {
     }
 }
 
+/// What the newest check said, where the container is unhealthy.
+fn failed_check(state: &bollard::models::Health) -> String {
+    let newest = state.log.as_ref().and_then(|log| log.last());
+    match newest.filter(|_| state.status == Some(HealthStatusEnum::UNHEALTHY)) {
+        Some(result) => line(result.output.as_deref().unwrap_or_default())
+            .unwrap_or_else(|| format!("the check ended with code {}", result.exit_code.unwrap_or_default())),
+        None => String::new(),
+    }
+}
+
+/// The last line that says something, without control characters; of a long one the end, where causes are named.
+fn line(output: &str) -> Option<String> {
+    let last = output.lines().rev().find(|line| !line.trim().is_empty())?;
+    let mut clean: String = last.trim().chars().filter(|c| !c.is_control()).collect();
+    if clean.len() > MAX_CHECK_OUTPUT {
+        let from = clean.ceil_char_boundary(clean.len() - MAX_CHECK_OUTPUT + '…'.len_utf8());
+        clean.replace_range(..from, "…");
+    }
+    Some(clean)
+}
+
 /// The engine writes year 1 for "never".
 fn moment(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().filter(|moment| moment.year() > 1)
@@ -90,4 +112,21 @@ fn bound(ports: &PortMap) -> Vec<BoundPort> {
     bound.sort();
     bound.dedup();
     bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_is_told_by_its_last_line_and_never_by_a_page() {
+        assert_eq!(line("trying\n  no such file\u{7}\n\n").as_deref(), Some("no such file"));
+        assert_eq!(line(" \n"), None);
+        let long = format!("{}: the cause", "ä".repeat(1_000));
+        let told = line(&long).unwrap();
+        assert!(
+            told.len() <= MAX_CHECK_OUTPUT && told.starts_with('…') && told.ends_with("the cause"),
+            "{told}"
+        );
+    }
 }

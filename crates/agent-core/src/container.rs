@@ -21,6 +21,8 @@ pub(crate) struct Container {
     pub phase: Phase,
     pub started: Option<Instant>,
     pub health: Health,
+    /// What the health check said when it failed.
+    pub check: String,
     pub out_of_memory: bool,
     /// It must be looked at before anything is concluded about it.
     pub doubted: bool,
@@ -39,6 +41,7 @@ impl Container {
             phase: Phase::Created,
             started: None,
             health: Health::None,
+            check: String::new(),
             out_of_memory: false,
             doubted: false,
             unfit: false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{id::TaskId, time::Instant};
+use model::{id::TaskId, task::Health, time::Instant};
 
 use crate::{
     agent::Agent,
@@ -75,6 +75,8 @@ impl Agent {
             Change::Health(health) => {
                 if let Some(container) = task.containers.get_mut(&id) {
                     container.health = health;
+                    // The event does not carry what the check printed, and without that nobody can mend it.
+                    container.doubted |= health == Health::Unhealthy;
                 }
             }
         }

@@ -105,6 +105,9 @@ pub struct ContainerView {
     pub ports: Vec<BoundPort>,
 }
 
+/// The most of a health check's output that is kept: a line, not a page, since every change of it costs a commit.
+pub const MAX_CHECK_OUTPUT: usize = 240;
+
 /// What a container does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerStatus {
@@ -114,6 +117,8 @@ pub enum ContainerStatus {
     Running {
         /// The health check's word.
         health: Health,
+        /// What the check printed when it last failed: one line, at most [`MAX_CHECK_OUTPUT`] bytes. Empty unless unhealthy.
+        check: String,
         /// How long it has run.
         running_for: Duration,
     },

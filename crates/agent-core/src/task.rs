@@ -198,11 +198,12 @@ impl Task {
         container.image.clone_from(&view.image);
         match &view.status {
             ContainerStatus::Created => {}
-            ContainerStatus::Running { health, running_for } => {
+            ContainerStatus::Running { health, check, running_for } => {
                 if container.phase != Phase::Ended {
                     container.phase = Phase::Running;
                     container.started = Some(Instant(context.now.0.saturating_sub(nanos(*running_for))));
                     container.health = *health;
+                    container.check.clone_from(check);
                     container.ports.clone_from(&view.ports);
                 }
             }
@@ -262,10 +263,12 @@ impl Task {
         container.phase = Phase::Ended;
         container.ports.clear();
         let (attempt, unfit) = (container.attempt, container.unfit);
+        let unhealthy = unfit.then(|| format!("unhealthy: {}", unfit_because(&container.check)));
         if attempt != self.attempt || self.leaving || self.observed.state.is_terminal() {
             return;
         }
-        let exit = Exit { message: cause(&exit, unfit, spec.as_deref()), ..exit };
+        let message = unhealthy.unwrap_or_else(|| cause(&exit, spec.as_deref()));
+        let exit = Exit { message, ..exit };
         let failed = unfit || exit.oom || exit.code != 0;
         self.remember(Attempt { number: attempt, container: id.to_owned(), ran, exit });
         if self.is_wanted() {
@@ -344,11 +347,15 @@ impl Task {
         }
         let (id, health, image) = (id.clone(), container.health, container.image.clone());
         let ports = container.ports.clone();
+        let failing = (health == Health::Unhealthy).then(|| unfit_because(&container.check));
         let observed = &mut self.observed;
         if observed.state != TaskState::Running || observed.container != id {
             observed.state = TaskState::Running;
             observed.message.clear();
             self.prepare = Prepare::default();
+        }
+        if failing.is_some() || observed.health == Health::Unhealthy {
+            observed.message = failing.unwrap_or_default();
         }
         observed.attempt = self.attempt;
         observed.container = id;
@@ -376,14 +383,17 @@ impl Task {
     }
 }
 
-fn cause(exit: &Exit, unfit: bool, spec: Option<&ContainerSpec>) -> String {
-    if unfit {
-        "unhealthy: its health check failed again and again".to_owned()
-    } else if exit.message.is_empty() {
-        exit::words(exit, spec)
+/// Why a container counts as unhealthy.
+fn unfit_because(check: &str) -> String {
+    if check.is_empty() {
+        "its health check failed again and again".to_owned()
     } else {
-        exit.message.clone()
+        format!("its health check says: {check}")
     }
+}
+
+fn cause(exit: &Exit, spec: Option<&ContainerSpec>) -> String {
+    if exit.message.is_empty() { exit::words(exit, spec) } else { exit.message.clone() }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -116,7 +116,8 @@ fn command(world: &mut World, words: &[&str]) {
             let container = world.container_of(number(1)).unwrap();
             let labels = world.engine.containers[&container].labels;
             let health = if words[2] == "unhealthy" { Health::Unhealthy } else { Health::Healthy };
-            world.engine.containers.get_mut(&container).unwrap().health = health;
+            let checked = world.engine.containers.get_mut(&container).unwrap();
+            (checked.health, checked.check) = (health, words[3..].join(" "));
             let change = agent_core::engine::Change::Health(health);
             world.feed(Event::EngineChanged(agent_core::engine::ContainerChange {
                 id: container,

@@ -106,3 +106,34 @@ fn hung_container_is_found_by_its_health_check_and_restarted() {
     assert_eq!(new.task, old.task);
     site.cluster.wait_healthy("web", 1, PATIENCE).expect("healthy again");
 }
+
+#[test]
+fn failed_health_check_is_told_in_its_own_words() {
+    let Some(site) = Site::start("a health check's words") else { return };
+    // The image has no shell, which only the check's output says.
+    site.ok(&[
+        "service",
+        "create",
+        "--name",
+        "web",
+        "--detach",
+        "--restart-condition",
+        "none",
+        "--health-cmd",
+        "check-me",
+        "--health-interval",
+        "200ms",
+        "--health-retries",
+        "1",
+        MIMIC_1,
+    ]);
+    let told = |args: &[&str]| {
+        let said = site.cluster.ask("the check's words", PATIENCE, || {
+            let said = site.cluster.ctl().say(args).out;
+            (said.contains("unhealthy") && said.contains("/bin/sh")).then_some(said)
+        });
+        said.unwrap_or_else(|error| panic!("{error:#}\n{:?}", site.cluster.ctl().say(args)))
+    };
+    println!("{}", told(&["ps"]));
+    println!("{}", told(&["why", "web"]));
+}

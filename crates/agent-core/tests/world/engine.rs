@@ -22,6 +22,8 @@ pub struct Container {
     pub labels: Labels,
     pub phase: Phase,
     pub health: Health,
+    /// What its health check printed.
+    pub check: String,
 }
 
 pub enum Phase {
@@ -86,6 +88,7 @@ impl Engine {
             labels,
             phase: Phase::Created,
             health: Health::None,
+            check: String::new(),
         };
         self.containers.insert(id.clone(), container);
         Ok(OpOutcome::Created { id })
@@ -148,9 +151,11 @@ pub fn error(kind: EngineErrorKind, message: &str) -> EngineError {
 fn view(container: &Container, now: Instant) -> ContainerView {
     let status = match &container.phase {
         Phase::Created => ContainerStatus::Created,
-        Phase::Running { since } => {
-            ContainerStatus::Running { health: container.health, running_for: now.since(*since) }
-        }
+        Phase::Running { since } => ContainerStatus::Running {
+            health: container.health,
+            check: container.check.clone(),
+            running_for: now.since(*since),
+        },
         Phase::Ended { code, ran } => ContainerStatus::Ended {
             exit: Exit { code: *code, oom: false, message: String::new() },
             ran: *ran,

@@ -200,6 +200,7 @@ impl Container {
             Status::Created => ContainerStatus::Created,
             Status::Running { since, health, .. } => ContainerStatus::Running {
                 health: *health,
+                check: String::new(),
                 running_for: std::time::Duration::from_nanos(now.saturating_sub(*since)),
             },
             Status::Ended { exit, ran } => {
