@@ -3,6 +3,8 @@
 //! Every set carries a fence. The highest one ever accepted is stored; lower ones come from a manager that was deposed
 //! or from a message that was late, and change nothing. A set that says something else under the number of the last one
 //! is a contradiction: the session is closed rather than guessed about.
+//!
+//! A large set comes in parts. They are collected beside the set that is held and take its place all at once.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +12,9 @@ use model::{
     id::{ClusterId, NodeId, TaskId},
     session::{Assignment, AssignmentSet, Fence, set_hash},
 };
+
+/// A set of more tasks than any node can hold is not collected.
+const MAX_TASKS: usize = 65_536;
 
 /// The set that is held, and its place in the order.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub(crate) struct Assignments {
     highest: Option<Fence>,
     /// The open session, and the sequence of it that the set corresponds to.
     session: Option<(Fence, u64)>,
+    /// The parts so far of a set that is still arriving.
+    arriving: Option<AssignmentSet>,
 }
 
 /// What came of a set.
@@ -29,7 +36,7 @@ pub(crate) enum Outcome {
     Applied(Difference),
     /// Its base is not held, or the result is not what the manager meant: the whole set is needed.
     NeedFullSet,
-    /// Late or repeated: nothing to do.
+    /// Late, repeated, or only a part so far: nothing to do.
     Ignored,
     /// A contradiction: this session cannot go on.
     Refused(String),
@@ -53,7 +60,7 @@ impl Assignments {
         stored: Vec<Assignment>,
     ) -> Self {
         let set = stored.into_iter().map(|a| (a.task, a)).collect();
-        Self { cluster, node, set, highest: fence, session: None }
+        Self { cluster, node, set, highest: fence, session: None, arriving: None }
     }
 
     /// The highest fence ever accepted.
@@ -82,12 +89,14 @@ impl Assignments {
         }
         self.highest = Some(fence);
         self.session = Some((fence, 0));
+        self.arriving = None;
         Ok(())
     }
 
     /// The session ended; what is held stays.
     pub(crate) fn close(&mut self) {
         self.session = None;
+        self.arriving = None;
     }
 
     /// Takes a set, all of it or nothing.
@@ -112,7 +121,33 @@ impl Assignments {
                 Outcome::Refused(format!("set {held} was sent twice with different contents"))
             };
         }
-        self.replace(session, held, set)
+        match self.collect(set) {
+            Ok(Some(set)) => self.replace(session, held, set),
+            Ok(None) => Outcome::Ignored,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The whole of a set, once its last part is there.
+    fn collect(&mut self, part: AssignmentSet) -> Result<Option<AssignmentSet>, Outcome> {
+        let whole = match (self.arriving.take(), part.part) {
+            (_, 0) => part,
+            (Some(mut whole), number) if whole.fence == part.fence && whole.part + 1 == number => {
+                whole.upsert.extend(part.upsert);
+                whole.remove.extend(part.remove);
+                (whole.part, whole.more) = (number, part.more);
+                whole
+            }
+            (_, _) => return Err(Outcome::NeedFullSet),
+        };
+        if whole.upsert.len().max(whole.remove.len()) > MAX_TASKS {
+            return Err(Outcome::Refused(format!("a set of more than {MAX_TASKS} tasks was sent")));
+        }
+        if !whole.more {
+            return Ok(Some(whole));
+        }
+        self.arriving = Some(whole);
+        Ok(None)
     }
 
     fn replace(&mut self, session: Fence, held: u64, set: AssignmentSet) -> Outcome {
@@ -159,7 +194,27 @@ mod tests {
     fn whole(session: u64, sequence: u64, tasks: &[u64]) -> AssignmentSet {
         let upsert: Vec<_> = tasks.iter().map(|task| assignment(*task)).collect();
         let hash = set_hash(&upsert);
-        AssignmentSet { fence: fence(session, sequence), base: None, upsert, remove: vec![], hash }
+        AssignmentSet {
+            fence: fence(session, sequence),
+            base: None,
+            upsert,
+            remove: vec![],
+            hash,
+            part: 0,
+            more: false,
+        }
+    }
+
+    /// The same in as many parts as it has tasks.
+    fn parts(session: u64, sequence: u64, tasks: &[u64]) -> Vec<AssignmentSet> {
+        let all = whole(session, sequence, tasks);
+        let one = |(number, assignment): (usize, &Assignment)| AssignmentSet {
+            upsert: vec![assignment.clone()],
+            part: u32::try_from(number).unwrap(),
+            more: number + 1 < all.upsert.len(),
+            ..whole(session, sequence, tasks)
+        };
+        all.upsert.iter().enumerate().map(one).collect()
     }
 
     fn opened(session: u64) -> Assignments {
@@ -231,5 +286,35 @@ mod tests {
         let mut held = Assignments::new(CLUSTER, NODE, Some(fence(5, 3)), vec![assignment(1)]);
         assert!(held.open(fence(4, 0)).is_err());
         assert!(held.open(fence(6, 0)).is_ok());
+    }
+
+    #[test]
+    fn a_set_in_parts_holds_when_the_last_one_is_there_and_not_before() {
+        let mut held = opened(1);
+        held.apply(whole(1, 1, &[9]));
+        let before = held.hash();
+        for part in parts(1, 2, &[1, 2, 3]).into_iter().take(2) {
+            assert_eq!(held.apply(part), Outcome::Ignored);
+            assert_eq!((held.hash(), held.fence()), (before, Some(fence(1, 1))));
+        }
+        let last = parts(1, 2, &[1, 2, 3]).pop().unwrap();
+        let Outcome::Applied(difference) = held.apply(last) else { panic!("applied") };
+        assert_eq!((difference.upserted.len(), difference.removed), (3, vec![TaskId(9)]));
+        assert_eq!(held.fence(), Some(fence(1, 2)));
+    }
+
+    #[test]
+    fn parts_of_an_earlier_session_and_parts_without_a_beginning_hold_nothing() {
+        let mut held = opened(1);
+        let mut sent = parts(1, 1, &[1, 2, 3]);
+        held.apply(sent.remove(0));
+        held.close();
+        held.open(fence(2, 0)).unwrap();
+        assert_eq!(held.apply(sent.remove(0)), Outcome::Ignored, "another session's");
+        let mut sent = parts(2, 1, &[1, 2, 3]);
+        held.apply(sent.remove(0));
+        assert_eq!(held.apply(sent.pop().unwrap()), Outcome::NeedFullSet, "the second of three is missing");
+        assert_eq!(held.apply(sent.pop().unwrap()), Outcome::NeedFullSet, "what was collected is forgotten");
+        assert!(matches!(held.apply(whole(2, 2, &[1])), Outcome::Applied(_)));
     }
 }

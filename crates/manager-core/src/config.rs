@@ -60,6 +60,8 @@ pub struct Knobs {
     pub hash_every: u64,
     /// Agents beat so often: three beats within the patience with a server.
     pub agent_heartbeat: Duration,
+    /// One part of a set of assignments carries at most so many bytes.
+    pub assignment_part: usize,
     /// Assignments wait so long for the meaning of their image's tag before they go out without it.
     pub pin_patience: Duration,
 }
@@ -76,6 +78,7 @@ impl Default for Knobs {
             keep_entries: 1_000,
             hash_every: 1_000,
             agent_heartbeat: Duration::from_millis(500),
+            assignment_part: model::session::MAX_SET_PART,
             pin_patience: Duration::from_secs(3),
         }
     }

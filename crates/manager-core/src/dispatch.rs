@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
+    container::ContainerSpec,
     id::{NodeId, TaskId},
     service::{ImagePin, TemplateVersion},
     session::{Assignment, AssignmentSet, ManagerMessage, set_hash},
     task::{DesiredState, Task},
 };
 
-use crate::{Action, Manager, pins::PinState, session::State};
+use crate::{Action, Manager, parts, pins::PinState, session::State};
 
 /// All of an assignment that can change: a template's contents never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,19 @@ impl Sent {
             pin: assignment.pin.clone(),
             node_name: assignment.node_name.clone(),
         }
+    }
+}
+
+/// A template's container, shared by all assignments that carry it.
+pub(crate) struct Shared {
+    spec: Arc<ContainerSpec>,
+    /// Encoded, in bytes.
+    size: usize,
+}
+
+impl Shared {
+    fn new(spec: ContainerSpec) -> Self {
+        Self { size: proto::codec::encode(&spec).len(), spec: Arc::new(spec) }
     }
 }
 
@@ -72,8 +86,19 @@ impl Manager {
         };
         (open.whole, open.offered, open.sent) = (false, None, now);
         open.fence.sequence += 1;
-        let set = AssignmentSet { fence: open.fence, base, upsert, remove, hash };
-        self.act(Action::SendAgent { connection, message: ManagerMessage::Assign(set) });
+        let set = AssignmentSet { fence: open.fence, base, upsert, remove, hash, part: 0, more: false };
+        self.send_set(connection, set);
+    }
+
+    fn send_set(&mut self, connection: u64, set: AssignmentSet) {
+        let Some(lead) = &self.lead else { return };
+        let size = |assignment: &Assignment| {
+            let shared = lead.containers.get(&(assignment.service, assignment.template));
+            shared.map_or(0, |shared| shared.size) + parts::size_beside_container(assignment)
+        };
+        for part in parts::split(set, self.config.knobs.assignment_part, size) {
+            self.act(Action::SendAgent { connection, message: ManagerMessage::Assign(part) });
+        }
     }
 
     /// Everything that a node is to have. A task that ended stays only while the agent itself knows how: told to one that
@@ -111,7 +136,7 @@ impl Manager {
         let template = service.template_of(task.template)?;
         let containers = &mut self.lead.as_mut()?.containers;
         let container = containers.entry((task.service, task.template));
-        let container = container.or_insert_with(|| Arc::new(template.container.clone())).clone();
+        let container = container.or_insert_with(|| Shared::new(template.container.clone())).spec.clone();
         Some(Assignment {
             task: task.id,
             service: service.id,

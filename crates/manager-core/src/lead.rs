@@ -4,14 +4,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
 use control::{Control, IdSource, Liveness};
 use model::{
     command::{Command, Decision, Rejection},
-    container::ContainerSpec,
     id::{MemberId, NodeId, ServiceId},
     node::NodeState,
     service::TemplateVersion,
@@ -20,7 +18,7 @@ use model::{
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
-use crate::{Manager, SpaceState, clock::Stamps, pins::Pins, proposal::Purpose};
+use crate::{Manager, SpaceState, clock::Stamps, dispatch::Shared, pins::Pins, proposal::Purpose};
 
 /// A leader's own memory.
 pub(crate) struct Lead {
@@ -31,7 +29,7 @@ pub(crate) struct Lead {
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
     /// Containers of templates, shared by all assignments that carry them.
-    pub(crate) containers: BTreeMap<(ServiceId, TemplateVersion), Arc<ContainerSpec>>,
+    pub(crate) containers: BTreeMap<(ServiceId, TemplateVersion), Shared>,
     /// Counts the sessions of this term; part of every fence.
     pub(crate) session: u64,
     /// A batch of decisions is on its way.

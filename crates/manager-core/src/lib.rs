@@ -24,6 +24,7 @@ mod issue;
 mod lead;
 mod manager;
 mod membership;
+mod parts;
 mod peer;
 mod pins;
 mod proposal;

@@ -58,7 +58,12 @@ pub struct Assignment {
     pub node_name: String,
 }
 
-/// A desired set, or a difference to the one before it.
+/// The most that one part of a set carries, encoded: a large set must not delay the answer to a heartbeat, nor need a
+/// message as large as itself.
+pub const MAX_SET_PART: usize = 256 << 10;
+
+/// A desired set, or a difference to the one before it; or, of a large one, a part. Parts follow each other on their stream,
+/// alike in everything but `upsert` and `remove`, and nothing of them holds before the last one is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignmentSet {
     /// Its place in the order.
@@ -72,6 +77,12 @@ pub struct AssignmentSet {
     pub remove: Vec<TaskId>,
     /// [`set_hash`] of the whole set that results.
     pub hash: u64,
+    /// Which part of it this is, from 0.
+    #[serde(default)]
+    pub part: u32,
+    /// Further parts follow.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A hash over a set of assignments that does not depend on their order: FNV-1a of (task, desired state, template, pin),

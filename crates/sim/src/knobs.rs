@@ -64,6 +64,8 @@ impl Knobs {
             keep_entries: *dice.pick(&[0, 3, 20, 100]).expect("not empty"),
             hash_every: *dice.pick(&[10, 50, 1_000]).expect("not empty"),
             agent_heartbeat: Duration::from_millis(dice.range(300, 500)),
+            // A few assignments: sets in parts are the rule here.
+            assignment_part: 2 << 10,
             ..manager_core::Knobs::default()
         };
         Self {

@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Context;
 use crate::core_loop::Input;
 
-/// Messages that wait for a slow agent; an agent behind by more is cut and comes back afresh.
-const OUTBOX: usize = 256;
+/// Messages that wait for a slow agent; an agent behind by more is cut and comes back afresh. A set of the largest
+/// declarations, a thousand tasks of it, still fits.
+const OUTBOX: usize = 1_024;
 /// An agent's log stream may arrive before the client's side of it is ready.
 const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -230,7 +230,15 @@ impl World {
         self.fence.sequence += 1;
         let upsert: Vec<_> = self.desired.values().cloned().collect();
         let hash = set_hash(&upsert);
-        let set = AssignmentSet { fence: self.fence, base: None, upsert, remove: vec![], hash };
+        let set = AssignmentSet {
+            fence: self.fence,
+            base: None,
+            upsert,
+            remove: vec![],
+            hash,
+            part: 0,
+            more: false,
+        };
         self.say(ManagerMessage::Assign(set));
     }
 

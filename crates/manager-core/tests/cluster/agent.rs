@@ -6,7 +6,7 @@ use model::{
     id::{NodeId, TaskId},
     node::{Facts, Incarnation},
     service::ImagePin,
-    session::{AgentMessage, Assignment, Fence, ManagerMessage, TaskReport, set_hash},
+    session::{AgentMessage, Assignment, AssignmentSet, Fence, ManagerMessage, TaskReport, set_hash},
     task::{DesiredState, Observed, TaskState},
 };
 
@@ -22,6 +22,8 @@ pub struct Agent {
     pub session: Option<Fence>,
     pub refused: bool,
     pub whole_sets: u32,
+    /// The parts so far of a set that is arriving.
+    arriving: Option<AssignmentSet>,
     /// Answers what an image means.
     pub resolves: bool,
     beats: u64,
@@ -38,6 +40,7 @@ impl Agent {
             session: None,
             refused: false,
             whole_sets: 0,
+            arriving: None,
             resolves: true,
             beats: 0,
         }
@@ -94,7 +97,19 @@ impl Agent {
         }
     }
 
-    fn assign(&mut self, set: model::session::AssignmentSet) -> Vec<AgentMessage> {
+    fn assign(&mut self, part: AssignmentSet) -> Vec<AgentMessage> {
+        let mut set = self.arriving.take().filter(|_| part.part > 0).unwrap_or_else(|| AssignmentSet {
+            upsert: Vec::new(),
+            remove: Vec::new(),
+            ..part.clone()
+        });
+        assert_eq!((set.fence, set.base), (part.fence, part.base), "parts of one set");
+        set.upsert.extend(part.upsert);
+        set.remove.extend(part.remove);
+        if part.more {
+            self.arriving = Some(set);
+            return Vec::new();
+        }
         let held = self.fence.expect("a set follows a welcome");
         assert!(set.fence > held, "a stale set: {:?} after {held:?}", set.fence);
         match set.base {
