@@ -7,7 +7,7 @@ use model::{
     node::{Availability, Node, NodeState},
     request::Waiting,
     service::{Mode, RolloutState, Service, Slot},
-    task::{DesiredState, Task, TaskState},
+    task::{DesiredState, Health, Task, TaskState},
 };
 use store::Store;
 
@@ -105,8 +105,9 @@ fn task_waits(store: &Store, service: &Service, task: &Task) -> Option<String> {
             Mode::Replicated(_) => format!("waits for {node}; no other node fits"),
         });
     }
-    match task.observed.state {
-        TaskState::CrashLoop => Some(format!("ends again and again{}", with_cause(task))),
+    match (task.observed.state, task.observed.health) {
+        (TaskState::CrashLoop, _) => Some(format!("ends again and again{}", with_cause(task))),
+        (TaskState::Running, Health::Unhealthy) => Some(format!("is unhealthy{}", with_cause(task))),
         _ => {
             enforce::must_leave(store, service, task).map(|why| format!("{why}; waits for its turn to move"))
         }
