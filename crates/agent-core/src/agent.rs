@@ -1,6 +1,9 @@
 //! The agent as a value: inputs in, actions out, nothing else.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use model::{
     id::{ClusterId, NodeId, TaskId},
@@ -30,6 +33,10 @@ use crate::{
 const MAX_STARTS: usize = 3;
 /// Pulls under way at once: they share the node's line to the registry.
 const MAX_PULLS: usize = 3;
+
+/// Remembered tasks without a running container wait so long for a manager's word: after a power cut the cluster may have
+/// moved them, and then starting them would double them. Without a manager they start all the same.
+const FIRST_WORD: Duration = Duration::from_millis(2_500);
 
 /// What an agent is, for its whole life.
 #[derive(Debug, Clone)]
@@ -70,6 +77,8 @@ pub struct Agent {
     pub(crate) strangers: BTreeMap<String, Labels>,
     /// In this session the set was compared with the manager's.
     pub(crate) confirmed: bool,
+    /// Until then remembered tasks are not started. Gone with the first word of a manager.
+    pub(crate) hold_until: Option<Instant>,
     pub(crate) starts: FairQueue,
     pub(crate) pulls: FairQueue,
     pub(crate) ops: BTreeMap<u64, Owner>,
@@ -98,7 +107,9 @@ impl Agent {
                 (a.task, Task { resumed: true, ..task })
             })
             .collect();
+        let has_managers = !stored.managers.is_empty() || !config.managers.is_empty();
         Self {
+            hold_until: has_managers.then(|| now + FIRST_WORD),
             cluster: config.cluster,
             node: config.node,
             facts: EngineHealth::without_engine(config.facts),

@@ -128,6 +128,9 @@ impl Agent {
             }
         }
         self.confirmed = true;
+        if self.hold_until.take().is_some() {
+            self.dirty.extend(self.tasks.keys().copied());
+        }
         self.expel_strangers();
     }
 

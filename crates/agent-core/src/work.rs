@@ -64,7 +64,14 @@ impl Agent {
     fn step(&mut self, id: TaskId, now: Instant) {
         self.cancel_useless_pull(id);
         let Some(task) = self.tasks.get(&id) else { return };
-        let step = reconcile::next_step(task, now);
+        let step = match (reconcile::next_step(task, now), self.hold_until) {
+            (Step::Do(Call::Pull | Call::Create | Call::Start { .. }), Some(until))
+                if task.resumed && now < until =>
+            {
+                Step::Wait(until)
+            }
+            (step, _) => step,
+        };
         if task.op.is_none() {
             if step != Step::Do(Call::Pull) {
                 self.pulls.release(id);

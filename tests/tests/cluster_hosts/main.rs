@@ -103,17 +103,6 @@ impl Site {
         ids
     }
 
-    /// Waits until the cluster and the engines agree and nothing moves any more.
-    fn settles(&self, service: &str, slots: usize) {
-        let settled = self.cluster.ask("nothing to move", PATIENCE, || {
-            self.cluster.wait_one_per_slot(service, slots, PATIENCE).ok()?;
-            let before = self.ids(service);
-            tests::wait::steadily("the same containers", CALM, || self.ids(service) == before).ok()
-        });
-        settled.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", self.cluster.containers(service)));
-        self.whole(service, slots);
-    }
-
     /// Checks that the same containers keep running for a while.
     fn stays(&self, service: &str) {
         let before = self.ids(service);

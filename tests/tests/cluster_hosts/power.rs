@@ -16,8 +16,9 @@ fn replicas_of_a_dead_host_run_elsewhere_and_are_not_doubled_when_it_is_back() {
     site.host(1).engine().start().expect("its engine starts");
     site.node(1).agent().start().expect("its agent starts");
     site.becomes(1, "ready");
-    // It starts what it remembers, hears better, and ends it: two of a slot for a moment, never for good.
-    site.settles("web", 5);
+    // It asks before it starts what it remembers.
+    site.whole("web", 5);
+    site.stays("web");
     // What it had is cleared away, not only stopped.
     let left = tests::cluster::containers::on(site.node(1).engine(), "web").expect("a list");
     assert!(left.iter().all(|container| !container.running), "{left:?}");
