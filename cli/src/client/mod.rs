@@ -1,9 +1,10 @@
 //! The connection to a cluster: any of its managers, over mutual TLS, until one answers.
 //!
-//! A request goes to the manager that answered last, then to the others in turn. A change carries one request id over
-//! all its attempts, so that an attempt whose answer was lost is not applied twice. A manager that cannot be reached
+//! A request goes to the manager that answered last, then to the others in turn, also while one of them is silent. A change
+//! carries one request id over all its attempts, so that an attempt whose answer was lost is not applied twice. A manager that cannot be reached
 //! and one without a leader are tried again for a while: an election takes less than a second.
 
+mod hedge;
 mod random;
 mod stream;
 mod unreachable;
@@ -126,7 +127,8 @@ impl Client {
         &self.current().address
     }
 
-    /// Asks, and asks again until somebody can answer.
+    /// Asks, and asks again until somebody can answer. A manager that is silent for a while is not waited for alone: the
+    /// next one is asked beside it, and whoever answers first is right, since a change applies once.
     ///
     /// # Errors
     /// The refusal, or that nobody could be asked.
@@ -138,31 +140,8 @@ impl Client {
         let id = if request.is_read() { 0 } else { random::id() };
         let deadline =
             self.deadline.unwrap_or_else(|| Instant::now() + self.patience.get().max(DEFAULT_DEADLINE));
-        let payload = codec::encode(&request);
-        let mut attempts = Attempts::new(&self.context, self.managers.len(), self.patience.get());
-        let mut pause = FIRST_PAUSE;
-        loop {
-            for _ in 0..self.managers.len() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(attempts.deadline(&request));
-                }
-                match self.attempt(self.envelope(payload.clone(), RequestId(id), left)).await {
-                    Attempt::Answered(reply) => return Ok(self.mark(reply)),
-                    // Only this attempt's share of the time is over.
-                    Attempt::Refused(error) if error.code == ErrorCode::Deadline && left > ATTEMPT_LIMIT => {
-                        attempts.busy(error);
-                    }
-                    Attempt::Refused(error) => return Err(error.into()),
-                    Attempt::Busy(error) => attempts.busy(error),
-                    Attempt::Failed(status) => attempts.failed(self.current().address.clone(), &status)?,
-                }
-                self.rotate();
-            }
-            attempts.round()?;
-            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        let reply = hedge::Call::new(self, &request, RequestId(id), deadline).run().await?;
+        Ok(self.mark(reply))
     }
 
     /// Sends a change; returns what it answered and the log index at which it holds.
@@ -178,7 +157,12 @@ impl Client {
 
     /// Follows events after a revision, or from now. It resumes by itself when a manager goes away.
     pub fn watch(&self, after: Option<Revision>) -> WatchStream<'_> {
-        WatchStream::new(self, after)
+        WatchStream::new(self, after, None)
+    }
+
+    /// Reads events after a revision, until all up to an index of the log were told.
+    pub fn read_events(&self, after: Option<Revision>, until: u64) -> WatchStream<'_> {
+        WatchStream::new(self, after, Some(until))
     }
 
     /// Opens log streams.
@@ -191,7 +175,9 @@ impl Client {
         loop {
             for _ in 0..self.managers.len() {
                 let envelope = self.envelope(payload.clone(), RequestId(0), Duration::ZERO);
-                match stream::open_logs(self.stub(), envelope).await {
+                let opening = stream::open_logs(self.stub(self.current()), envelope);
+                let opened = tokio::time::timeout(attempts.opening_limit(), opening);
+                match opened.await.unwrap_or_else(|_| Err(Attempt::Failed(silent()))) {
                     Ok(stream) => return Ok(stream),
                     Err(Attempt::Busy(error)) => attempts.busy(error),
                     Err(Attempt::Failed(status)) => {
@@ -207,12 +193,12 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, envelope: CallRequest) -> Attempt {
+    async fn attempt(&self, manager: &Manager, envelope: CallRequest) -> Attempt {
         let limit = Duration::from_millis(envelope.deadline_ms) + Duration::from_secs(1);
-        match tokio::time::timeout(limit, self.stub().call(envelope)).await {
+        match tokio::time::timeout(limit, self.stub(manager).call(envelope)).await {
             Ok(Ok(reply)) => read_reply(reply.into_inner()),
             Ok(Err(status)) => read_status(status),
-            Err(_) => Attempt::Failed(tonic::Status::deadline_exceeded("connected, but it does not answer")),
+            Err(_) => Attempt::Failed(silent()),
         }
     }
 
@@ -237,8 +223,8 @@ impl Client {
         }
     }
 
-    fn stub(&self) -> ControlClient<Channel> {
-        ControlClient::new(self.current().channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    fn stub(&self, manager: &Manager) -> ControlClient<Channel> {
+        ControlClient::new(manager.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     fn current(&self) -> &Manager {
@@ -248,6 +234,11 @@ impl Client {
     fn rotate(&self) {
         self.preferred.set((self.preferred.get() + 1) % self.managers.len());
     }
+}
+
+/// What is said of a manager that says nothing.
+fn silent() -> tonic::Status {
+    tonic::Status::deadline_exceeded("it does not answer")
 }
 
 /// Sorts an answer by what can be done about it.

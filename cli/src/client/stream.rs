@@ -14,7 +14,7 @@ use proto::{
 };
 use tonic::{Streaming, transport::Channel};
 
-use super::{Attempt, Attempts, Client, FIRST_PAUSE, LONGEST_PAUSE, read_reply, read_status};
+use super::{Attempt, Attempts, Client, FIRST_PAUSE, LONGEST_PAUSE, read_reply, read_status, silent};
 use crate::exit::Failure;
 
 /// While a watch finds no manager: longer than for a call, because a person or a change is waiting on it.
@@ -27,18 +27,21 @@ pub enum WatchItem {
     Events(Vec<Event>),
     /// There is a gap before this revision: read the state again.
     Resync(Revision),
+    /// Everything that was asked for has been told.
+    End,
 }
 
 /// Events after a revision, over as many connections as it takes.
 pub struct WatchStream<'a> {
     client: &'a Client,
     after: Option<Revision>,
+    until: Option<u64>,
     open: Option<Streaming<CallReply>>,
 }
 
 impl<'a> WatchStream<'a> {
-    pub(super) fn new(client: &'a Client, after: Option<Revision>) -> Self {
-        Self { client, after, open: None }
+    pub(super) fn new(client: &'a Client, after: Option<Revision>, until: Option<u64>) -> Self {
+        Self { client, after, until, open: None }
     }
 
     /// The next item. Cancelling it loses nothing.
@@ -78,9 +81,11 @@ impl<'a> WatchStream<'a> {
     }
 
     async fn connect(&self, attempts: &mut Attempts) -> Result<Option<Streaming<CallReply>>, Failure> {
-        let request = codec::encode(&Request::Watch { after: self.after });
+        let request = codec::encode(&Request::Watch { after: self.after, until: self.until });
         let envelope = self.client.envelope(request, RequestId(0), Duration::ZERO);
-        match self.client.stub().watch(envelope).await {
+        let mut stub = self.client.stub(self.client.current());
+        let opened = tokio::time::timeout(attempts.opening_limit(), stub.watch(envelope)).await;
+        match opened.unwrap_or_else(|_| Err(silent())) {
             Ok(stream) => Ok(Some(stream.into_inner())),
             Err(status) => self.broken(status, attempts).map(|()| None),
         }
@@ -100,6 +105,7 @@ impl<'a> WatchStream<'a> {
                 self.after = Some(at);
                 Some(WatchItem::Resync(at))
             }
+            Response::EventsEnd => Some(WatchItem::End),
             _ => None,
         }
     }

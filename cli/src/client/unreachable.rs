@@ -9,6 +9,7 @@ use std::{
 use model::request::{ApiError, ErrorCode, Request};
 use rpc::tls::TlsError;
 
+use super::{ATTEMPT_LIMIT, hedge::HEDGE};
 use crate::exit::{Code, Failure};
 
 /// The fruitless attempts of one call.
@@ -58,6 +59,11 @@ impl Attempts {
         }
         self.reasons.insert(address, reason);
         if self.hopeless.len() == self.managers { Err(self.unreachable(Code::DENIED)) } else { Ok(()) }
+    }
+
+    /// How long a manager may take to open a stream: with others to ask, a moment at first, then what it takes.
+    pub fn opening_limit(&self) -> Duration {
+        if self.managers > 1 && self.reasons.len() < self.managers { HEDGE } else { ATTEMPT_LIMIT }
     }
 
     /// Every manager was tried once more.

@@ -216,7 +216,7 @@ async fn until<T>(
         }
         let is_news = |item: WatchItem| match item {
             WatchItem::Events(events) => events.iter().any(|e| e.revision.index > seen && relevant(e)),
-            WatchItem::Resync(_) => true,
+            WatchItem::Resync(_) | WatchItem::End => true,
         };
         let news = async {
             while !is_news(watch.next().await?) {}

@@ -8,6 +8,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 
 use fake::{Site, service_event, task_runs, within};
 use model::{
@@ -148,6 +149,21 @@ async fn a_manager_that_is_away_is_passed_over() {
     let nobody = free_address();
     let orchctl = site.start_with(&[&nobody, &manager.address], CREATE);
     orchctl.end().await.check(0, &["1 task healthy"]);
+}
+
+/// It takes connections as a stopped process does: the kernel does, and nobody answers.
+#[tokio::test]
+async fn a_manager_that_is_frozen_costs_a_moment() {
+    let site = Site::new();
+    let manager = site.manager(Vec::new(), standing(|| view(TaskState::Running))).await;
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let frozen = frozen.local_addr().expect("bound").to_string();
+    let began = std::time::Instant::now();
+    site.start_with(&[&frozen, &manager.address], "node ls").end().await.check(0, &[]);
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    let orchctl = site.start_with(&[&frozen, &manager.address], CREATE);
+    orchctl.end().await.check(0, &["1 task healthy"]);
+    assert!(began.elapsed() < Duration::from_secs(6), "it took {:?}", began.elapsed());
 }
 
 #[tokio::test]

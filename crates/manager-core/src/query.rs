@@ -239,7 +239,7 @@ impl Manager {
             return;
         }
         match ask.request {
-            Request::Watch { after } => self.begin_watch(ask.handle, after, stale),
+            Request::Watch { after, until } => self.begin_watch(ask.handle, (after, until), stale),
             Request::Logs { of, options } => {
                 let result = self.plan_logs(&of, &options);
                 self.reply_with(ask.handle, result, stale);

@@ -14,6 +14,7 @@ const MAX_WATCHES: usize = 1_024;
 
 struct Watch {
     after: Revision,
+    until: Option<u64>,
     stale: bool,
 }
 
@@ -23,6 +24,8 @@ pub(crate) struct Watchers {
     open: ByHandle<Watch>,
     served: Revision,
     fresh: bool,
+    /// The lowest index at which a watch ends.
+    ends: Option<u64>,
 }
 
 impl Watchers {
@@ -32,14 +35,19 @@ impl Watchers {
 }
 
 impl Manager {
-    pub(crate) fn begin_watch(&mut self, handle: u64, after: Option<Revision>, stale: bool) {
+    pub(crate) fn begin_watch(
+        &mut self,
+        handle: u64,
+        (after, until): (Option<Revision>, Option<u64>),
+        stale: bool,
+    ) {
         if self.watchers.open.len() >= MAX_WATCHES {
             let message = format!("{MAX_WATCHES} watches are open on this manager already");
             return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));
         }
         self.queries.lift_deadline(handle);
         let after = after.unwrap_or_else(|| self.store.revision());
-        self.watchers.open.insert(handle, Watch { after, stale });
+        self.watchers.open.insert(handle, Watch { after, until, stale });
         self.watchers.fresh = true;
         // So that a client knows that from here on it misses nothing.
         self.stream(handle, Response::Events(Vec::new()), stale);
@@ -48,13 +56,27 @@ impl Manager {
     /// Sends every watch what is new. Free when nothing is.
     pub(crate) fn serve_watchers(&mut self) {
         let newest = self.store.revision();
-        if self.watchers.open.is_empty() || (newest == self.watchers.served && !self.watchers.fresh) {
+        let same = newest == self.watchers.served && !self.watchers.fresh;
+        let ends = self.watchers.ends.is_some_and(|index| index <= self.node.applied());
+        if self.watchers.open.is_empty() || (same && !ends) {
             return;
         }
         (self.watchers.served, self.watchers.fresh) = (newest, false);
         let handles: Vec<u64> = self.watchers.open.keys().copied().collect();
         for handle in handles {
             self.serve_watch(handle);
+            self.end_watch(handle);
+        }
+        self.watchers.ends = self.watchers.open.values().filter_map(|watch| watch.until).min();
+    }
+
+    /// Ends a watch that has been told all that it asked for.
+    fn end_watch(&mut self, handle: u64) {
+        let applied = self.node.applied();
+        let ends = |watch: &Watch| watch.until.is_some_and(|until| until <= applied);
+        if self.watchers.open.get(&handle).is_some_and(ends) {
+            self.watchers.open.remove(&handle);
+            self.reply(handle, Ok(Reply { response: Response::EventsEnd, index: applied, stale: false }));
         }
     }
 
@@ -63,7 +85,9 @@ impl Manager {
             let Some(watch) = self.watchers.open.get_mut(&handle) else { return };
             let response = match self.store.events_after(Some(watch.after)) {
                 Ok(events) => {
-                    let events: Vec<_> = events.take(MAX_EVENTS).cloned().collect();
+                    let last = watch.until.unwrap_or(u64::MAX);
+                    let wanted = events.take_while(|event| event.revision.index <= last);
+                    let events: Vec<_> = wanted.take(MAX_EVENTS).cloned().collect();
                     let Some(last) = events.last() else { return };
                     watch.after = last.revision;
                     Response::Events(events)

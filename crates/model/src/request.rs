@@ -153,6 +153,9 @@ pub enum Request {
     Watch {
         /// Where to resume.
         after: Option<Revision>,
+        /// End with [`Response::EventsEnd`] once all events up to this index of the log were sent; `None` = go on.
+        #[serde(default)]
+        until: Option<u64>,
     },
     /// Logs of a service's or one task. Answered by one [`Response::LogPlan`]; the lines come on streams of their own.
     Logs {
@@ -371,6 +374,8 @@ pub enum Response {
         /// Where the stream stands now.
         at: Revision,
     },
+    /// The watch ends: all events up to the index that it asked for were sent, and none beyond.
+    EventsEnd,
     /// Where the logs come from.
     LogPlan(Vec<LogSource>),
 }

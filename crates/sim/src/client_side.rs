@@ -224,7 +224,7 @@ impl World {
             request_id: None,
             consistency,
             deadline: Some(std::time::Duration::from_secs(3)),
-            request: Request::Watch { after },
+            request: Request::Watch { after, until: None },
         });
     }
 

@@ -170,7 +170,7 @@ fn an_invalid_declaration_is_refused_with_every_problem() {
 #[test]
 fn a_watch_sees_every_event_once_and_in_order() {
     let mut world = World::new(8);
-    let watch = world.ask(ONE, admin(), None, Request::Watch { after: None });
+    let watch = world.ask(ONE, admin(), None, Request::Watch { after: None, until: None });
     world.until("it began", |world| world.answer(watch).is_some());
     let before = world.store(ONE).revision();
     for name in ["a", "b", "c"] {
@@ -187,6 +187,39 @@ fn a_watch_sees_every_event_once_and_in_order() {
     let all: Vec<_> = world.store(ONE).events_after(Some(before)).expect("kept").cloned().collect();
     assert_eq!(seen, all);
     assert!(seen.len() >= 3);
+}
+
+#[test]
+fn a_watch_with_an_end_tells_exactly_what_happened_up_to_it() {
+    let mut world = World::new(8);
+    world.create("a", 1);
+    let until = world.store(ONE).applied();
+    let upto: Vec<_> = world.store(ONE).events_after(None).expect("kept").cloned().collect();
+    world.create("b", 1);
+    let told = |world: &mut World, until| {
+        let after = Some(model::event::Revision::default());
+        let watch = world.ask(ONE, admin(), None, Request::Watch { after, until: Some(until) });
+        world.until("it ends", |world| {
+            let end = |reply: &Result<model::request::Reply, _>| {
+                matches!(reply.as_ref().map(|reply| &reply.response), Ok(Response::EventsEnd))
+            };
+            world.replies.get(&watch).is_some_and(|replies| replies.last().is_some_and(end))
+        });
+        let replies = world.replies[&watch].iter().map(|reply| &reply.as_ref().expect("no refusal").response);
+        let events = replies.filter_map(|response| match response {
+            Response::Events(events) => Some(events.clone()),
+            _ => None,
+        });
+        events.flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut world, until), upto);
+    // One that ends in the future waits for it.
+    let next = world.store(ONE).applied() + 1;
+    let watch = world.ask(ONE, admin(), None, Request::Watch { after: None, until: Some(next) });
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.replies[&watch].len(), 1, "the beginning, and no end");
+    world.create("c", 1);
+    world.until("it ends", |world| world.replies[&watch].len() > 2);
 }
 
 #[test]

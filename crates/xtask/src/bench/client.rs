@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn watch(&self) -> Result<Events> {
-        let request = message(&Request::Watch { after: None }, Duration::from_secs(600))?;
+        let request = message(&Request::Watch { after: None, until: None }, Duration::from_secs(600))?;
         let mut events =
             Events { stream: self.0.clone().watch(request).await?.into_inner(), ready: Vec::new() };
         // The first answer says where the stream stands; from here on nothing is missed.
@@ -97,7 +97,7 @@ impl Events {
         let reply = self.stream.message().await?.context("the watch ended")?;
         match read(reply)?.response {
             Response::Events(events) => self.ready.extend(events),
-            Response::Resync { .. } => {}
+            Response::Resync { .. } | Response::EventsEnd => {}
             other => bail!("an unexpected answer to a watch: {other:?}"),
         }
         Ok(())
