@@ -2,9 +2,13 @@
 //! log, and every node then runs the same contents.
 //!
 //! Only tasks that have not begun anywhere wait for the answer, and not for long: a registry that is down must not keep
-//! services down whose images are on the nodes.
+//! services down whose images are on the nodes. A question that came to nothing is asked again, ever more rarely, and then
+//! nobody waits for it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use model::{
     command::Command,
@@ -20,9 +24,20 @@ use crate::{Action, Manager, proposal::Purpose};
 
 type Key = (ServiceId, TemplateVersion);
 
+/// The pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// A registry that was down for a day is asked within minutes after it is back, and seldom enough until then.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// One question; `failures` counts the answers that said nothing.
+#[derive(Clone, Copy)]
 enum Ask {
-    Waiting { connection: u64, until: Instant },
-    Failed,
+    /// To be asked of the next node that is told of the template.
+    Due { failures: u32 },
+    /// Asked, and not given up before this time.
+    Waiting { connection: u64, until: Instant, failures: u32 },
+    /// Not asked again before this time.
+    Failed { again: Instant, failures: u32 },
 }
 
 /// What was asked, by template.
@@ -52,12 +67,31 @@ impl Pins {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let waiting = self.asked.values().filter_map(|ask| match ask {
-            Ask::Waiting { until, .. } => Some(*until),
-            Ask::Failed => None,
-        });
-        waiting.min()
+        self.asked.values().filter_map(Ask::deadline).min()
     }
+}
+
+impl Ask {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Due { .. } => None,
+            Self::Waiting { until: at, .. } | Self::Failed { again: at, .. } => Some(*at),
+        }
+    }
+
+    fn failures(&self) -> u32 {
+        match self {
+            Self::Due { failures } | Self::Waiting { failures, .. } | Self::Failed { failures, .. } => {
+                *failures
+            }
+        }
+    }
+}
+
+/// After so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
 }
 
 impl Manager {
@@ -71,16 +105,13 @@ impl Manager {
         let Some(image) = image.filter(|image| !is_exact(image)) else { return PinState::Known(None) };
         let Some(lead) = &mut self.lead else { return PinState::Known(None) };
         let begun = !fresh || task.observed.state != TaskState::Assigned;
-        match lead.pins.asked.get(&key) {
-            Some(Ask::Failed) => return PinState::Known(None),
-            Some(Ask::Waiting { .. }) => {}
-            None => {
-                let until = self.now.mono + self.config.knobs.pin_patience;
-                lead.pins.asked.insert(key, Ask::Waiting { connection, until });
-                self.act(Action::SendAgent { connection, message: ManagerMessage::ResolveImage { image } });
-            }
+        let ask = lead.pins.asked.get(&key).copied().unwrap_or(Ask::Due { failures: 0 });
+        if let Ask::Due { failures } = ask {
+            let until = self.now.mono + self.config.knobs.pin_patience;
+            lead.pins.asked.insert(key, Ask::Waiting { connection, until, failures });
+            self.act(Action::SendAgent { connection, message: ManagerMessage::ResolveImage { image } });
         }
-        if begun { PinState::Known(None) } else { PinState::Asked }
+        if begun || ask.failures() > 0 { PinState::Known(None) } else { PinState::Asked }
     }
 
     pub(crate) fn on_image_resolved(&mut self, image: &str, outcome: Result<ImagePin, String>) {
@@ -99,44 +130,49 @@ impl Manager {
             }
             Err(why) => {
                 self.notice(format!(
-                    "what \"{image}\" means could not be found out: {why}; nodes use the tag"
+                    "what \"{image}\" means could not be found out: {why}; nodes use the tag, and it is asked again"
                 ));
-                self.give_up(&same);
+                self.give_up(|key, ask| same.contains(key) && matches!(ask, Ask::Waiting { .. }));
             }
         }
     }
 
+    /// Gives up what was not answered in time, and asks again what failed long enough ago.
     pub(crate) fn expire_pins(&mut self) {
         let now = self.now.mono;
-        let Some(lead) = &self.lead else { return };
-        let late = lead.pins.asked.iter().filter(|(_, ask)| match ask {
-            Ask::Waiting { until, .. } => *until <= now,
-            Ask::Failed => false,
-        });
-        let late: Vec<Key> = late.map(|(key, _)| *key).collect();
-        self.give_up(&late);
+        let late = |ask: &Ask| ask.deadline().is_some_and(|at| at <= now);
+        self.give_up(|_, ask| late(ask) && matches!(ask, Ask::Waiting { .. }));
+        self.ask_again(|ask| late(ask) && matches!(ask, Ask::Failed { .. }));
     }
 
     /// The agent that was asked is gone: another one will be.
     pub(crate) fn forget_pins_asked_of(&mut self, connection: u64) {
-        let Some(lead) = &mut self.lead else { return };
-        let unanswered = lead.pins.asked.extract_if(.., |_, ask| match ask {
-            Ask::Waiting { connection: asked, .. } => *asked == connection,
-            Ask::Failed => false,
-        });
-        let services: Vec<ServiceId> = unanswered.map(|((service, _), _)| service).collect();
-        for service in services {
-            self.mark_nodes_of(service);
-        }
+        self.ask_again(|ask| matches!(ask, Ask::Waiting { connection: asked, .. } if *asked == connection));
     }
 
-    fn give_up(&mut self, keys: &[Key]) {
-        for key in keys {
-            if let Some(lead) = &mut self.lead {
-                lead.pins.asked.insert(*key, Ask::Failed);
+    fn ask_again(&mut self, which: impl Fn(&Ask) -> bool) {
+        self.change_asked(|_, ask| which(ask).then(|| Ask::Due { failures: ask.failures() }));
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Key, &Ask) -> bool) {
+        let now = self.now.mono;
+        self.change_asked(|key, ask| {
+            let failures = ask.failures().saturating_add(1);
+            which(key, ask).then(|| Ask::Failed { again: now + pause(failures), failures })
+        });
+    }
+
+    /// What is changed is looked at again on every node that runs it.
+    fn change_asked(&mut self, change: impl Fn(&Key, &Ask) -> Option<Ask>) {
+        let Some(lead) = &mut self.lead else { return };
+        let mut services = BTreeSet::new();
+        for (key, ask) in &mut lead.pins.asked {
+            if let Some(next) = change(key, ask) {
+                *ask = next;
+                services.insert(key.0);
             }
-            self.mark_nodes_of(key.0);
         }
+        services.into_iter().for_each(|service| self.mark_nodes_of(service));
     }
 
     fn mark_nodes_of(&mut self, service: ServiceId) {

@@ -26,6 +26,8 @@ pub struct Agent {
     arriving: Option<AssignmentSet>,
     /// Answers what an image means.
     pub resolves: bool,
+    /// Times that it was asked so.
+    pub asked: u32,
     beats: u64,
 }
 
@@ -42,6 +44,7 @@ impl Agent {
             whole_sets: 0,
             arriving: None,
             resolves: true,
+            asked: 0,
             beats: 0,
         }
     }
@@ -85,7 +88,11 @@ impl Agent {
                 Vec::new()
             }
             ManagerMessage::Assign(set) => self.assign(set),
-            ManagerMessage::ResolveImage { image } if self.resolves => {
+            ManagerMessage::ResolveImage { image } => {
+                self.asked += 1;
+                if !self.resolves {
+                    return Vec::new();
+                }
                 let outcome = Ok(ImagePin::Digest(format!("app@sha256:{}", "0".repeat(64))));
                 vec![AgentMessage::ImageResolved { image, outcome }]
             }

@@ -198,6 +198,33 @@ fn images_go_out_by_tag_when_nobody_says_what_the_tag_means() {
     world.until("it runs", |world| settled(world, 1));
     let took = world.now.mono.since(began);
     assert!(took < Duration::from_secs(5), "{took:?}");
+
+    // The registry is back: the question is asked again, and what runs goes on.
+    world.agents.get_mut(&node).expect("an agent").resolves = true;
+    let pinned = |world: &World| world.store(ONE).services().all(|service| !service.pins.is_empty());
+    assert!(!pinned(&world));
+    world.until("the tag has a meaning", pinned);
+    let took = world.now.mono.since(began);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.agents[&node].starts.values().sum::<u32>(), 1);
+}
+
+#[test]
+fn a_tag_that_nobody_can_explain_is_asked_for_ever_more_rarely_and_holds_nothing_up() {
+    let mut world = World::new(11);
+    let node = world.join_node();
+    let agent = world.agents.get_mut(&node).expect("an agent");
+    agent.resolves = false;
+    world.create("web", 1);
+    world.until("it runs", |world| settled(world, 1));
+    world.run_for(Duration::from_secs(600));
+    let asked = world.agents[&node].asked;
+    assert!((5..=8).contains(&asked), "{asked} times in ten minutes");
+    let began = world.now.mono;
+    world.admin(Request::ScaleServices(vec![("web".into(), 2)]));
+    world.until("the second one runs", |world| settled(world, 2));
+    assert!(world.now.mono.since(began) < Duration::from_secs(1));
 }
 
 #[test]
