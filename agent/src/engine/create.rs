@@ -1,15 +1,21 @@
 //! A container's declaration in the engine's terms, with what is always set: no new privileges, a limit of processes,
 //! capped logs, and no restarts by the engine itself, since the agent decides those.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use agent_core::engine::ContainerRequest;
+use agent_core::{
+    engine::ContainerRequest,
+    labels::{CLUSTER, NODE},
+};
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
-    MountTmpfsOptions, MountType, PortBinding, PortMap, ResourcesUlimits, RestartPolicy,
+    MountTmpfsOptions, MountType, MountVolumeOptions, PortBinding, PortMap, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum,
 };
-use model::container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, Protocol};
+use model::container::{Healthcheck, Mount, MountSource, PortSpec, Protocol};
 
 /// Processes and threads where the spec says nothing: plenty for a Java server, an end to a fork bomb.
 const DEFAULT_PIDS: i64 = 4_096;
@@ -30,7 +36,7 @@ pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCrea
         healthcheck: spec.healthcheck.as_ref().map(health),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(whole_seconds(spec.stop_grace())),
-        host_config: Some(host(spec, cpu_millis)),
+        host_config: Some(host(request, cpu_millis)),
         ..Default::default()
     }
 }
@@ -40,7 +46,8 @@ pub(super) fn whole_seconds(grace: Duration) -> i64 {
     i64::try_from(grace.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
-fn host(spec: &ContainerSpec, cpu_millis: u64) -> HostConfig {
+fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
+    let spec = &request.spec;
     let resources = &spec.resources;
     let memory = limit(resources.memory_limit);
     let pids = i64::from(resources.pids_limit);
@@ -53,7 +60,7 @@ fn host(spec: &ContainerSpec, cpu_millis: u64) -> HostConfig {
         ulimits: some(&spec.ulimits.iter().map(ulimit).collect::<Vec<_>>()),
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only),
-        mounts: some(&spec.mounts.iter().map(mount).collect::<Vec<_>>()),
+        mounts: some(&spec.mounts.iter().map(|m| mount(m, &request.labels)).collect::<Vec<_>>()),
         port_bindings: Some(port_bindings(&spec.ports)),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
@@ -86,7 +93,17 @@ fn ulimit(ulimit: &model::container::Ulimit) -> ResourcesUlimits {
     ResourcesUlimits { name: Some(ulimit.name.clone()), soft: Some(ulimit.soft), hard: Some(ulimit.hard) }
 }
 
-fn mount(mount: &Mount) -> DockerMount {
+/// Who made a volume is on it, so that whoever removes the cluster finds it. The engine heeds that only when it makes the
+/// volume: one that was there before stays whose it was.
+fn made_by(labels: &BTreeMap<String, String>) -> MountVolumeOptions {
+    let ours = labels.iter().filter(|(key, _)| [CLUSTER, NODE].contains(&key.as_str()));
+    MountVolumeOptions {
+        labels: Some(ours.map(|(key, value)| (key.clone(), value.clone())).collect()),
+        ..Default::default()
+    }
+}
+
+fn mount(mount: &Mount, labels: &BTreeMap<String, String>) -> DockerMount {
     let common = DockerMount {
         target: Some(mount.target.clone()),
         read_only: Some(mount.read_only),
@@ -97,9 +114,12 @@ fn mount(mount: &Mount) -> DockerMount {
         MountSource::Bind(path) => {
             DockerMount { typ: Some(MountType::BIND), source: Some(path.clone()), ..common }
         }
-        MountSource::Volume(name) => {
-            DockerMount { typ: Some(MountType::VOLUME), source: Some(name.clone()), ..common }
-        }
+        MountSource::Volume(name) => DockerMount {
+            typ: Some(MountType::VOLUME),
+            source: Some(name.clone()),
+            volume_options: Some(made_by(labels)),
+            ..common
+        },
         MountSource::Tmpfs { size, mode } => DockerMount {
             typ: Some(MountType::TMPFS),
             tmpfs_options: Some(MountTmpfsOptions {

@@ -22,6 +22,7 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
     let host = lab.host(0);
     host.engine().load(&mimic_archive().expect("the mimic")).expect("loaded");
     host.engine().docker(&["run", "--detach", "--name", "stranger", MIMIC_1]).expect("not ours");
+    host.engine().docker(&["volume", "create", "precious"]).expect("not ours either");
     let program = Binaries::get().expect("programs").ctl;
     let home = host.disk().join("home");
     std::fs::create_dir_all(&home).expect("a home");
@@ -41,7 +42,13 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
     };
     let up = ok(&["dev", "up"]);
     assert!(up.contains("orchctl service create"), "it prints what to try: {up}");
-    ok(&["service", "create", "--name", "web", "--replicas", "2", MIMIC_1]);
+    let mounts = [
+        "--mount",
+        "type=volume,src=scratch,dst=/scratch",
+        "--mount",
+        "type=volume,src=precious,dst=/precious",
+    ];
+    ok(&[&["service", "create", "--name", "web", "--replicas", "2"], &mounts[..], &[MIMIC_1]].concat());
     assert_eq!(containers::per_slot(&containers::on(host.engine(), "web").expect("a list")).len(), 2);
     ok(&["dev", "up"]);
     ok(&["status"]);
@@ -64,6 +71,8 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
     assert_eq!(ids("web"), before);
 
     ok(&["dev", "down"]);
+    let volumes = host.engine().docker(&["volume", "ls", "--quiet"]).expect("a list");
+    assert_eq!(volumes.trim(), "precious", "its own volume is gone, the one from before stays");
     assert_eq!(ids(""), Vec::<String>::new(), "no container of ours");
     assert_eq!(host.engine().inspect("stranger", "{{.State.Running}}").expect("it is there"), "true");
     let left: Vec<_> = walk(&home);
