@@ -1,6 +1,10 @@
 //! The configuration file; every key is optional.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -11,6 +15,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Where the engine listens: `unix:///path`, or `http://host:port` on a machine where that is safe.
     pub engine: Option<String>,
+    /// The file with `docker login`'s answers [default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`].
+    pub docker_config: Option<PathBuf>,
     /// Managers to dial besides those that the cluster names, HOST:PORT.
     pub managers: Vec<String>,
     /// Labels for placement constraints; they win over those given at joining.
@@ -46,6 +52,17 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = toml::from_str::<Config>("engin = \"unix:///x\"").unwrap_err().to_string();
         assert!(error.contains("engin"), "{error}");
+    }
+
+    #[test]
+    fn the_commented_configuration_names_every_key_as_it_is() {
+        let text = include_str!("../../deploy/systemd/agent.toml");
+        let keys =
+            text.lines().filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')));
+        let config: Config = toml::from_str(&keys.collect::<Vec<_>>().join("\n")).unwrap();
+        assert!(
+            config.engine.is_some() && config.docker_config.is_some() && config.labels.contains_key("rack")
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::Config,
     directory::Directory,
-    engine::{self, Engine, Ours},
+    engine::{self, Engine, Logins, Ours},
     entropy, facts,
     identity::Identity,
     logs::Logs,
@@ -101,7 +101,11 @@ impl Daemon {
             seed: entropy::number()?,
         };
         let agent = Agent::new(core, stored, clock.now());
-        let engine = Engine::new(config.engine.as_deref().unwrap_or(engine::DEFAULT_ADDRESS));
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let logins = Logins::new(config.docker_config.as_deref(), variable);
+        let address = config.engine.as_deref().unwrap_or(engine::DEFAULT_ADDRESS);
+        let engine = Engine::with_logins(address, logins);
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();

@@ -63,10 +63,14 @@ impl Engine {
     }
 
     async fn pull(&self, image: &str) -> Outcome {
-        let pulling = |error| sorted(Doing::Pull, &error);
+        let login = self.0.logins.of(image);
+        let pulling = |error| {
+            let EngineError { kind, message } = sorted(Doing::Pull, &error);
+            EngineError { kind, message: login.explain(message) }
+        };
         let client = self.client().await.map_err(pulling)?;
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
-        let mut progress = client.create_image(Some(options), None, None);
+        let mut progress = client.create_image(Some(options), None, login.credentials.clone());
         while let Some(step) = progress.try_next().await.map_err(pulling)? {
             if let Some(message) = step.error_detail.and_then(|detail| detail.message) {
                 return Err(pulling(DockerError::DockerStreamError { error: message }));
@@ -143,13 +147,15 @@ impl Engine {
             return Ok(ImagePin::LocalId(id.clone()));
         }
         let repository = repository(image);
-        let asked = tokio::time::timeout(RESOLVE, client.inspect_registry_image(image, None)).await;
+        let login = self.0.logins.of(image);
+        let asking = client.inspect_registry_image(image, login.credentials.clone());
+        let asked = tokio::time::timeout(RESOLVE, asking).await;
         let refusal = match asked.unwrap_or(Err(DockerError::RequestTimeoutError)) {
             Ok(answer) => match answer.descriptor.digest {
                 Some(digest) => return Ok(ImagePin::Digest(format!("{repository}@{digest}"))),
                 None => "the registry names no digest".to_owned(),
             },
-            Err(error) => sorted(Doing::Pull, &error).message,
+            Err(error) => login.explain(sorted(Doing::Pull, &error).message),
         };
         let known = digests.into_iter().find(|digest| digest.split('@').next() == Some(repository));
         match (known, id) {

@@ -1,12 +1,13 @@
 //! The Docker Engine, as `agent-core` wants to see it.
 //!
 //! `calls` carries out one call and sorts what went wrong (`error`); `create` and `view` translate a container there
-//! and back; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
+//! and back; `credentials` reads the logins for registries; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
 //! traps are: it sends its own API version unless asked to negotiate, its timeout is per client, and its streams end
 //! with the engine.
 
 mod calls;
 mod create;
+mod credentials;
 mod error;
 mod logs;
 mod view;
@@ -19,6 +20,7 @@ use std::sync::{
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
 
+pub use credentials::Logins;
 pub use error::chain;
 pub use watch::{Ours, watch};
 
@@ -38,15 +40,22 @@ struct Inner {
     negotiated: Mutex<Option<Docker>>,
     /// Thousandths of a core that the machine has, once it is known: the engine refuses limits beyond.
     cpu_millis: AtomicU64,
+    logins: Logins,
 }
 
 impl Engine {
     /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
     pub fn new(address: &str) -> Self {
+        Self::with_logins(address, Logins::default())
+    }
+
+    /// The same, with what it may tell registries.
+    pub fn with_logins(address: &str, logins: Logins) -> Self {
         Self(Arc::new(Inner {
             address: address.to_owned(),
             negotiated: Mutex::new(None),
             cpu_millis: AtomicU64::new(0),
+            logins,
         }))
     }
 
