@@ -318,8 +318,18 @@ fn availability_holds(
         return;
     }
     let fit = |slot: Slot| world.store.tasks_of_slot(id, slot).any(|task| world.is_healthy(task));
+    let updating = service
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack));
+    let refused = |task: &Task| task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty());
     if service.spec.update.order == UpdateOrder::StartFirst {
-        for task in stops {
+        // A drained node ends empty although its task's successor has no room anywhere.
+        let nowhere = |slot: Slot| {
+            let mut active = before.tasks_of_slot(id, slot).filter(|task| task.is_active());
+            !updating && active.any(|task| task.node.is_none() && refused(task))
+        };
+        for task in stops.iter().filter(|task| !nowhere(task.slot)) {
             assert!(fit(task.slot), "start-first left slot {} without a healthy task", task.slot);
         }
         return;
@@ -331,13 +341,8 @@ fn availability_holds(
         };
         active.peek().is_some() && active.all(down)
     };
-    let updating = service
-        .rollout
-        .as_ref()
-        .is_some_and(|rollout| matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack));
     let homeless = |slot: Slot| {
         let mut active = before.tasks_of_slot(id, slot).filter(|task| task.is_active()).peekable();
-        let refused = |task: &Task| task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty());
         !updating && active.peek().is_some() && active.all(|task| task.node.is_none() && refused(task))
     };
     let slots = (1..=replicas).map(Slot::Replica);

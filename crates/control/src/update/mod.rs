@@ -7,7 +7,7 @@
 //! tasks are outdated".
 //!
 //! Guarantees (I11): stop-first never stops a healthy replica unless at least N - parallelism stay healthy; start-first never
-//! stops one before its successor is good. A replica that is not healthy is replaced first and costs nothing. What a lost
+//! stops one before its successor is good, unless it must leave its node and no node can take the successor. A replica that is not healthy is replaced first and costs nothing. What a lost
 //! node last said counts as not healthy.
 //!
 //! Not counted in N, or one dead machine would hold an update for ever: slots whose node is down and that no other node can
@@ -70,7 +70,8 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
     spend(pass, service, &standings, delay);
 }
 
-/// Ends start-first replacements whose new task is good.
+/// Ends start-first replacements whose new task is good. A task that must leave its node while no other has room for it goes
+/// at once, as with stop-first: waiting would keep the node full, and makes no room.
 fn finish_pairs(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>]) {
     for standing in standings {
         let Some(old) = standing.goes.filter(|_| !standing.acted && !pass.is_full()) else { continue };
@@ -79,7 +80,8 @@ fn finish_pairs(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_
         let leaves = enforce::must_leave(pass.store, service, old);
         let overdue = leaves.is_some() && standing.stays.is_some() && standing.overdue;
         let idle = old.node.is_none() && standing.stays.is_some();
-        if succeeded || overdue || idle {
+        let nowhere = leaves.is_some() && standing.has_no_room(service);
+        if succeeded || overdue || idle || nowhere {
             pass.stop(old, leaves.unwrap_or_else(|| replaced_reason(service)));
         }
     }

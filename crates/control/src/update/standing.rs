@@ -204,11 +204,15 @@ impl<'a> Standing<'a> {
     }
 
     /// Whether its task left a node and no other can take it: to wait for it would keep a drained node full for ever.
-    /// A start-first service would lose its replica by that, so it waits.
     fn is_homeless(&self, service: &Service) -> bool {
+        self.goes.is_none() && self.has_no_room(service)
+    }
+
+    /// Whether the task that is to stay has no node, because none can take it.
+    pub(super) fn has_no_room(&self, service: &Service) -> bool {
         let refused = |task: &Task| task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty());
         let waits = |task: &Task| task.node.is_none() && refused(task);
-        !is_under_way(service) && !self.acted && self.goes.is_none() && self.stays.is_some_and(waits)
+        !is_under_way(service) && !self.acted && self.stays.is_some_and(waits)
     }
 
     /// Whether its replacement may begin.
