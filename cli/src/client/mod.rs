@@ -176,15 +176,16 @@ impl Client {
             for _ in 0..self.managers.len() {
                 let envelope = self.envelope(payload.clone(), RequestId(0), Duration::ZERO);
                 let opening = stream::open_logs(self.stub(self.current()), envelope);
-                let opened = tokio::time::timeout(attempts.opening_limit(), opening);
-                match opened.await.unwrap_or_else(|_| Err(Attempt::Failed(silent()))) {
-                    Ok(stream) => return Ok(stream),
-                    Err(Attempt::Busy(error)) => attempts.busy(error),
-                    Err(Attempt::Failed(status)) => {
+                let opened = tokio::time::timeout(attempts.opening_limit(), opening).await;
+                match opened {
+                    Err(_) => attempts.failed(self.current().address.clone(), &silent())?,
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(Attempt::Busy(error))) => attempts.busy(error),
+                    Ok(Err(Attempt::Failed(status))) => {
                         attempts.failed(self.current().address.clone(), &status)?
                     }
-                    Err(Attempt::Refused(error)) => return Err(error.into()),
-                    Err(Attempt::Answered(_)) => return Err(unexpected()),
+                    Ok(Err(Attempt::Refused(error))) => return Err(error.into()),
+                    Ok(Err(Attempt::Answered(_))) => return Err(unexpected()),
                 }
                 self.rotate();
             }

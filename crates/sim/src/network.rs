@@ -26,7 +26,6 @@ struct Link {
 
 /// What arrives at an end of a connection.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost an allocation an event")]
 pub(crate) enum Frame {
     ToManager(AgentMessage),
     ToAgent(ManagerMessage),
