@@ -3,18 +3,20 @@
 //! In: root on a Linux machine with Debian's packages. Out: [`Lab`](hosts::Lab), N hosts on one switch, each with an
 //! engine of its own; [`Engine`](engine::Engine), what a test may do to a Docker Engine; [`Process`](process::Process),
 //! a daemon with its log and its signals;
-//! [`Cluster`](cluster::Cluster), managers, agents and an operator; [`image`], the mimic as an image with the same id on every engine.
+//! [`Cluster`](cluster::Cluster), managers, agents and an operator; [`image`], the mimic as an image with the same id on every engine;
+//! [`Workload`](workload::Workload), clients that write and read meanwhile, with a [`history`] that is checked.
 //!
 //! A host is a PID, mount, UTS and network namespace. Its first process ends when the test process ends, however that
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
 //! here touches the root network namespace or an engine that it did not start (except [`engine::system`], which says so).
 //!
-//! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], then [`wait`] and [`command`].
+//! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], [`workload`], then [`wait`] and [`command`].
 
 pub mod binaries;
 pub mod cluster;
 pub mod command;
 pub mod engine;
+pub mod history;
 pub mod hosts;
 pub mod http;
 pub mod image;
@@ -23,3 +25,4 @@ pub mod process;
 mod reaper;
 pub mod require;
 pub mod wait;
+pub mod workload;

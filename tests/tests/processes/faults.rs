@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tests::cluster::{Cluster, Plan};
 use tests::wait;
+use tests::workload::Workload;
 
 use super::PATIENCE;
-use super::workload::Workload;
 
 /// Enough to be sure that writes flow again.
 const SOME: usize = 25;

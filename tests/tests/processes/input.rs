@@ -139,7 +139,7 @@ fn spec_file_with_an_unknown_field_names_the_field() {
 #[test]
 fn update_on_an_outdated_version_is_refused() {
     let cluster = cluster_with_a_service();
-    let client = super::workload::Workload::new(cluster.ctl().config(), 1);
+    let client = tests::workload::Workload::new(cluster.ctl().config(), 1);
     let refused = client.update_with_an_old_generation("taken");
     assert_eq!(refused.code.0, 5, "{refused}");
     assert!(refused.message.contains("changed") || refused.message.contains("generation"), "{refused}");

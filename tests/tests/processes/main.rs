@@ -2,12 +2,10 @@
 //! clients write, and the recorded history is held against what was acknowledged.
 
 mod faults;
-mod history;
 mod input;
 mod lifecycle;
 mod membership;
 mod tokens;
-mod workload;
 
 use std::time::Duration;
 

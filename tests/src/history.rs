@@ -87,39 +87,44 @@ fn after(entry: Entry, value: u64) -> Option<u64> {
     }
 }
 
-fn entry(op: Op, end: End, called: u64, returned: u64) -> Entry {
-    Entry { op, end, called, returned }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn history_that_some_order_explains_passes() {
-    let change = |from, to| Op::Change { from, to };
-    let history = [
-        entry(change(0, 1), End::Done, 0, 10),
-        entry(Op::Read(0), End::Done, 1, 5),
-        entry(Op::Read(1), End::Done, 2, 12),
-        entry(change(1, 2), End::Unknown, 13, 20),
-        entry(Op::Read(1), End::Done, 21, 22),
-        entry(Op::Read(2), End::Done, 23, 24),
-        entry(change(1, 3), End::Refused, 25, 26),
-    ];
-    assert!(is_linearizable(0, &history));
-}
+    fn entry(op: Op, end: End, called: u64, returned: u64) -> Entry {
+        Entry { op, end, called, returned }
+    }
 
-#[test]
-fn stale_read_lost_write_and_double_effect_are_found() {
-    let change = |from, to| Op::Change { from, to };
-    let written = entry(change(0, 1), End::Done, 0, 10);
-    assert!(!is_linearizable(0, &[written, entry(Op::Read(0), End::Done, 11, 12)]), "stale read");
-    assert!(!is_linearizable(0, &[written, entry(change(0, 2), End::Done, 11, 12)]), "lost write");
-    let back = [
-        entry(change(0, 1), End::Unknown, 0, 1),
-        entry(Op::Read(1), End::Done, 2, 3),
-        entry(Op::Read(0), End::Done, 4, 5),
-    ];
-    assert!(!is_linearizable(0, &back), "an effect that was seen and went away");
-    assert!(
-        !is_linearizable(0, &[written, entry(change(1, 2), End::Refused, 11, 12)]),
-        "refused for nothing"
-    );
+    #[test]
+    fn history_that_some_order_explains_passes() {
+        let change = |from, to| Op::Change { from, to };
+        let history = [
+            entry(change(0, 1), End::Done, 0, 10),
+            entry(Op::Read(0), End::Done, 1, 5),
+            entry(Op::Read(1), End::Done, 2, 12),
+            entry(change(1, 2), End::Unknown, 13, 20),
+            entry(Op::Read(1), End::Done, 21, 22),
+            entry(Op::Read(2), End::Done, 23, 24),
+            entry(change(1, 3), End::Refused, 25, 26),
+        ];
+        assert!(is_linearizable(0, &history));
+    }
+
+    #[test]
+    fn stale_read_lost_write_and_double_effect_are_found() {
+        let change = |from, to| Op::Change { from, to };
+        let written = entry(change(0, 1), End::Done, 0, 10);
+        assert!(!is_linearizable(0, &[written, entry(Op::Read(0), End::Done, 11, 12)]), "stale read");
+        assert!(!is_linearizable(0, &[written, entry(change(0, 2), End::Done, 11, 12)]), "lost write");
+        let back = [
+            entry(change(0, 1), End::Unknown, 0, 1),
+            entry(Op::Read(1), End::Done, 2, 3),
+            entry(Op::Read(0), End::Done, 4, 5),
+        ];
+        assert!(!is_linearizable(0, &back), "an effect that was seen and went away");
+        assert!(
+            !is_linearizable(0, &[written, entry(change(1, 2), End::Refused, 11, 12)]),
+            "refused for nothing"
+        );
+    }
 }

@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Context, Result, ensure};
 use cli::client::Client;
 use cli::context::Contexts;
 use cli::exit::Failure;
 use model::request::{ErrorCode, Request, Response};
 use model::service::{Mode, Service, ServiceSpec};
 
-use super::history::{End, Entry, Op, is_linearizable};
+use crate::history::{End, Entry, Op, is_linearizable};
 
 const VALUE: &str = "value";
-/// Between two operations of a client: this is no load test, and the machine is shared.
+/// Between two operations of a client unless told otherwise: this is no load test, and the machine is shared.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What one call may take: longer than any fault of the tests.
 const CALL: Duration = Duration::from_secs(30);
@@ -27,7 +28,9 @@ const CALL: Duration = Duration::from_secs(30);
 /// The registers and the record.
 pub struct Workload {
     config: PathBuf,
+    prefix: String,
     keys: Vec<String>,
+    pause: Duration,
     /// Orders calls and returns; a counter orders as well as a clock.
     tick: AtomicU64,
     values: AtomicU64,
@@ -43,78 +46,133 @@ struct Record {
     unknown: usize,
 }
 
+impl Record {
+    fn acknowledged(&self) -> usize {
+        let done = |entry: &&Entry| matches!((entry.op, entry.end), (Op::Change { .. }, End::Done));
+        self.registers.values().flatten().filter(done).count() + self.created.len()
+    }
+}
+
+/// What a checked history holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub operations: usize,
+    /// Changes and creations that were answered.
+    pub acknowledged: usize,
+    /// Calls that nobody answered for good.
+    pub unknown: usize,
+}
+
 impl Workload {
     /// Makes `keys` registers with value 0.
+    ///
+    /// # Panics
+    /// The cluster does not take them.
     pub fn new(config: &Path, keys: usize) -> Workload {
+        Workload::named(config, "", keys, PAUSE).expect("registers")
+    }
+
+    /// Makes `keys` registers whose names begin with `prefix`; clients rest for `pause` between two operations.
+    ///
+    /// # Errors
+    /// The cluster does not take them.
+    pub fn named(config: &Path, prefix: &str, keys: usize, pause: Duration) -> Result<Workload> {
         let workload = Workload {
             config: config.to_owned(),
-            keys: (0..keys).map(|key| format!("register-{key}")).collect(),
+            prefix: prefix.to_owned(),
+            keys: (0..keys).map(|key| format!("{prefix}register-{key}")).collect(),
+            pause,
             tick: AtomicU64::new(0),
             values: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             record: Mutex::default(),
         };
         workload.with_client(|client, runtime| {
-            for key in &workload.keys {
-                runtime.block_on(client.change(create(key))).expect("a register");
-            }
-        });
-        workload
+            let mut keys = workload.keys.iter();
+            keys.try_for_each(|key| {
+                runtime.block_on(client.change(create(key))).map(drop).map_err(anyhow::Error::from)
+            })
+        })?;
+        Ok(workload)
     }
 
     /// Runs `clients` clients on the registers and one that creates services, while `hurt` runs.
-    pub fn run_while(&self, clients: usize, hurt: impl FnOnce()) {
-        std::thread::scope(|scope| {
+    ///
+    /// # Panics
+    /// `hurt` does.
+    pub fn run_while<T>(&self, clients: usize, hurt: impl FnOnce() -> T) -> T {
+        let hurt = std::thread::scope(|scope| {
             for number in 0..clients {
                 scope.spawn(move || self.use_registers(number));
             }
             scope.spawn(|| self.create_services());
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hurt));
             self.stop.store(true, Ordering::Relaxed);
-            if let Err(panic) = ended {
-                std::panic::resume_unwind(panic);
-            }
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         self.stop.store(false, Ordering::Relaxed);
+        hurt
     }
 
     /// How many changes were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
-        let record = self.held();
-        let done = |entry: &&Entry| matches!((entry.op, entry.end), (Op::Change { .. }, End::Done));
-        record.registers.values().flatten().filter(done).count() + record.created.len()
+        self.held().acknowledged()
     }
 
     /// Reads everything once more and holds it against what was acknowledged.
     ///
     /// # Panics
-    /// An acknowledged write is missing, or a register's history has no order that explains it.
+    /// As [`Workload::verdict`] errs.
     pub fn check(&self) {
-        self.with_client(|client, runtime| {
+        println!("{:?}", self.verdict().expect("a history without a flaw"));
+    }
+
+    /// Reads everything once more and holds it against what was acknowledged.
+    ///
+    /// # Errors
+    /// An acknowledged write is missing, a register's history has no order that explains it, or nobody answers.
+    pub fn verdict(&self) -> Result<Totals> {
+        let there = self.with_client(|client, runtime| {
             for key in &self.keys {
                 let called = self.tick();
-                let service = runtime.block_on(read(client, key)).expect("a last read");
+                let service = runtime
+                    .block_on(read(client, key))
+                    .map_err(anyhow::Error::from)
+                    .context("the last read")?;
                 self.note(key, Op::Read(value(&service)), End::Done, called);
             }
-            let Ok(reply) = runtime.block_on(client.call(Request::ListServices)) else { panic!("no list") };
-            let Response::Services(rows) = reply.response else { panic!("another answer") };
-            let there: Vec<&str> = rows.iter().map(|row| row.service.spec.name.as_str()).collect();
-            let record = self.held();
-            let lost: Vec<_> = record.created.iter().filter(|name| !there.contains(&name.as_str())).collect();
-            assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        });
+            runtime.block_on(names(client)).map_err(anyhow::Error::from)
+        })?;
         let record = self.held();
+        let lost: Vec<_> = record.created.iter().filter(|name| !there.contains(name)).collect();
+        ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         for (key, entries) in &record.registers {
-            assert!(is_linearizable(0, entries), "{key}: no order explains {entries:#?}");
+            ensure!(is_linearizable(0, entries), "{key}: no order explains {entries:#?}");
         }
-        let operations: usize = record.registers.values().map(Vec::len).sum();
-        println!(
-            "{} operations on {} registers, {} services created, {} calls without an answer",
-            operations,
-            self.keys.len(),
-            record.created.len(),
-            record.unknown
-        );
+        Ok(Totals {
+            operations: record.registers.values().map(Vec::len).sum::<usize>() + record.created.len(),
+            acknowledged: record.acknowledged(),
+            unknown: record.unknown,
+        })
+    }
+
+    /// Removes the registers and all that was created.
+    ///
+    /// # Errors
+    /// The cluster does not do it.
+    pub fn clear(&self) -> Result<()> {
+        self.with_client(|client, runtime| {
+            let there = runtime.block_on(names(client)).map_err(anyhow::Error::from)?;
+            let own = |name: &&String| {
+                self.keys.contains(name) || name.starts_with(&format!("{}created-", self.prefix))
+            };
+            there.iter().filter(own).try_for_each(|name| {
+                runtime
+                    .block_on(client.change(Request::RemoveService(name.clone())))
+                    .map(drop)
+                    .map_err(anyhow::Error::from)
+            })
+        })
     }
 
     /// Updates a service with the generation before its newest.
@@ -148,7 +206,7 @@ impl Workload {
                 let key = &self.keys[round % self.keys.len()];
                 runtime.block_on(async {
                     self.change(client, key).await;
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(self.pause).await;
                 });
             }
         });
@@ -181,12 +239,12 @@ impl Workload {
                 if self.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let name = format!("created-{}-{number}", self.tick());
+                let name = format!("{}created-{}-{number}", self.prefix, self.tick());
                 runtime.block_on(async {
                     if client.change(create(&name)).await.is_ok() {
                         self.held().created.push(name);
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(self.pause).await;
                 });
             }
         });
@@ -223,6 +281,13 @@ async fn read(client: &Client, key: &str) -> Result<Service, Failure> {
     let reply = tokio::time::timeout(CALL, client.call(Request::GetService(key.to_owned()))).await;
     match reply.map_err(|_| Failure::error("no answer"))??.response {
         Response::Service(view) => Ok(view.service),
+        _ => Err(Failure::error("another answer")),
+    }
+}
+
+async fn names(client: &Client) -> Result<Vec<String>, Failure> {
+    match client.call(Request::ListServices).await?.response {
+        Response::Services(rows) => Ok(rows.iter().map(|row| row.service.spec.name.clone()).collect()),
         _ => Err(Failure::error("another answer")),
     }
 }
