@@ -10,6 +10,8 @@
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
 //! here touches the root network namespace or an engine that it did not start (except [`engine::system`], which says so).
 //!
+//! [`Proxy`](proxy::Proxy), [`Shim`](shim::Shim) and [`SmallDisk`](small_disk::SmallDisk) hurt a link, a clock and a disk.
+//!
 //! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], [`workload`], then [`wait`] and [`command`].
 
 pub mod binaries;
@@ -22,7 +24,10 @@ pub mod http;
 pub mod image;
 pub mod packages;
 pub mod process;
+pub mod proxy;
 mod reaper;
 pub mod require;
+pub mod shim;
+pub mod small_disk;
 pub mod wait;
 pub mod workload;

@@ -6,6 +6,7 @@
 mod advisories;
 mod bench;
 mod cargo;
+mod chaos;
 mod demo;
 mod setup;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Options),
     /// Runs the test suite, lane by lane
     Test(test::Options),
+    /// Hurts a cluster of real processes and engines, round after round, while clients write
+    Chaos(chaos::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
     Ci,
     /// Asks the advisory database about the dependencies; needs the network
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use super::ctl::Said;
 use super::seat::Seat;
 use crate::command::finish;
 use crate::process::{Process, tail};
+use crate::shim::Shim;
 
 /// A clean end: open calls get two seconds.
 const STOP: Duration = Duration::from_secs(20);
@@ -22,13 +23,21 @@ pub struct Daemon {
     program: PathBuf,
     dir: PathBuf,
     process: Mutex<Option<Process>>,
+    shim: OnceLock<Shim>,
     // Last, so that the laboratory outlives the process.
     seat: Seat,
 }
 
 impl Daemon {
     pub(super) fn new(name: &str, program: &Path, dir: PathBuf, seat: Seat) -> Daemon {
-        Daemon { name: name.to_owned(), program: program.to_owned(), dir, process: Mutex::new(None), seat }
+        Daemon {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            dir,
+            process: Mutex::new(None),
+            shim: OnceLock::new(),
+            seat,
+        }
     }
 
     /// `m1` or `h1`.
@@ -55,8 +64,25 @@ impl Daemon {
         if held.as_ref().is_some_and(|process| process.exited().is_none()) {
             bail!("{} runs already", self.name);
         }
-        *held = Some(self.seat.spawn(&self.name, self.command(&["run"]))?);
+        let mut command = self.command(&["run"]);
+        if let Some(shim) = self.shim() {
+            command.envs(shim.environment());
+        }
+        *held = Some(self.seat.spawn(&self.name, command)?);
         Ok(())
+    }
+
+    /// Puts a shim between its disk and clock and the kernel's, from its next start on.
+    ///
+    /// # Panics
+    /// It has one.
+    pub fn set_shim(&self, shim: Shim) {
+        self.shim.set(shim).expect("one shim");
+    }
+
+    /// Its shim, if it was given one.
+    pub fn shim(&self) -> Option<&Shim> {
+        self.shim.get()
     }
 
     /// Runs one of its commands to the end: `orch-manager leave --dir DIR`.

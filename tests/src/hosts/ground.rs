@@ -83,22 +83,26 @@ impl Ground {
         self.dir.join(LOGS)
     }
 
-    fn keep_logs(&self) {
+    /// Moves the logs to where they outlive the laboratory; daemons that run write on into them.
+    ///
+    /// # Errors
+    /// They are moved already.
+    pub fn keep_logs(&self) -> Result<PathBuf> {
         let kept = self.dir.with_file_name("kept-logs").join(&self.prefix);
-        let moved = std::fs::create_dir_all(&kept)
-            .and_then(|()| std::fs::remove_dir(&kept))
-            .and_then(|()| std::fs::rename(self.logs(), &kept));
-        match moved {
-            Ok(()) => eprintln!("the daemons' logs: {}", kept.display()),
-            Err(error) => eprintln!("the daemons' logs are lost: {error}"),
-        }
+        std::fs::create_dir_all(&kept)?;
+        std::fs::remove_dir(&kept)?;
+        std::fs::rename(self.logs(), &kept)?;
+        Ok(kept)
     }
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.keep_logs();
+            match self.keep_logs() {
+                Ok(kept) => eprintln!("the daemons' logs: {}", kept.display()),
+                Err(error) => eprintln!("the daemons' logs are lost: {error:#}"),
+            }
         }
         drop(self.janitor.stdin.take());
         drop(self.janitor.wait());

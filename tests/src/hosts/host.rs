@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::ground::Ground;
+use super::namespace;
 use super::switch::{Direction, Switch};
 use crate::command::{call, run};
 use crate::engine::HostEngine;
@@ -156,15 +156,7 @@ impl Host {
     /// # Errors
     /// The namespace is gone.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let namespace = File::open(format!("/run/netns/{}", self.place.unique))?;
-        std::thread::scope(|scope| {
-            let entered = scope.spawn(move || {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).map(|()| work())
-            });
-            entered.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-        .with_context(|| format!("cannot enter {}", self.place.unique))
+        namespace::within(&self.place.unique, work)
     }
 
     /// One HTTP request from this host.
@@ -206,6 +198,41 @@ impl Host {
     /// The switch is gone.
     pub fn cut_one_way(&self, direction: Direction) -> Result<()> {
         self.switch.cut_one_way(self.place.number, direction)
+    }
+
+    /// Ends every TCP connection to a port of this host at its next packet, for as long as `work` runs.
+    ///
+    /// # Errors
+    /// The kernel has no nftables, or `work` fails.
+    pub fn resetting<T>(&self, port: u16, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let table = format!(
+            "table inet resets {{\n chain input {{\n type filter hook input priority 0;\n \
+             tcp dport {port} reject with tcp reset\n }}\n }}"
+        );
+        run(self.command("nft").arg(table))?;
+        let done = work();
+        run(self.command("nft").arg("delete table inet resets"))?;
+        done
+    }
+
+    /// Sends new connections to `port` of this host to another port of it.
+    ///
+    /// # Errors
+    /// The kernel has no nftables.
+    pub fn redirect(&self, port: u16, to: u16) -> Result<()> {
+        let table = format!(
+            "table ip redirects {{\n chain prerouting {{\n type nat hook prerouting priority -100;\n \
+             tcp dport {port} redirect to :{to}\n }}\n }}"
+        );
+        run(self.command("nft").arg(table)).map(drop)
+    }
+
+    /// Ends [`Host::redirect`].
+    ///
+    /// # Errors
+    /// Nothing is redirected.
+    pub fn end_redirect(&self) -> Result<()> {
+        run(self.command("nft").arg("delete table ip redirects")).map(drop)
     }
 
     /// Ends every cut of this host.

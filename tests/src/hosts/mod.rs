@@ -14,6 +14,7 @@
 
 mod ground;
 pub mod host;
+mod namespace;
 pub mod switch;
 
 use std::net::Ipv4Addr;
@@ -123,6 +124,15 @@ impl Lab {
     /// Where every daemon's log is. Kept, and its place printed, when the test fails.
     pub fn logs(&self) -> PathBuf {
         self.ground.logs()
+    }
+
+    /// Moves the daemons' logs to where they outlive the laboratory, and says where that is. No daemon can be started
+    /// afterwards.
+    ///
+    /// # Errors
+    /// They are moved already.
+    pub fn keep_logs(&self) -> Result<PathBuf> {
+        self.ground.keep_logs()
     }
 
     /// Gives this machine itself a port on the switch, so that programs outside of the hosts reach them. Until then

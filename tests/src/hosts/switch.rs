@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::namespace;
 use crate::command::{call, run};
 
 /// Which way frames of a port are dropped.
@@ -80,6 +81,14 @@ impl Switch {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--").arg(program);
         command
+    }
+
+    /// Runs `work` on a thread whose sockets are the switch's: it reaches every host.
+    ///
+    /// # Errors
+    /// The namespace is gone.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        namespace::within(&self.namespace, work)
     }
 
     /// Plugs this process's own network in, as the interface `name` with `address`. It goes with the switch.
