@@ -18,6 +18,8 @@ use wal::{Batch, FileDisk, Options, Record, Space, Tended, Wal, WalError};
 
 /// After so long without work the writer says that the last batch is durable and prepares the next segment.
 const IDLE: Duration = Duration::from_millis(20);
+/// How often a disk that was full is looked at.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// What the thread reports.
 #[derive(Debug)]
@@ -194,6 +196,20 @@ impl<R: FnMut(Written)> Writer<R> {
             }
         }
         self.look_at_space();
+        // While changes are refused for want of room nothing is written, so that only looking shows when there is some.
+        while self.space != SpaceState::Enough {
+            match queue.recv_timeout(LOOK_FOR_ROOM) {
+                Ok(job) => return Ok(Some(job)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            while self.wal.tend()? == Tended::More {
+                if let Ok(job) = queue.try_recv() {
+                    return Ok(Some(job));
+                }
+            }
+            self.look_at_space();
+        }
         Ok(queue.recv().ok())
     }
 
