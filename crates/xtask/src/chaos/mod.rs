@@ -141,9 +141,7 @@ impl Site {
         let hurt = workload.run_while(CLIENTS, || {
             probe.while_running(|| {
                 let wounds = operator.while_running(|| self.wound(round, &workload, &probe, outcome))?;
-                let healed = Instant::now();
-                self.recover(round, wounds, &operator)?;
-                outcome.recovery = healed.elapsed();
+                outcome.recovery = self.recover(round, wounds, &operator)?;
                 anyhow::Ok(())
             })
         });
@@ -191,19 +189,22 @@ impl Site {
         Ok(wounds)
     }
 
-    /// Heals, and waits until everything is as declared.
-    fn recover(&self, round: &Round, wounds: Vec<Wound>, operator: &Operator<'_>) -> Result<()> {
+    /// Heals, and waits until everything is as declared; says how long that took.
+    fn recover(&self, round: &Round, wounds: Vec<Wound>, operator: &Operator<'_>) -> Result<Duration> {
         let supervised: Vec<usize> =
             wounds.iter().filter(|w| w.fault.kind.ends_its_manager()).map(|w| w.victim).collect();
         for wound in wounds {
             let what = wound.fault.to_string();
             wound.heal(self).with_context(|| format!("healing: {what}"))?;
         }
+        let healed = Instant::now();
         operator.settle(round.replicas)?;
-        self.converge(round.replicas, RECOVERY, || {
+        let accepted = healed.elapsed();
+        let converged = self.converge(round.replicas, RECOVERY, || {
             let ended = supervised.iter().filter(|index| !self.manager(**index).runs());
             ended.copied().try_for_each(|index| self.manager(index).start())
-        })
+        })?;
+        Ok(accepted + converged)
     }
 
     /// A daemon that was not killed and does not run has given up.

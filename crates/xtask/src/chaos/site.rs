@@ -2,7 +2,7 @@
 //! one of them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tests::cluster::containers::{self, Container};
@@ -26,6 +26,8 @@ pub const SMALL: usize = 2;
 const SMALL_BYTES: u64 = 320 << 20;
 /// Between two looks, each of which costs four processes.
 const LOOK: Duration = Duration::from_millis(400);
+/// It has to stay so for longer than a new leader waits before it judges a node that has not come back.
+const CALM: Duration = Duration::from_secs(4);
 
 /// The cluster, and what hurts it.
 pub struct Site {
@@ -104,12 +106,16 @@ impl Site {
         nodes
             .map(|node| {
                 let running = containers::running(node.engine())?;
-                Ok(running.into_iter().filter(|c| c.service == STEADY).map(|c| c.id).collect())
+                let ours = running.into_iter().filter(|container| container.service == STEADY);
+                let mut ids: Vec<String> = ours.map(|container| container.id).collect();
+                ids.sort();
+                Ok(ids)
             })
             .collect()
     }
 
-    /// Waits until everything that was declared is so: managers, nodes, replicas, containers.
+    /// Waits until everything that was declared is so and stays so: managers, nodes, replicas, containers. Returns how
+    /// long it took until it was so.
     ///
     /// # Errors
     /// Not within `limit`; the message says what was missing last.
@@ -118,11 +124,26 @@ impl Site {
         busy: u32,
         limit: Duration,
         mut meanwhile: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Duration> {
+        let begun = Instant::now();
         let mut missing = String::new();
+        let mut since: Option<(Instant, Vec<Vec<String>>)> = None;
         let waited = wait::until_every(LOOK, "the cluster to be as declared", limit, || {
-            let found = meanwhile().and_then(|()| self.as_declared(busy));
-            found.map_err(|error| missing = format!("{error:#}")).ok()
+            let steady = meanwhile().and_then(|()| self.as_declared(busy)).and_then(|()| self.steady());
+            let steady = match steady {
+                Ok(steady) => steady,
+                Err(error) => {
+                    missing = format!("{error:#}");
+                    since = None;
+                    return None;
+                }
+            };
+            let (calm, same) = since.get_or_insert_with(|| (Instant::now(), steady.clone()));
+            if *same != steady {
+                since = None;
+                return None;
+            }
+            (calm.elapsed() > CALM).then(|| *calm - begun)
         });
         waited.map_err(|error| error.context(missing).context(self.cluster.last_words()))
     }

@@ -4,6 +4,7 @@
 //! features than the lane before did, and build them all again.
 
 use std::fmt;
+use std::process::Command;
 
 use ::tests::command::{cargo, line_of};
 use ::tests::require::{LAB, Need, REQUIRE_ALL};
@@ -18,6 +19,8 @@ const SIMULATOR: &str = "sim";
 const SEEDS: &str = "ORCH_SIM_SEEDS";
 const QUICK_SEEDS: u32 = 20;
 const FULL_SEEDS: u32 = 500;
+/// A few rounds from this seed on: between them they hit a manager, an agent, an engine, a link and a disk.
+const CHAOS: [&str; 6] = ["chaos", "--short", "--rounds", "4", "--seed", "1"];
 
 /// One part of the suite.
 pub struct Lane {
@@ -36,6 +39,8 @@ enum Step {
         args: Vec<String>,
         seeds: u32,
     },
+    /// Another command of this program.
+    Xtask(&'static [&'static str]),
     Deny,
 }
 
@@ -106,6 +111,13 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
         lab("hosts", "several hosts, cut links and dead hosts", "test --workspace --test=hosts"),
         lab("cluster", "three managers and three nodes on hosts", "test --workspace --test=cluster_hosts"),
         Lane {
+            name: "chaos",
+            shows: "the same, hurt in some rounds of faults while clients write",
+            quick: false,
+            needs: &LAB,
+            steps: vec![Step::Xtask(&CHAOS)],
+        },
+        Lane {
             name: "deny",
             shows: "licences, sources and bans of the dependencies",
             quick: false,
@@ -137,6 +149,11 @@ impl Step {
             Step::Cargo { args, seeds } => {
                 let mut command = cargo();
                 command.args(args).env(SEEDS, seeds.to_string());
+                command
+            }
+            Step::Xtask(args) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(*args);
                 command
             }
             Step::Deny => {
