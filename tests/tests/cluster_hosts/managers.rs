@@ -24,6 +24,11 @@ fn leader_killed_while_scaling_loses_nothing_and_restarts_nothing() {
             site.manager_host(leader).restore().expect("restored");
         }
         site.cluster.wait_voters(3).expect("three voters");
+        site.cluster
+            .ask("every manager to be reached", PATIENCE, || {
+                site.cluster.members().ok()?.iter().all(|member| member.reachable).then_some(())
+            })
+            .expect("reached");
         site.stays("web");
     }
 }
