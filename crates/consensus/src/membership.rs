@@ -35,6 +35,12 @@ impl Membership {
         !self.outgoing.is_empty()
     }
 
+    /// Whether a member's vote counts in every majority: one that is just being promoted does not carry anything yet, since
+    /// until the change is finished a majority of the former voters is needed as well.
+    pub fn votes_now(&self, id: MemberId) -> bool {
+        self.voters.contains(&id) && (!self.is_joint() || self.outgoing.contains(&id))
+    }
+
     /// Everybody, in any role.
     pub fn members(&self) -> BTreeSet<MemberId> {
         [&self.voters, &self.learners, &self.outgoing, &self.learners_next]

@@ -138,7 +138,7 @@ impl Manager {
         let known = matched.get(&id).copied();
         MemberStatus {
             member: member.clone(),
-            voter: self.node.membership().voters.contains(&id),
+            voter: self.node.membership().votes_now(id),
             leader: leader == Some(id),
             reachable: alive.contains(&id),
             matched: known.map_or(if me { self.node.last_index() } else { 0 }, |matched| matched),
