@@ -298,8 +298,7 @@ impl CoreLoop {
                 Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
-                    let known = self.revoked.load_full();
-                    self.revoked.store(Arc::new(known.iter().cloned().chain(identities).collect()));
+                    self.revoked.rcu(|known| [&known[..], &identities[..]].concat());
                 }
                 Action::Leader { is_leader, term, leader } => {
                     tracing::info!(is_leader, term, leader = ?leader, "leadership");
