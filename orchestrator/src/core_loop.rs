@@ -298,7 +298,8 @@ impl CoreLoop {
                 Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
-                    self.revoked.rcu(|known| [&known[..], &identities[..]].concat());
+                    self.revoked
+                        .rcu(|known| known.iter().chain(&identities).cloned().collect::<BTreeSet<_>>());
                 }
                 Action::Leader { is_leader, term, leader } => {
                     tracing::info!(is_leader, term, leader = ?leader, "leadership");

@@ -1,6 +1,6 @@
 //! Connections to the other members: one stream each way, kept open, never waited for by the core.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use manager_core::Event;
@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Code, Status};
 
 use crate::{api::MAX_MESSAGE, core_loop::Input};
 
@@ -22,6 +23,8 @@ const FRAMES: usize = 256;
 /// The pauses between two attempts to connect double from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(320);
+/// What a broken stream's call says of its end, when it says anything.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// A connection that lasted so long was good: the next failure starts with the first pause again.
 const LASTED: Duration = Duration::from_secs(2);
 
@@ -101,20 +104,19 @@ impl Link {
         while let Some(first) = queue.recv().await {
             let began = std::time::Instant::now();
             let (frames, stream) = mpsc::channel(16);
-            let reason = tokio::select! {
-                done = client.exchange(ReceiverStream::new(stream)) => match done {
-                    Ok(_) => "the member ended the stream".to_owned(),
-                    Err(status) => said(&status),
-                },
+            let mut call = pin!(client.exchange(ReceiverStream::new(stream)));
+            let done = tokio::select! {
+                done = &mut call => done,
                 ended = pump(self.id, first, &mut queue, frames) => match ended {
                     Ended::Queue => return,
-                    Ended::Stream => "the stream broke".to_owned(),
+                    Ended::Stream => tokio::time::timeout(LAST_WORD, call).await.unwrap_or_else(|_| Err(Status::unknown("the stream broke"))),
                 },
             };
-            tracing::debug!(member = %self.id, address = %self.address, reason, "no connection to a member");
+            let failure = done.err().unwrap_or_else(|| Status::unknown("the member ended the stream"));
+            tracing::debug!(member = %self.id, address = %self.address, reason = said(&failure), "no connection to a member");
             // Only an identity that was removed is answered so; see `api::Context::identity`.
-            let event = match status.code() {
-                tonic::Code::Unauthenticated => Event::Disowned { by: self.id },
+            let event = match failure.code() {
+                Code::Unauthenticated => Event::Disowned { by: self.id },
                 _ => Event::PeerUnreachable { member: self.id },
             };
             let _ = self.inputs.send(Input::Core(event)).await;
@@ -152,7 +154,7 @@ async fn pump(
     Ended::Queue
 }
 
-fn said(status: &tonic::Status) -> String {
+fn said(status: &Status) -> String {
     rpc::tls::TlsError::in_chain(status).map_or(status.message().to_owned(), |error| error.to_string())
 }
 
