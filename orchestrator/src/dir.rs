@@ -5,6 +5,8 @@
 //! DIR/manager.toml    settings, optional, the administrator's
 //! DIR/ca.pem  DIR/certificate.pem  DIR/key.pem (0600)
 //! DIR/raft/           write-ahead log and snapshots
+//! DIR/peers.toml      where the other managers were last, for the day that the log cannot tell
+//! DIR/replacement.toml  while a manager that lost its log becomes another one: see `replace`
 //! ```
 
 use std::{
@@ -55,6 +57,43 @@ impl Identity {
     /// A new identity in the present format.
     pub fn new(cluster: ClusterId, member: MemberId, name: &str, address: &str, seeds: Vec<Seed>) -> Self {
         Self { format: FORMAT, cluster, member, name: name.to_owned(), address: address.to_owned(), seeds }
+    }
+}
+
+/// The other managers, for `peers.toml`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Peers {
+    #[serde(default)]
+    peers: Vec<Seed>,
+}
+
+/// Who a manager becomes that lost its log, as the leader's answer said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replacement {
+    /// The id that is gone.
+    pub former: MemberId,
+    authority: String,
+    certificate: String,
+    key: String,
+    /// Who it is from now on.
+    pub identity: Identity,
+}
+
+impl Replacement {
+    /// Puts it together.
+    pub fn new(former: MemberId, identity: Identity, pems: &Pems) -> Self {
+        let Pems { authority, certificate, key } = pems.clone();
+        Self { former, authority, certificate, key, identity }
+    }
+
+    /// Its certificate and key.
+    pub fn pems(&self) -> Pems {
+        Pems {
+            authority: self.authority.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+        }
     }
 }
 
@@ -159,6 +198,51 @@ impl DataDir {
     /// Replaces the certificate alone: it was renewed over the same key.
     pub fn write_certificate(&self, pem: &str) -> Result<()> {
         write_durably(&self.root.join("certificate.pem"), pem.as_bytes(), 0o644)
+    }
+
+    /// Remembers where the other managers are.
+    pub fn write_peers(&self, peers: Vec<Seed>) -> Result<()> {
+        let text = toml::to_string(&Peers { peers }).context("the peers do not encode")?;
+        write_durably(&self.root.join("peers.toml"), text.as_bytes(), 0o600)
+    }
+
+    /// Where the other managers were last, those that the join named included.
+    pub fn peers(&self, identity: &Identity) -> Result<Vec<Seed>> {
+        let Peers { mut peers } = self.read_toml("peers.toml")?.unwrap_or_default();
+        peers.extend(identity.seeds.iter().cloned());
+        peers.retain(|peer| peer.member != identity.member);
+        peers.sort_by(|one, other| one.address.cmp(&other.address));
+        peers.dedup_by(|one, other| one.address == other.address);
+        Ok(peers)
+    }
+
+    /// Writes down who this manager becomes.
+    pub fn write_replacement(&self, replacement: &Replacement) -> Result<()> {
+        let text = toml::to_string(replacement).context("the replacement does not encode")?;
+        write_durably(&self.root.join("replacement.toml"), text.as_bytes(), 0o600)
+    }
+
+    /// Who this manager is about to become.
+    pub fn replacement(&self) -> Result<Option<Replacement>> {
+        self.read_toml("replacement.toml")
+    }
+
+    /// It has become so.
+    pub fn remove_replacement(&self) -> Result<()> {
+        let path = self.root.join("replacement.toml");
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    fn read_toml<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.root.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let read = toml::from_str(&text);
+                read.map(Some).with_context(|| format!("{} is malformed", path.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 
     /// Makes the manager's identity unusable after it left the cluster; the data stays for a person to look at.

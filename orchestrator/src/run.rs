@@ -22,9 +22,10 @@ use crate::{
     client,
     config::{FileConfig, listen_for, with_port},
     core_loop::{CoreLoop, Cutter, Ended, INPUT_QUEUE, Input, Parts, Shared, now},
-    dir::{DataDir, Identity, Pems},
+    dir::{DataDir, Identity, Pems, Seed},
     entropy,
     peers::Peers,
+    replace,
     storage::{self, Storage, Written},
     streams::LogStreams,
 };
@@ -40,17 +41,26 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 /// Runs until a signal or until the core must not go on.
 pub async fn run(root: &Path) -> Result<()> {
     let dir = DataDir::new(root);
-    let identity = dir.identity()?;
     let file = FileConfig::read(&dir)?;
     telemetry::init(&log_config(&file))?;
     telemetry::abort_on_panic();
-    let pems = dir.pems()?;
+    let mut identity = match replace::finish(&dir)? {
+        Some(identity) => identity,
+        None => dir.identity()?,
+    };
     let address = file.address.as_deref().map_or_else(|| identity.address.clone(), with_port);
     let listen = file.listen.as_deref().map_or_else(|| listen_for(&address), with_port);
 
     // The log first: it is locked, so that a second start on the same directory ends here and disturbs nothing.
     let origin = std::time::Instant::now();
-    let (wal, recovered) = storage::open(&dir.raft(), false, 0)?;
+    let (wal, recovered) = match storage::open(&dir.raft(), false, 0) {
+        Err(damage) if storage::is_lost(&damage) => {
+            identity = replace::replace(&dir, &identity, &address, damage).await?;
+            storage::open(&dir.raft(), false, 0)?
+        }
+        opened => opened?,
+    };
+    let pems = dir.pems()?;
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let credentials = CertReloader::new(pems.credentials()?);
     let server_tls = ServerTls::new(&pems.authority, credentials.clone())?;
@@ -79,6 +89,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let stop = CancellationToken::new();
     let context = Context::new(inputs.clone(), shared.clone(), LogStreams::default());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
+    let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
     let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));
 
     tracing::info!(member = %identity.member, cluster = %identity.cluster, %listen, %address, "ready");
@@ -86,6 +97,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let ended = wait(ended, inputs).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     renewal.abort();
+    memory.abort();
     stop.cancel();
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::debug!("calls were still open at the end");
@@ -191,6 +203,26 @@ async fn wait(
         result = ended => result.map_err(|_| panicked()),
         _ = terminate.recv() => Ok(Ended::Stopped),
         _ = interrupt.recv() => Ok(Ended::Stopped),
+    }
+}
+
+/// Keeps a note of where the other managers are: without its log, a manager has nobody else to ask.
+async fn remember_peers(dir: DataDir, mut shared: Shared) {
+    let mut written = None;
+    loop {
+        let addresses = shared.standing.borrow_and_update().addresses.clone();
+        if !addresses.is_empty() && written.as_ref() != Some(&addresses) {
+            let peers = addresses.iter().map(|(id, address)| Seed { member: *id, address: address.clone() });
+            let (dir, peers) = (dir.clone(), peers.collect());
+            match tokio::task::spawn_blocking(move || dir.write_peers(peers)).await {
+                Ok(Ok(())) => written = Some(addresses),
+                Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "the peers are not noted"),
+                Err(_) => return,
+            }
+        }
+        if shared.standing.changed().await.is_err() {
+            return;
+        }
     }
 }
 

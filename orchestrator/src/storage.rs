@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use manager_core::{LogRecord, Persist, Recovered, SnapshotBlob, SpaceState};
-use wal::{Batch, FileDisk, Options, Record, Space, Tended, Wal, WalError};
+use wal::{Batch, FileDisk, OpenError, Options, Record, Space, Tended, Wal, WalError};
 
 /// After so long without work the writer says that the last batch is durable and prepares the next segment.
 const IDLE: Duration = Duration::from_millis(20);
@@ -49,14 +49,8 @@ pub struct Storage {
 pub fn open(path: &Path, fresh: bool, log_id: u64) -> Result<(Wal, Recovered)> {
     let disk = FileDisk::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let options = Options { create: fresh, ..Options::new(log_id) };
-    let (wal, found) = Wal::open(Arc::new(disk), options).with_context(|| {
-        format!(
-            "the log in {} cannot be used; `orch-manager check` says more. Other members are not affected: remove \
-             this manager from the cluster and join it again with an empty directory. If it was the only one, restore \
-             the directory from a backup",
-            path.display()
-        )
-    })?;
+    let (wal, found) = Wal::open(Arc::new(disk), options)
+        .with_context(|| format!("the log in {} cannot be used", path.display()))?;
     if let Some(tail) = &found.truncated_tail {
         tracing::info!(file = %tail.file, offset = tail.offset, "cut off an unfinished write; nothing acknowledged was in it");
     }
@@ -78,6 +72,15 @@ pub fn open(path: &Path, fresh: bool, log_id: u64) -> Result<(Wal, Recovered)> {
         .map(|r| LogRecord { index: r.index, term: r.term, kind: r.kind, payload: r.payload })
         .collect();
     Ok((wal, Recovered { hard_state: found.hard_state, snapshot, entries }))
+}
+
+/// Whether a log was refused because what this member has acknowledged may be missing in it, and not because it cannot be
+/// read right now.
+pub fn is_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(OpenError::Damaged { .. } | OpenError::Missing))
+            || matches!(cause.downcast_ref(), Some(WalError::DamagedSnapshot { .. }))
+    })
 }
 
 /// Writes what a recovery gave as the only contents of an empty directory.

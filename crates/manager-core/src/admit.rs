@@ -87,6 +87,17 @@ impl Manager {
                 };
                 Command::UpdateMember { id, address, version }
             }
+            Request::ReplaceMember { address, csr } => {
+                let Identity::Manager(old) = *identity else {
+                    return Err(ApiError::new(ErrorCode::Denied, "only a manager asks for its own new id"));
+                };
+                return self.may_replace_member(old).map(|known| {
+                    Work::Issue(match known {
+                        Some(new) => Issue::renewal(handle, Identity::Manager(new), csr),
+                        None => Issue::replacement(handle, old, address, csr),
+                    })
+                });
+            }
             Request::Join(_) if *identity == Identity::Anonymous => {
                 // The lead came here after the shell had looked, so that nobody verified the secret.
                 return Err(ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again"));

@@ -26,6 +26,8 @@ pub(crate) enum Subject {
     NewNode { token: TokenId, facts: Facts },
     /// A new manager.
     NewMember { token: TokenId, name: String, address: String },
+    /// A manager that lost its log.
+    Replacement { old: MemberId, address: String },
     /// One that has joined already.
     Known(Identity),
 }
@@ -48,6 +50,11 @@ impl Issue {
             JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
         };
         Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject }
+    }
+
+    pub(crate) fn replacement(handle: u64, old: MemberId, address: String, csr: String) -> Self {
+        let subject = Subject::Replacement { old, address };
+        Self { handle, request_id: None, actor: Identity::Manager(old), csr, subject }
     }
 
     pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {
@@ -97,6 +104,9 @@ impl Manager {
                 Subject::NewMember { token, name, address } => {
                     Command::JoinMember { id: member, token, name, address, serial }
                 }
+                Subject::Replacement { old, address } => {
+                    Command::ReplaceMember { old, id: member, address, serial }
+                }
                 Subject::Known(Identity::Node(id)) => Command::CertificateIssued { serial, node: Some(id) },
                 Subject::Known(_) => Command::CertificateIssued { serial, node: None },
             };
@@ -119,7 +129,7 @@ impl Manager {
             (_, Answer::Node { id, .. }) => Identity::Node(id),
             (_, Answer::Member { id }) => Identity::Manager(id),
             (Subject::Known(identity), _) => identity.clone(),
-            (Subject::NewNode { .. } | Subject::NewMember { .. }, _) => {
+            (Subject::NewNode { .. } | Subject::NewMember { .. } | Subject::Replacement { .. }, _) => {
                 let message = "the request id was used for another request before; choose a new one";
                 return self.reply(handle, Err(ApiError::new(ErrorCode::Conflict, message)));
             }

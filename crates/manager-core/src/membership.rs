@@ -5,6 +5,10 @@
 //! promoted in one joint change. The same rule works backwards: when one of three voters is removed and no learner can
 //! take its place, one of the remaining two becomes a learner in the same joint change, and the status says so.
 //!
+//! A manager that lost its log comes back under a new id, as a learner. Its old id stays among the voters until the new
+//! one has caught up, although nobody answers under it any more: were it dropped at once, the rule above would leave one
+//! voter of three, and for a while one disk would hold all that is acknowledged.
+//!
 //! A member's record in the state is the intent, the membership of Raft follows it: any leader resumes where the last one
 //! stopped.
 
@@ -86,7 +90,9 @@ impl Manager {
             let _ = self.node.propose_change(&ConfChange::default());
             return;
         }
-        let (voters, learners) = target(current, &members, &self.caught_up(), self.config.member);
+        let ready = self.caught_up();
+        let members = &members | &self.kept_places(&ready);
+        let (voters, learners) = target(current, &members, &ready, self.config.member);
         let change = difference(current, &voters, &learners);
         if !change.changes.is_empty() && self.node.propose_change(&change).is_ok() {
             let names =
@@ -97,6 +103,34 @@ impl Manager {
                 names(&learners)
             ));
         }
+    }
+
+    /// Voters that are gone for good and wait for their successors.
+    fn kept_places(&self, ready: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        let voters = &self.node.membership().voters;
+        let waiting = self.store.members().filter(|m| !ready.contains(&m.id) && !voters.contains(&m.id));
+        waiting.filter_map(|member| member.replaces).filter(|old| voters.contains(old)).collect()
+    }
+
+    /// Whether a manager that lost its log gets a new id: `Some` when it has got it already and was not heard under it.
+    pub(crate) fn may_replace_member(&self, old: MemberId) -> Result<Option<MemberId>, ApiError> {
+        if let Some(known) = self.store.unheard_successor(old) {
+            return Ok(Some(known));
+        }
+        if self.store.member(old).is_none() {
+            return Err(crate::admit::not_found("manager", &old.to_string()));
+        }
+        if old == self.config.member {
+            let message = "this manager leads, so its log is there: a second process runs under its id";
+            return Err(ApiError::new(ErrorCode::Conflict, message));
+        }
+        let mut alive = self.alive();
+        alive.remove(&old);
+        if self.node.membership().has_quorum(&alive) {
+            return Ok(None);
+        }
+        let message = "without this manager no majority is reachable: bring another one back first";
+        Err(ApiError::new(ErrorCode::Unavailable, message))
     }
 
     fn caught_up(&self) -> BTreeSet<MemberId> {

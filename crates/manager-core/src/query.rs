@@ -116,14 +116,18 @@ impl Manager {
     }
 
     fn authorize(&self, identity: &Identity, request: &Request) -> Result<(), ApiError> {
-        if self.store.is_revoked(identity) && self.is_serving() {
+        let asks_again = matches!(
+            (identity, request),
+            (Identity::Manager(old), Request::ReplaceMember { .. }) if self.store.unheard_successor(*old).is_some()
+        );
+        if self.store.is_revoked(identity) && self.is_serving() && !asks_again {
             let message = format!("{identity} is not (or no longer) of this cluster; join again");
             return Err(ApiError::new(ErrorCode::Unauthenticated, message));
         }
         let allowed = match (identity, request) {
             (
                 Identity::Operator { role: Role::Admin, .. },
-                Request::UpdateMember { .. } | Request::Join(_),
+                Request::UpdateMember { .. } | Request::ReplaceMember { .. } | Request::Join(_),
             ) => false,
             (Identity::Operator { role: Role::Admin, .. }, _) => true,
             (Identity::Operator { role: Role::Viewer, .. }, Request::RenewCertificate { .. }) => true,
@@ -131,6 +135,7 @@ impl Manager {
             (
                 Identity::Manager(_),
                 Request::UpdateMember { .. }
+                | Request::ReplaceMember { .. }
                 | Request::RenewCertificate { .. }
                 | Request::TransferLeader { .. },
             ) => true,
@@ -153,7 +158,7 @@ impl Manager {
             Identity::Node(_) => (ErrorCode::Denied, "only renew its own certificate"),
             Identity::Manager(_) => (
                 ErrorCode::Denied,
-                "read, hand the lead over, leave, renew its certificate and change its address",
+                "read, hand the lead over, leave, come back, renew its certificate and change its address",
             ),
             Identity::Operator { .. } => (ErrorCode::Denied, "read, but not change this"),
         };

@@ -87,10 +87,7 @@ impl Manager {
     /// A member came, changed or went. One that is removed ends itself: it would only ask for votes that nobody gives.
     pub(crate) fn on_member_changed(&mut self, id: MemberId) {
         self.sessions.managers_changed = true;
-        if self.store.member(id).is_some() {
-            return;
-        }
-        if id == self.config.member {
+        if id == self.config.member && self.store.member(id).is_none() {
             return self.retire("it has seen its own removal");
         }
         self.tell_revoked_members();
@@ -112,10 +109,13 @@ impl Manager {
     }
 
     /// Members that were removed and of whom the shell does not know it yet. Ids are given out in order and never again.
+    /// Whoever lost its log may have to ask for its new id again, and is not told of before it was heard under that.
     pub(crate) fn tell_revoked_members(&mut self) {
         let last = self.store.cluster().map_or(MemberId(0), |cluster| cluster.last_member);
         let gone = (1..=last.0).map(MemberId).filter(|id| self.store.member(*id).is_none());
-        let new: Vec<MemberId> = gone.filter(|id| !self.told.revoked.contains(id)).collect();
+        let known =
+            |id: &MemberId| self.told.revoked.contains(id) || self.store.unheard_successor(*id).is_some();
+        let new: Vec<MemberId> = gone.filter(|id| !known(id)).collect();
         if !new.is_empty() {
             self.told.revoked.extend(&new);
             self.act(Action::Revoked(new.into_iter().map(Identity::Manager).collect()));

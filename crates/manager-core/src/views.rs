@@ -57,6 +57,7 @@ impl Manager {
             | Request::SetSettings(_)
             | Request::TransferLeader { .. }
             | Request::RemoveMember(_)
+            | Request::ReplaceMember { .. }
             | Request::UpdateMember { .. }
             | Request::Join(_)
             | Request::RenewCertificate { .. }

@@ -67,6 +67,17 @@ pub struct Member {
     pub version: String,
     /// When it joined.
     pub joined: ClusterTime,
+    /// The id that this manager had before it lost its log. That id keeps its place among the voters, silent, until this
+    /// one has caught up: so the number of copies of an acknowledged write never falls below a majority of the whole.
+    #[serde(default)]
+    pub replaces: Option<MemberId>,
+}
+
+impl Member {
+    /// Whether it has not said a word under its id yet.
+    pub fn is_unheard(&self) -> bool {
+        self.version.is_empty()
+    }
 }
 
 /// A join token. Its secret is not kept: it is an HMAC of the token's id under the authority's key, so that a repeated

@@ -169,6 +169,17 @@ pub enum Command {
         /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
         serial: u64,
     },
+    /// A manager lost its log: it leaves under its old id, of which nobody hears again, and joins under a new one.
+    ReplaceMember {
+        /// The id that is gone for good.
+        old: MemberId,
+        /// `last_member + 1`, rejected otherwise.
+        id: MemberId,
+        /// Where it is reached.
+        address: String,
+        /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
+        serial: u64,
+    },
     /// A member's address or version changed.
     UpdateMember {
         /// Which.

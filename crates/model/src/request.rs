@@ -115,6 +115,14 @@ pub enum Request {
     },
     /// Take a manager out of the group.
     RemoveMember(MemberId),
+    /// A manager that lost its log asks for a new id, under its old one. Repeated, it gets the same new id and another
+    /// certificate, until it was heard under the new id.
+    ReplaceMember {
+        /// `host:port`.
+        address: String,
+        /// The certificate request, PEM.
+        csr: String,
+    },
     /// A manager's own new address or version (only from that manager).
     UpdateMember {
         /// `host:port`.

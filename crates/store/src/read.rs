@@ -149,6 +149,13 @@ impl Store {
         }
     }
 
+    /// The id under which a manager that lost its log comes back, if it was not heard under it yet: until then it may ask
+    /// for that id once more, in case the answer was lost.
+    pub fn unheard_successor(&self, old: MemberId) -> Option<MemberId> {
+        let successor = self.members.values().find(|member| member.replaces == Some(old));
+        successor.filter(|member| member.is_unheard()).map(|member| member.id)
+    }
+
     /// What the tasks that may have a container on a node reserve there: thousandths of a core, bytes.
     pub fn reserved_on(&self, node: NodeId) -> (u64, u64) {
         self.index.usage.get(&node).map_or((0, 0), |usage| usage.reserved())

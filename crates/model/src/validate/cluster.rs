@@ -53,6 +53,10 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
             problems.0.extend(validate_address("address", address));
             fact(&mut problems, "version", version);
         }
+        Request::ReplaceMember { address, csr } => {
+            problems.0.extend(validate_address("address", address));
+            certificate_request(&mut problems, csr);
+        }
         Request::Join(join) => validate_join(&mut problems, join),
         Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
         Request::RollbackService(of)

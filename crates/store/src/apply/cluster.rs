@@ -41,7 +41,7 @@ impl Writer<'_> {
             last_member: first,
             created: self.at,
         });
-        self.add_member(first, name, address, "the cluster was made");
+        self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })
     }
 
@@ -159,7 +159,27 @@ impl Writer<'_> {
         }
         self.use_token(&token);
         self.take_serial(&Cluster { last_member: id, ..(*cluster).clone() }, serial);
-        self.add_member(id, name, address, "joined");
+        self.add_member(id, name, address, None, "joined");
+        Ok(Answer::Member { id })
+    }
+
+    pub(super) fn replace_member(
+        &mut self,
+        old: MemberId,
+        id: MemberId,
+        address: &str,
+        serial: u64,
+    ) -> Outcome {
+        let former = self.store.members.get(&old).cloned().ok_or_else(|| missing("manager", old))?;
+        let cluster = self.next_serial(serial)?;
+        if cluster.last_member.0.checked_add(1) != Some(id.0) {
+            let message = format!("manager {id} is not the one after {}; ask again", cluster.last_member);
+            return Err(Rejection::Conflict(message));
+        }
+        self.take_serial(&Cluster { last_member: id, ..(*cluster).clone() }, serial);
+        self.remove_member(old);
+        self.member_event(&former, ObjectChange::Removed, format!("lost its log; it comes back as {id}"));
+        self.add_member(id, &former.name, address, Some(old), &format!("was {old}, which lost its log"));
         Ok(Answer::Member { id })
     }
 
@@ -205,11 +225,18 @@ impl Writer<'_> {
         }
         let generation = self.generation;
         self.put_cluster(Cluster { last_member: survivor, generation, ..(*cluster).clone() });
-        self.add_member(survivor, &name, address, "survived: the only manager now");
+        self.add_member(survivor, &name, address, None, "survived: the only manager now");
         Ok(Answer::Member { id: survivor })
     }
 
-    fn add_member(&mut self, id: MemberId, name: &str, address: &str, message: &str) {
+    fn add_member(
+        &mut self,
+        id: MemberId,
+        name: &str,
+        address: &str,
+        replaces: Option<MemberId>,
+        message: &str,
+    ) {
         let member = Member {
             id,
             generation: self.generation,
@@ -217,6 +244,7 @@ impl Writer<'_> {
             address: address.to_owned(),
             version: String::new(),
             joined: self.at,
+            replaces,
         };
         self.member_event(&member, ObjectChange::Created, format!("{message}, at {address}"));
         self.put_member(member);

@@ -121,6 +121,9 @@ impl Writer<'_> {
             Command::JoinMember { id, token, name, address, serial } => {
                 self.join_member(*id, *token, name, address, *serial)
             }
+            Command::ReplaceMember { old, id, address, serial } => {
+                self.replace_member(*old, *id, address, *serial)
+            }
             Command::UpdateMember { id, address, version } => self.update_member(*id, address, version),
             Command::RemoveMember { id } => self.remove_member_of(*id),
             Command::RecoverMembers { survivor, address } => self.recover_members(*survivor, address),
