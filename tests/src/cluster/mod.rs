@@ -296,7 +296,7 @@ impl Cluster {
     /// Not within `limit`; the message holds the tasks.
     pub fn wait_healthy(&self, service: &str, count: usize, limit: Duration) -> Result<Vec<Task>> {
         self.wait_tasks(&format!("{count} healthy tasks of {service}"), service, limit, |tasks| {
-            let active: Vec<&Task> = tasks.iter().filter(|task| task.desired == "running").collect();
+            let active: Vec<&Task> = tasks.iter().filter(|task| task.is_active()).collect();
             active.len() == count && active.iter().all(|task| task.is_healthy())
         })
     }

@@ -31,6 +31,12 @@ impl Task {
         self.state == "running" && ["none", "healthy"].contains(&self.health.as_str())
     }
 
+    /// Wanted running, and not ended for good.
+    pub fn is_active(&self) -> bool {
+        let ended = ["completed", "failed", "rejected", "stopped", "lost"];
+        self.desired == "running" && !ended.contains(&self.state.as_str())
+    }
+
     /// Reads one row.
     ///
     /// # Errors

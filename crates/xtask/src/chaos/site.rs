@@ -164,7 +164,7 @@ impl Site {
 
     fn whole(&self, service: &str, replicas: usize) -> Result<()> {
         let mut tasks = self.cluster.tasks(service)?;
-        tasks.retain(|task| task.desired == "running");
+        tasks.retain(|task| task.is_active());
         ensure!(tasks.len() == replicas && tasks.iter().all(|task| task.is_healthy()), "{tasks:#?}");
         let mut running = Vec::new();
         for node in self.cluster.nodes() {
