@@ -25,6 +25,7 @@ pub enum Kind {
     SyncFailure,
     DiskFull,
     ManagerClock,
+    LogDamage,
     AgentKill,
     AgentFreeze,
     AgentClock,
@@ -40,7 +41,7 @@ pub enum Kind {
 }
 
 /// Every kind, in the order of the table.
-pub const KINDS: [(Kind, &str); 23] = [
+pub const KINDS: [(Kind, &str); 24] = [
     (Kind::ManagerKill, "kill -9 of a manager"),
     (Kind::ManagersKill, "kill -9 of all managers"),
     (Kind::ManagerFreeze, "SIGSTOP of a manager"),
@@ -52,6 +53,7 @@ pub const KINDS: [(Kind, &str); 23] = [
     (Kind::SyncFailure, "fsync fails"),
     (Kind::DiskFull, "disk full"),
     (Kind::ManagerClock, "a manager's clock jumps"),
+    (Kind::LogDamage, "a manager's log decays"),
     (Kind::AgentKill, "kill -9 of an agent"),
     (Kind::AgentFreeze, "SIGSTOP of an agent"),
     (Kind::AgentClock, "an agent's clock jumps"),
@@ -88,7 +90,8 @@ impl Kind {
             | Kind::SlowLink
             | Kind::SyncFailure
             | Kind::DiskFull
-            | Kind::ManagerClock => Target::Manager,
+            | Kind::ManagerClock
+            | Kind::LogDamage => Target::Manager,
             Kind::ManagersKill => Target::Managers,
             Kind::AgentKill
             | Kind::AgentFreeze

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::cluster::containers;
+use tests::cluster::daemon::Daemon;
+use tests::command::run;
 use tests::hosts::Host;
 use tests::proxy::{Proxy, Slowness};
 use tests::wait;
@@ -112,6 +114,7 @@ impl Wound {
             Kind::SyncFailure => shim().fail_syncs(true),
             Kind::DiskFull => site.small.fill(host),
             Kind::ManagerClock => shim().set_clock(self.fault.leap_s),
+            Kind::LogDamage => manager.kill().and_then(|()| decay(host, manager)),
             other => unreachable!("{other} hits no manager"),
         }
     }
@@ -151,7 +154,7 @@ impl Wound {
         let (manager, host) = (site.manager(self.victim), site.manager_host(self.victim));
         let shim = || manager.shim().expect("every daemon has one");
         match self.fault.kind {
-            Kind::ManagerKill => manager.start(),
+            Kind::ManagerKill | Kind::LogDamage => manager.start(),
             Kind::ManagersKill => site.cluster.managers().iter().try_for_each(|manager| manager.start()),
             Kind::ManagerFreeze => manager.thaw(),
             Kind::ManagerPower => {
@@ -198,6 +201,13 @@ impl Wound {
             other => unreachable!("{other} hits no node"),
         }
     }
+}
+
+/// Overwrites a few bytes of the oldest segment's first batch. On the host, where a disk of its own is mounted.
+fn decay(host: &Host, manager: &Daemon) -> Result<()> {
+    let script = "file=$(ls \"$1\"/raft/log-* | head -n1); printf decay | \
+                  dd of=\"$file\" bs=1 seek=12388 conv=notrunc status=none";
+    run(host.command("sh").args(["-c", script, "decay"]).arg(manager.dir())).map(drop)
 }
 
 fn reset(host: &Host) -> Result<()> {
