@@ -45,7 +45,8 @@ const REACH_PATIENCE: Duration = Duration::from_secs(4);
 /// While a change is waited for: long enough for a manager's machine to start anew.
 const WAITING_PATIENCE: Duration = Duration::from_secs(120);
 /// A manager that is there answers within this time, or the next one is asked; also what the server is told to observe.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+/// As long as dialling may take: a manager whose host lost its power is as silent on a connection that was open.
+const ATTEMPT_LIMIT: Duration = rpc::tls::CONNECT_TIMEOUT;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A list of thousands of services is larger than tonic's default of 4 MiB.
