@@ -17,15 +17,17 @@ use crate::action::Action;
 
 /// A new agent waits so long for its engine, so that its greeting can say what the engine has.
 const FIRST_DIAL: Duration = Duration::from_millis(500);
-/// Dialling and greeting may take so long in all; as long only when a round over all managers came to nothing.
-const GREETING: Duration = Duration::from_secs(5);
+/// Dialling and greeting may take so long in all; as long only when a round over all managers came to nothing. With
+/// [`MAX_PAUSE_MS`], less than what a new leader grants every node: when all managers were away for long and come back,
+/// one of them silent, no node is late.
+const GREETING: Duration = Duration::from_secs(2);
 /// In the first round. A host that lost its power does not refuse, it is silent: with more patience for it the leader
 /// would hear of this node too late, and take it for lost.
 const FIRST_GREETING: Duration = Duration::from_secs(1);
 /// The spread of the first dial after a session ended.
 const FIRST_PAUSE_MS: u64 = 200;
 /// The cap of the pause between two rounds over all managers.
-const MAX_PAUSE_MS: u64 = 5_000;
+const MAX_PAUSE_MS: u64 = 2_000;
 /// After being refused the agent asks again this rarely: it may have been a mistake of an admin.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 /// So many heartbeats without an answer are silence, but never less than [`MIN_SILENCE`].
@@ -58,6 +60,8 @@ pub(crate) struct Session {
     phase: Phase,
     /// Tries since the last welcome.
     tries: u32,
+    /// The round in which a leader that was named was last dialled without a pause.
+    hurried_in: Option<u32>,
     cursor: usize,
     redirect: Option<String>,
     address: String,
@@ -79,6 +83,7 @@ impl Session {
             configured,
             phase: Phase::Waiting { until: now + FIRST_DIAL },
             tries: 0,
+            hurried_in: None,
             redirect: None,
             address: String::new(),
             connections: 0,
@@ -134,6 +139,7 @@ impl Session {
             let heartbeat = heartbeat.clamp(HEARTBEATS.0, HEARTBEATS.1);
             self.phase = Phase::Open { connection, heartbeat, beat_at: now + heartbeat, heard: now };
             self.tries = 0;
+            self.hurried_in = None;
             self.beats = 0;
         }
     }
@@ -161,8 +167,9 @@ impl Session {
 
     /// This manager does not lead: go to the one that does, or to the next.
     pub(crate) fn follow(&mut self, leader: Option<String>, now: Instant, actions: &mut VecDeque<Action>) {
-        // A leader that is named over and over again without welcoming anybody earns no hurry.
-        let hurry = leader.is_some() && (self.tries as usize) < 2 * self.addresses().len();
+        // A leader that is named over and over again without welcoming anybody earns hurry once in a round.
+        let hurry = leader.is_some() && (self.rounds() < 2 || self.hurried_in != Some(self.rounds()));
+        self.hurried_in = Some(self.rounds());
         self.redirect = leader;
         self.leave("it does not lead", now, actions);
         if hurry {
@@ -294,12 +301,13 @@ impl Session {
         self.tries / u32::try_from(self.addresses().len().max(1)).unwrap_or(1)
     }
 
-    /// Short within a round over all managers, doubling from round to round.
+    /// Short within a round over all managers, doubling from round to round between them.
     fn pause(&mut self) -> Duration {
         let rounds = self.rounds();
-        let most =
-            FIRST_PAUSE_MS.saturating_mul(1u64.checked_shl(rounds).unwrap_or(u64::MAX)).min(MAX_PAUSE_MS);
-        let least = if rounds == 0 { 0 } else { most / 2 };
+        let round_ends = ((self.tries + 1) as usize).is_multiple_of(self.addresses().len().max(1));
+        let grown = FIRST_PAUSE_MS.saturating_mul(1u64.checked_shl(rounds).unwrap_or(u64::MAX));
+        let most = if round_ends { grown.min(MAX_PAUSE_MS) } else { FIRST_PAUSE_MS };
+        let least = if rounds == 0 || !round_ends { 0 } else { most / 2 };
         Duration::from_millis(self.rng.random_range(least..=most))
     }
 }

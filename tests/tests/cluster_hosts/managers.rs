@@ -39,7 +39,8 @@ fn all_managers_gone_and_back_restarts_nothing() {
     site.create("web", 3, &[]);
     let before = site.ids("web");
     site.cluster.managers().iter().for_each(|manager| manager.kill().expect("killed"));
-    site.stays("web");
+    // Long enough for the pauses of the agents to have grown to their longest.
+    (0..4).for_each(|_| site.stays("web"));
     site.cluster.managers().iter().for_each(|manager| manager.start().expect("started"));
     for index in 0..3 {
         site.becomes(index, "ready");
