@@ -56,6 +56,7 @@ fn a_power_cut_after_any_disk_operation_loses_nothing_acknowledged() {
             workload.resume(&must_open(&disk).1, &format!("cut {cut}, seed {seed}, second cut"));
         }
     }
+    counted("simulated power cuts", 2 * total * rounds(4));
 }
 
 #[test]
@@ -73,6 +74,8 @@ fn a_kill_after_any_disk_operation_and_a_power_cut_right_after_the_restart_lose_
         disk.crash_to_synced();
         workload.resume(&must_open(&disk).1, &format!("cut {cut}, after the restart"));
     }
+    counted("simulated kills", total);
+    counted("simulated power cuts", total);
 }
 
 #[test]
@@ -94,6 +97,7 @@ fn power_cuts_at_random_moments_of_a_long_life_lose_nothing() {
         workload.resume(&recovered, &format!("seed {seed}, at the end"));
         check_snapshot(&wal);
     }
+    counted("simulated kills and power cuts at random", 12 * rounds(60));
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn no_flipped_bit_loses_anything_silently() {
         }
     }
     assert!(damaged > rounds(20_000) / 10, "flips in the data are found: {damaged}");
+    counted("bit flips", rounds(20_000));
 }
 
 #[test]
@@ -98,6 +99,7 @@ fn a_flipped_bit_in_the_last_unsealed_batch_is_damage_not_a_torn_write() {
         assert!(matches!(outcome(&copy, &history, &format!("bit {bit}")), Outcome::Damaged));
         assert!(!check(Arc::new(copy)).intact);
     }
+    counted("bit flips", 512 * 8);
 }
 
 /// Tries `cut` for every byte position of the only segment, from `from` on, at which it makes a difference.
@@ -127,7 +129,34 @@ fn cut_everywhere(sealed: bool, from: usize, cut: impl Fn(&[u8], usize) -> Vec<u
             Outcome::LastCut => last_cut += 1,
         }
     }
+    counted("byte-wise cuts", all + damaged + last_cut);
     (all, damaged, last_cut)
+}
+
+#[test]
+fn a_snapshot_or_extent_file_that_is_cut_short_or_zeroed_at_any_byte_is_damage_or_makes_no_difference() {
+    let (disk, history) = log_with_snapshot();
+    disk.kill();
+    let names = disk.list().expect("lists").into_iter();
+    let files: Vec<String> = names.filter(|name| name.starts_with("snap-") || name == "extent").collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for name in files {
+        let contents = disk.contents(&name).expect("listed");
+        for at in 0..contents.len() {
+            for bytes in [contents[..at].to_vec(), zeros_from(&contents, at)] {
+                let changed = bytes != contents;
+                let copy = disk.fork();
+                copy.set_contents(&name, bytes);
+                match outcome(&copy, &history, &format!("{name} cut at {at}")) {
+                    Outcome::Damaged => {}
+                    // One of the two slots of the extent file is enough.
+                    Outcome::All => assert!(!changed || name == "extent", "{name} cut at {at}"),
+                    Outcome::LastCut => panic!("{name} cut at {at}: lost the last batch"),
+                }
+            }
+        }
+        counted("byte-wise cuts", 2 * contents.len() as u64);
+    }
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn sync_failures_at_any_moment_lose_nothing_acknowledged() {
         }
         workload.resume(&must_open(&disk).1, &format!("seed {seed}, at the end"));
     }
+    counted("failed syncs and writes", 6 * rounds(150));
 }
 
 #[test]

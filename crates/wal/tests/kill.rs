@@ -3,7 +3,7 @@
 mod common;
 
 use common::child::{Writer, check_log, write_if_child};
-use common::{Dice, rounds};
+use common::{Dice, counted, rounds};
 
 #[test]
 fn child_process() {
@@ -23,4 +23,5 @@ fn a_writer_that_is_killed_again_and_again_loses_nothing_acknowledged() {
         last = check_log(directory.path(), acknowledged);
     }
     assert!(last > 100, "the children did write: {last}");
+    counted("real kills", rounds(12));
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::child::{Writer, check_log, write_if_child};
-use common::{Dice, rounds};
+use common::{Dice, counted, rounds};
 
 const IMAGE_BYTES: u64 = 64 << 20;
 
@@ -45,6 +45,7 @@ fn a_power_cut_while_a_child_writes_loses_nothing_acknowledged() {
         drop(writer);
         last = check_log(&log, found.min(acknowledged));
     }
+    counted("power cuts on ext4", rounds(6));
 }
 
 fn prepare(image: &Path, at: &Path) -> Result<Mount, String> {

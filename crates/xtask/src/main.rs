@@ -9,6 +9,7 @@ mod cargo;
 mod chaos;
 mod demo;
 mod setup;
+mod storage;
 mod test;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::Options),
     /// Hurts a cluster of real processes and engines, round after round, while clients write
     Chaos(chaos::Options),
+    /// Damages, cuts and kills the managers' log a million times, and says how often it lost anything
+    Storage(storage::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
     Ci,
     /// Asks the advisory database about the dependencies; needs the network
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Storage(options) => storage::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
     };

@@ -33,6 +33,13 @@ pub fn rounds(base: u64) -> u64 {
     base * factor
 }
 
+/// Says how often something was done, past the harness, which keeps the output of tests that pass to itself.
+/// `cargo xtask storage` adds the lines up.
+pub fn counted(what: &str, count: u64) {
+    let line = format!("\ncounted: {count} {what}\n");
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("stderr is open");
+}
+
 pub fn open(disk: &MemDisk) -> Result<(Wal, Recovered), OpenError> {
     Wal::open(Arc::new(disk.clone()), small())
 }
