@@ -57,10 +57,14 @@ impl Manager {
         }
     }
 
+    /// Without a leader it is said as well: one that was removed and has not seen it yet, a learner above all, asks for no
+    /// votes, and so would never come to hear that it was.
     fn about_is_due(&self) -> bool {
         let me = self.store.member(self.config.member);
-        self.node.leader() != Some(self.config.member)
-            && me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version))
+        let outdated =
+            me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version));
+        let leader = self.node.leader();
+        leader != Some(self.config.member) && (outdated || leader.is_none())
     }
 
     pub(crate) fn tell_leader_about_me(&mut self) {
@@ -69,7 +73,7 @@ impl Manager {
         }
         self.told.about_at = Some(self.now.mono);
         // A leader that looks for this member at its old address is not heard here, so whoever may lead is told.
-        let others = || self.store.members().map(|member| member.id).filter(|id| *id != self.config.member);
+        let others = || self.told.peers.iter().flatten().map(|(id, _)| *id);
         let told: Vec<MemberId> =
             self.node.leader().map_or_else(|| others().collect(), |leader| vec![leader]);
         for member in told {

@@ -112,7 +112,11 @@ impl World {
         let mut world = Self::with_knobs(seed, knobs);
         world.join_member();
         world.join_member();
-        world.until("three vote", |world| world.hosts.keys().all(|id| world.voters(*id) == 3));
+        // Until the joint change is over, the first member alone can still stop the others.
+        let alone = |manager: &Manager| manager.status().membership.is_joint();
+        world.until("three vote", |world| {
+            world.running().all(|(id, manager)| world.voters(id) == 3 && !alone(manager))
+        });
         world
     }
 
