@@ -61,17 +61,15 @@ impl Store {
     }
 
     pub(crate) fn rebuilt_index(&self) -> Index {
-        let mut index = Index::default();
+        let mut index = Index::of_tasks(self.tasks().map(|task| {
+            let service = self.services.get(&task.service);
+            (task, service.and_then(|service| service.template_of(task.template)).map(|template| &**template))
+        }));
         for service in self.services() {
             index.service(None, Some(service));
         }
         for node in self.nodes() {
             index.node(None, Some(node));
-        }
-        for task in self.tasks() {
-            let service = self.services.get(&task.service);
-            let template = service.and_then(|service| service.template_of(task.template));
-            index.task(None, Some(task), template.map(|template| &**template));
         }
         index
     }

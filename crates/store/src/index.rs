@@ -1,7 +1,7 @@
 //! What is derived from the tables for speed: kept at every change, rebuilt after a load, compared by
 //! [`Store::check`](crate::Store::check). An index holds keys only; the tables hold the truth.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 use model::{
@@ -116,6 +116,34 @@ impl Index {
         }
     }
 
+    /// The tables of many tasks at once, each with its template: in order, so that neighbours share their way down the trees,
+    /// and counted before anything is inserted.
+    pub fn of_tasks<'a>(tasks: impl Iterator<Item = (&'a Task, Option<&'a TaskTemplate>)>) -> Self {
+        let (mut slots, mut on_node, mut pending) = (Vec::new(), Vec::new(), Vec::new());
+        let mut uses: BTreeMap<_, u32> = BTreeMap::new();
+        let mut usage: BTreeMap<NodeId, Usage> = BTreeMap::new();
+        for (task, template) in tasks {
+            slots.push((task.service, task.slot, task.id));
+            on_node.extend(task.node.map(|node| (node, task.id)));
+            pending.extend(is_pending(task).then_some(task.id));
+            *uses.entry((task.service, task.template)).or_default() += 1;
+            if let (Some(node), Some(template)) = (holding(task), template) {
+                usage.entry(node).or_default().hold(template);
+            }
+        }
+        slots.sort_unstable();
+        on_node.sort_unstable();
+        usage.retain(|_, usage| !usage.is_empty());
+        Self {
+            slots: slots.into_iter().collect(),
+            on_node: on_node.into_iter().collect(),
+            pending: pending.into_iter().collect(),
+            template_uses: uses.into_iter().collect(),
+            usage: usage.into_iter().map(|(node, usage)| (node, Arc::new(usage))).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Follows a task's change. `template` is the one that the task carries: it never changes while the task lives.
     pub fn task(&mut self, old: Option<&Task>, new: Option<&Task>, template: Option<&TaskTemplate>) {
         if let (None, Some(task)) = (old, new) {
@@ -156,8 +184,7 @@ impl Index {
     }
 
     fn task_usage(&mut self, old: Option<&Task>, new: Option<&Task>, template: Option<&TaskTemplate>) {
-        let holds = |task: &Task| task.node.filter(|_| task.may_have_container());
-        let (before, after) = (old.and_then(holds), new.and_then(holds));
+        let (before, after) = (old.and_then(holding), new.and_then(holding));
         let Some(template) = template.filter(|_| before != after) else { return };
         if let Some(node) = before
             && let Some(usage) = self.usage.get_mut(&node)
@@ -176,6 +203,11 @@ impl Index {
             }
         }
     }
+}
+
+/// The node on which the task holds what it reserves.
+fn holding(task: &Task) -> Option<NodeId> {
+    task.node.filter(|_| task.may_have_container())
 }
 
 /// Without a node, and waiting for one.
