@@ -123,7 +123,7 @@ fn tasks(
             age::since(task.since, now),
             task.observed.restarts.to_string(),
             task.template.0.to_string(),
-            rows::why(&task.observed, task.pending.as_ref().filter(|_| task.node.is_none())),
+            rows::why(&task.observed, task.pending.as_deref().filter(|_| task.node.is_none())),
         ]);
     }
     table.to_string()

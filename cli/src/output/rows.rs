@@ -230,7 +230,7 @@ fn service_note(service: &Service) -> &'static str {
 }
 
 fn task_note(row: &TaskRow) -> String {
-    let pending = row.task.pending.as_ref().filter(|_| row.task.node.is_none());
+    let pending = row.task.pending.as_deref().filter(|_| row.task.node.is_none());
     why(&row.task.observed, pending)
 }
 

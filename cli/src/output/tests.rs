@@ -64,11 +64,17 @@ fn tasks_show_where_they_are_and_why_they_are_not_well() {
             template: TemplateVersion(1),
             node: (!node.is_empty()).then_some(NodeId(1)),
             desired: DesiredState::Running,
-            observed: Observed { state, health, restarts: 2, exit: note.1, ..Observed::default() },
+            observed: Observed {
+                state,
+                health,
+                restarts: 2,
+                exit: note.1.map(Box::new),
+                ..Observed::default()
+            },
             created: NOW,
             since: ClusterTime(NOW.0 - 180_000_000),
             healthy_since: None,
-            pending: Some(PendingReason { message: note.0.into(), nodes: 0, filters: Vec::new() }),
+            pending: Some(Box::new(PendingReason { message: note.0.into(), nodes: 0, filters: Vec::new() })),
             inherited: Inheritance::default(),
         };
         TaskRow { task, service: "ispyb".into(), node: node.into(), image: "ispyb:1.2".into() }

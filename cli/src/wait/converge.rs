@@ -187,7 +187,7 @@ fn task_text(task: &Task, nodes: &Nodes) -> String {
     if let Some(node) = task.node {
         text.push_str(&format!(" on {}", node_name(node, nodes)));
     }
-    let why = rows::why(&task.observed, task.pending.as_ref().filter(|_| task.node.is_none()));
+    let why = rows::why(&task.observed, task.pending.as_deref().filter(|_| task.node.is_none()));
     if !why.is_empty() {
         text.push_str(&format!(": {why}"));
     }

@@ -162,7 +162,7 @@ fn a_failed_rollout_names_the_task_and_its_exit() {
     let service = Service { rollout: Some(rollout(RolloutState::Paused)), ..service(2) };
     let mut failed = task(2, 2, 2, TaskState::CrashLoop);
     failed.observed.message = "JBoss did not start".into();
-    failed.observed.exit = Some(Exit { code: 3, oom: false, message: String::new() });
+    failed.observed.exit = Some(Box::new(Exit { code: 3, oom: false, message: String::new() }));
     let Verdict::Paused(why) = verdict(service, vec![running(1, 1), failed]) else { panic!("it is paused") };
     for part in ["replica 2 did not become healthy", "ispyb.2", "h1", "JBoss did not start", "exit code 3"] {
         assert!(why.contains(part), "{part} in {why}");
@@ -181,11 +181,11 @@ fn tasks_that_ended_for_good_end_the_waiting() {
 fn a_pending_task_shows_how_many_nodes_each_filter_removed() {
     let mut pending = task(1, 1, 2, TaskState::Pending);
     pending.node = None;
-    pending.pending = Some(PendingReason {
+    pending.pending = Some(Box::new(PendingReason {
         message: "no node fits".into(),
         nodes: 3,
         filters: vec![FilterCount { filter: "memory".into(), nodes: 3 }],
-    });
+    }));
     let judgement = judged(service(1), vec![pending], &Expected::default());
     assert_eq!(judgement.lines[0].label, "ispyb.1");
     assert_eq!(judgement.lines[0].text, "pending: no node fits (of 3 nodes, removed by memory: 3)");

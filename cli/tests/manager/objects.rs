@@ -55,7 +55,7 @@ pub fn task(state: TaskState) -> Task {
 /// A service whose rollout has failed.
 pub fn failed(state: RolloutState) -> ServiceView {
     let mut view = view(TaskState::CrashLoop);
-    view.tasks[0].observed.exit = Some(Exit { code: 9, oom: false, message: String::new() });
+    view.tasks[0].observed.exit = Some(Box::new(Exit { code: 9, oom: false, message: String::new() }));
     view.service.rollout = Some(Rollout {
         target: TemplateVersion(1),
         from: None,

@@ -281,7 +281,7 @@ impl Task {
         let observed = &mut self.observed;
         observed.attempt = attempt.number;
         observed.container.clone_from(&attempt.container);
-        observed.exit = Some(attempt.exit.clone());
+        observed.exit = Some(Box::new(attempt.exit.clone()));
         observed.attempts.push(attempt);
         let surplus = observed.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
         observed.attempts.drain(..surplus);
@@ -360,7 +360,9 @@ impl Task {
         observed.attempt = self.attempt;
         observed.container = id;
         observed.health = health;
-        observed.image = image;
+        if *observed.image != image {
+            observed.image = image.into();
+        }
         observed.ports = ports;
     }
 

@@ -177,7 +177,7 @@ impl Pass<'_> {
             }
             Err(reason) => {
                 self.wait(service.id, task.slot);
-                if self.says_more(task.pending.as_ref(), &reason) {
+                if self.says_more(task.pending.as_deref(), &reason) {
                     self.act(service.id, task.slot);
                     let (id, expected) = (task.id, task.generation);
                     self.decisions.push(Decision::ExplainPending { id, expected, reason });

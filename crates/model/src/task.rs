@@ -1,6 +1,6 @@
 //! Tasks: one placement of one slot on one node, with the container attempts made there.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -151,12 +151,12 @@ pub struct Observed {
     pub restarts: u32,
     /// The engine's id of the current container, empty before the first.
     pub container: String,
-    /// The image that runs, as the engine names it (an id or a digest).
-    pub image: String,
+    /// The image that runs, as the engine names it (an id or a digest); shared by the tasks that run it.
+    pub image: Arc<str>,
     /// Why it is in this state, in words; empty where the state says all.
     pub message: String,
     /// How the newest attempt ended.
-    pub exit: Option<Exit>,
+    pub exit: Option<Box<Exit>>,
     /// At most [`MAX_ATTEMPTS_KEPT`] ended attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// Ports as bound.
@@ -229,7 +229,7 @@ pub struct Task {
     /// When the running process became healthy, for monitor windows; reset when it is not.
     pub healthy_since: Option<ClusterTime>,
     /// Why it has no node.
-    pub pending: Option<PendingReason>,
+    pub pending: Option<Box<PendingReason>>,
     /// What it inherited.
     pub inherited: Inheritance,
 }

@@ -73,7 +73,7 @@ fn running(task: TaskId) -> Observed {
     Observed {
         health: Health::Healthy,
         container: format!("{:064x}", task.0),
-        image: format!("sha256:{:064x}", 7),
+        image: format!("sha256:{:064x}", 7).into(),
         ..observed(TaskState::Running, 1)
     }
 }

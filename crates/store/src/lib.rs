@@ -16,6 +16,7 @@ mod check;
 mod events;
 mod hash;
 mod index;
+mod intern;
 mod read;
 mod requests;
 mod resolve;

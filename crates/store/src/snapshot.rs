@@ -14,7 +14,7 @@ use model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
-use crate::{Store, events::EventRing, requests::RequestRing};
+use crate::{Store, events::EventRing, intern::Texts, requests::RequestRing};
 
 /// The stored form, as it is read; [`Store::serialize`] writes the same fields.
 #[derive(Default, Deserialize)]
@@ -53,7 +53,8 @@ impl Serialize for Store {
 
 impl<'de> Deserialize<'de> for Store {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let tables = Tables::deserialize(deserializer)?;
+        let mut tables = Tables::deserialize(deserializer)?;
+        let images = share_images(&mut tables.tasks);
         let mut store = Store {
             applied: tables.applied,
             time: tables.time,
@@ -66,6 +67,7 @@ impl<'de> Deserialize<'de> for Store {
             removed_nodes: tables.removed_nodes,
             requests: tables.requests,
             events: tables.events,
+            images,
             ..Store::default()
         };
         store.check_references().map_err(de::Error::custom)?;
@@ -73,6 +75,15 @@ impl<'de> Deserialize<'de> for Store {
         store.sum = store.rebuilt_sum();
         Ok(store)
     }
+}
+
+/// Each task was read with a copy of its own.
+fn share_images(tasks: &mut [Arc<Task>]) -> Texts {
+    let mut images = Texts::default();
+    for task in tasks.iter_mut().filter_map(Arc::get_mut) {
+        task.observed.image = images.share(&task.observed.image);
+    }
+    images
 }
 
 /// A table without its keys: they are in the values.

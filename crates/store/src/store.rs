@@ -12,7 +12,7 @@ use model::{
     time::ClusterTime,
 };
 
-use crate::{events::EventRing, index::Index, requests::RequestRing};
+use crate::{events::EventRing, index::Index, intern::Texts, requests::RequestRing};
 
 /// Removed node ids that are remembered, so that a defect which chooses one again is refused. The managers choose ids
 /// at random out of 2^64, and a removed node is refused because it is not in the table: this is the second line.
@@ -35,6 +35,8 @@ pub struct Store {
     pub(crate) events: EventRing,
     /// Derived from the tables, never stored.
     pub(crate) index: Index,
+    /// Texts that tasks share.
+    pub(crate) images: Texts,
     /// The sum of the hashes of all objects, derived from the tables, never stored.
     pub(crate) sum: u64,
 }

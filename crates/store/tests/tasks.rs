@@ -107,7 +107,7 @@ fn a_pending_task_waits_with_a_reason_until_it_gets_a_node_for_good() {
     world
         .decide(Decision::ExplainPending { id: TaskId(11), expected, reason: reason.clone() })
         .expect("explained");
-    assert_eq!(world.task(11).pending, Some(reason));
+    assert_eq!(world.task(11).pending, Some(Box::new(reason)));
 
     let stale = world.decide(Decision::AssignTask { id: TaskId(11), expected, node: NodeId(1) });
     assert!(matches!(stale, Err(Rejection::Stale { .. })), "{stale:?}");

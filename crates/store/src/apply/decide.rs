@@ -33,7 +33,7 @@ impl Writer<'_> {
                     created: self.at,
                     since: self.at,
                     healthy_since: None,
-                    pending: node.is_none().then(|| pending.clone().unwrap_or_default()),
+                    pending: node.is_none().then(|| Box::new(pending.clone().unwrap_or_default())),
                     inherited: inherited.clone(),
                 };
                 self.create_task(task, *alongside)
@@ -134,8 +134,8 @@ impl Writer<'_> {
 
     fn explain_pending(&mut self, id: TaskId, expected: Generation, reason: &PendingReason) -> Decided {
         let old = self.unplaced(id, expected)?;
-        if old.pending.as_ref() != Some(reason) {
-            let task = Task { pending: Some(reason.clone()), ..(*old).clone() };
+        if old.pending.as_deref() != Some(reason) {
+            let task = Task { pending: Some(Box::new(reason.clone())), ..(*old).clone() };
             self.change_task(task, &reason.message);
         }
         Ok(())

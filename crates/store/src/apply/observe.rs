@@ -11,7 +11,7 @@ use model::{
     task::{Attempt, Exit, MAX_ATTEMPTS_KEPT, Observed, Task, TaskState},
 };
 
-use crate::{requests::Outcome, write::Writer};
+use crate::{intern::Texts, requests::Outcome, write::Writer};
 
 /// Bytes kept of any text of a report: enough for an engine's error, and a bound on what a node can make all managers keep.
 const MAX_TEXT: usize = 512;
@@ -34,7 +34,7 @@ impl Writer<'_> {
     }
 
     fn observe_task(&mut self, node: NodeId, report: &TaskReport) {
-        let Some(old) = self.store.tasks.get(&report.task) else { return };
+        let Some(old) = self.store.tasks.get(&report.task).cloned() else { return };
         if old.node != Some(node)
             || old.observed.state.is_terminal()
             || report.observed.state == TaskState::Pending
@@ -42,11 +42,11 @@ impl Writer<'_> {
         {
             return;
         }
-        let observed = clip(&report.observed);
+        let observed = clip(&report.observed, &mut self.store.images);
         if observed == old.observed {
             return;
         }
-        let mut task = (**old).clone();
+        let mut task = (*old).clone();
         let before = std::mem::replace(&mut task.observed, observed);
         self.stamp(&mut task, &before);
         let (now, then) = (&task.observed, &before);
@@ -81,7 +81,7 @@ fn describe(observed: &Observed) -> String {
     }
 }
 
-fn clip(observed: &Observed) -> Observed {
+fn clip(observed: &Observed, images: &mut Texts) -> Observed {
     let attempts = observed.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
     Observed {
         state: observed.state,
@@ -89,9 +89,9 @@ fn clip(observed: &Observed) -> Observed {
         attempt: observed.attempt,
         restarts: observed.restarts,
         container: clip_text(&observed.container),
-        image: clip_text(&observed.image),
+        image: images.share(clipped(&observed.image)),
         message: clip_text(&observed.message),
-        exit: observed.exit.as_ref().map(clip_exit),
+        exit: observed.exit.as_deref().map(clip_exit).map(Box::new),
         attempts: observed.attempts[attempts..].iter().map(clip_attempt).collect(),
         ports: observed.ports.iter().take(MAX_PORTS).copied().collect(),
     }
@@ -111,5 +111,9 @@ fn clip_exit(exit: &Exit) -> Exit {
 }
 
 fn clip_text(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
+    clipped(text).to_owned()
+}
+
+fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
