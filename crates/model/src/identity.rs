@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, MemberId, NodeId, TokenId};
 
+/// The one DNS name that every manager's certificate carries.
+///
+/// Clients verify this name whatever address they dialled, so a manager can change its address without a new
+/// certificate, and no certificate has to list addresses that the next network plan makes wrong.
+pub const MANAGER_SERVER_NAME: &str = "orch-manager";
+
 /// What an operator may do. This release knows two; finer roles extend the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

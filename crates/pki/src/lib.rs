@@ -26,13 +26,8 @@ pub use certificate::{CaCertificate, LeafCertificate};
 pub use error::{CertificateError, IssueError, KeyError};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::PrivateKey;
+pub use model::identity::MANAGER_SERVER_NAME;
 pub use name::NameError;
 pub use request::KeyAndCsr;
 pub use token::{JoinToken, TokenError};
 pub use validity::{ClockProblem, Validity};
-
-/// The one DNS name that every manager's certificate carries.
-///
-/// Clients verify this name whatever address they dialled, so a manager can change its address without a new
-/// certificate, and no certificate has to list addresses that the next network plan makes wrong.
-pub const MANAGER_SERVER_NAME: &str = "orch-manager";

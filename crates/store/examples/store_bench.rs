@@ -3,11 +3,7 @@
 //! Tasks as an agent reports them when all is well: running, healthy, one container. Memory is what the process holds more
 //! than before, the indices included and the allocator's waste with it.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a measurement reads the clock and its own size"
-)]
+#![expect(clippy::disallowed_methods, reason = "a measurement reads the clock and its own size")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

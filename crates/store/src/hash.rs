@@ -80,6 +80,15 @@ impl Hasher {
     }
 }
 
+/// Narrow numbers count as the wide one of their kind.
+macro_rules! widened {
+    ($wide:ident: $($narrow:ident $from:ty),+) => {
+        $(fn $narrow(self, v: $from) -> Result<(), fmt::Error> {
+            self.$wide(v.into())
+        })+
+    };
+}
+
 impl Serializer for &mut Hasher {
     type Ok = ();
     type Error = fmt::Error;
@@ -95,40 +104,11 @@ impl Serializer for &mut Hasher {
         false
     }
 
-    fn serialize_bool(self, v: bool) -> Result<(), fmt::Error> {
-        self.number(v.into())
-    }
-
-    fn serialize_i8(self, v: i8) -> Result<(), fmt::Error> {
-        self.serialize_i64(v.into())
-    }
-
-    fn serialize_i16(self, v: i16) -> Result<(), fmt::Error> {
-        self.serialize_i64(v.into())
-    }
-
-    fn serialize_i32(self, v: i32) -> Result<(), fmt::Error> {
-        self.serialize_i64(v.into())
-    }
+    widened!(number: serialize_bool bool, serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64);
+    widened!(serialize_i64: serialize_i8 i8, serialize_i16 i16, serialize_i32 i32);
 
     fn serialize_i64(self, v: i64) -> Result<(), fmt::Error> {
         self.number(v.cast_unsigned())
-    }
-
-    fn serialize_u8(self, v: u8) -> Result<(), fmt::Error> {
-        self.number(v.into())
-    }
-
-    fn serialize_u16(self, v: u16) -> Result<(), fmt::Error> {
-        self.number(v.into())
-    }
-
-    fn serialize_u32(self, v: u32) -> Result<(), fmt::Error> {
-        self.number(v.into())
-    }
-
-    fn serialize_u64(self, v: u64) -> Result<(), fmt::Error> {
-        self.number(v)
     }
 
     fn serialize_f32(self, v: f32) -> Result<(), fmt::Error> {

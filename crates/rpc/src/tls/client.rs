@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use model::identity::MANAGER_SERVER_NAME;
 use rustls::client::Resumption;
 use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -19,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::pinned::PinnedAuthority;
-use super::{ALPN, CertReloader, SERVER_NAME, TlsError, provider, roots_of, tune};
+use super::{ALPN, CertReloader, TlsError, provider, roots_of, tune};
 
 /// For the address, TCP and TLS together. Two lost SYNs (1 s and 2 s) are survived; a machine that is gone is given up
 /// soon enough for the next manager to be tried.
@@ -82,7 +83,7 @@ impl ClientTls {
             |error| TlsError::Unreachable { address: address.to_owned(), source: Arc::new(error) };
         let socket = TcpStream::connect(address).await.map_err(unreachable)?;
         tune(&socket).map_err(unreachable)?;
-        let name = ServerName::try_from(SERVER_NAME).expect("the managers' name is a DNS name");
+        let name = ServerName::try_from(MANAGER_SERVER_NAME).expect("the managers' name is a DNS name");
         let stream = TlsConnector::from(self.0.clone()).connect(name, socket).await;
         stream.map(ClientStream).map_err(|error| TlsError::of_io(&error))
     }
@@ -112,7 +113,8 @@ pub fn channel(address: &str, tls: ClientTls) -> Channel {
         async move { tls.connect(&address).await.map(TokioIo::new) }
     });
     // The name that is verified, in place of the address that is dialled: requests carry it as their authority.
-    Endpoint::from_static("https://orch-manager")
+    Endpoint::from_shared(format!("https://{MANAGER_SERVER_NAME}"))
+        .expect("the managers' name makes a URL")
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)

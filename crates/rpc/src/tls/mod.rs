@@ -8,7 +8,7 @@
 //! - The client certificate is optional for TLS, because a machine that joins has none yet. Services demand the
 //!   identity from the request's [`crate::identity::Peer`].
 //!
-//! Clients verify the one name [`SERVER_NAME`] whatever address they dialled. There is no plaintext mode.
+//! Clients verify the one name [`MANAGER_SERVER_NAME`](model::identity::MANAGER_SERVER_NAME) whatever address they dialled. There is no plaintext mode.
 //!
 //! Reading order: `credentials` (what we present), `server` and `incoming` (accept), `client` (dial), `pinned` (the
 //! joiner's first contact), `error`.
@@ -37,9 +37,6 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::net::TcpStream;
-
-/// The DNS name in every manager's certificate.
-pub const SERVER_NAME: &str = "orch-manager";
 
 /// HTTP/2 and nothing else.
 const ALPN: &[u8] = b"h2";
