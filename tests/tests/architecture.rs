@@ -10,7 +10,7 @@ use tests::binaries::workspace;
 use tests::command::run;
 
 /// Every allowed arrow between packages of the workspace. `xtask` and `tests` may import any.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("store", &["model"]),
     ("control", &["model", "store"]),
@@ -29,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("agent", &["model", "proto", "rpc", "ledger", "pki", "telemetry", "agent-core", "mesh"]),
     ("cli", &["model", "proto", "rpc"]),
     ("mimic", &[]),
+    ("fuzz", &[]),
 ];
 
 /// Packages that may import any.

@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod demo;
+mod fuzz;
 mod setup;
 mod storage;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Hurts a cluster of real processes and engines, round after round, while clients write
     Chaos(chaos::Options),
+    /// Feeds every reader of bytes from outside with what nobody wrote
+    Fuzz(fuzz::Options),
     /// Damages, cuts and kills the managers' log a million times, and says how often it lost anything
     Storage(storage::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Storage(options) => storage::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),

@@ -227,19 +227,16 @@ impl World {
 
     /// Sends the whole desired set.
     pub fn assign(&mut self) {
+        let set = self.whole_set();
+        self.say(ManagerMessage::Assign(set));
+    }
+
+    /// The whole desired set under the next fence.
+    pub fn whole_set(&mut self) -> AssignmentSet {
         self.fence.sequence += 1;
         let upsert: Vec<_> = self.desired.values().cloned().collect();
         let hash = set_hash(&upsert);
-        let set = AssignmentSet {
-            fence: self.fence,
-            base: None,
-            upsert,
-            remove: vec![],
-            hash,
-            part: 0,
-            more: false,
-        };
-        self.say(ManagerMessage::Assign(set));
+        AssignmentSet { fence: self.fence, base: None, upsert, remove: vec![], hash, part: 0, more: false }
     }
 
     /// The newest container of a task.

@@ -3,6 +3,7 @@
 mod agent;
 mod disk;
 mod faults;
+mod fuzz;
 mod membership;
 mod requests;
 mod sessions;

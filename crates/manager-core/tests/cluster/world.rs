@@ -66,6 +66,8 @@ pub struct World {
     pub away: BTreeSet<NodeId>,
     handles: u64,
     pub leaders: BTreeMap<u64, MemberId>,
+    /// What the members said to each other.
+    pub wire: Vec<bytes::Bytes>,
 }
 
 impl World {
@@ -90,6 +92,7 @@ impl World {
             away: BTreeSet::new(),
             handles: 0,
             leaders: BTreeMap::new(),
+            wire: Vec::new(),
         };
         let bootstrap = Bootstrap {
             authority: Authority { certificate: "ca".into(), key: "key".into() },
@@ -234,6 +237,7 @@ impl World {
                 self.send(Duration::from_millis(5), later(Event::SnapshotEncoded { index, bytes }));
             }
             Action::SendPeer { to, bytes } => {
+                self.wire.push(bytes.clone());
                 let lost = self.roll(100) < self.loss || self.cut.contains(&member) || self.cut.contains(&to);
                 if let Some(host) = self.hosts.get(&to).filter(|_| !lost) {
                     let parcel = Parcel::Event(to, host.life, Box::new(Event::Peer { from: member, bytes }));
