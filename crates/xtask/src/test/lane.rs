@@ -100,10 +100,10 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
     }
     lanes.push(Lane {
         name: "processes",
-        shows: "three managers under kills, freezes and bad input",
+        shows: "three managers under kills, freezes, decay and bad input; earlier data",
         quick: false,
         needs: &[],
-        steps: vec![step("test --workspace --test=processes", vec![])],
+        steps: vec![step("test --workspace --test=processes --test=upgrade", vec![])],
     });
     lanes.extend([
         lab("engine", "one host with a real Docker Engine", "test --workspace --test=engine"),
