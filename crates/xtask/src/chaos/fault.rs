@@ -10,6 +10,8 @@ use rand_chacha::ChaCha8Rng;
 /// Managers, and nodes, of the cluster under test.
 pub const MANAGERS: usize = 3;
 pub const NODES: usize = 3;
+/// The manager on a disk of its own, with room for log, reserve and snapshots and little beside.
+pub const SMALL_DISK: usize = 2;
 
 /// A way to hurt something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,7 +197,10 @@ fn draw_fault(rng: &mut ChaCha8Rng, until_ms: u64) -> Fault {
     let leaps: &[i64] = if kind == Kind::AgentClock { &[-240, 10_800, 10 * 86_400] } else { &[-240, 10_800] };
     Fault {
         kind,
-        victim: rng.random_range(0..if kind.target() == Target::Node { NODES } else { MANAGERS }),
+        victim: match kind {
+            Kind::DiskFull => SMALL_DISK,
+            _ => rng.random_range(0..if kind.target() == Target::Node { NODES } else { MANAGERS }),
+        },
         leader: kind != Kind::DiskFull && rng.random_bool(0.5),
         way: if rng.random_bool(0.5) { Direction::ToHost } else { Direction::FromHost },
         leap_s: leaps[rng.random_range(0..leaps.len())],

@@ -25,7 +25,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tests::wait;
 use tests::workload::Workload;
 
-use fault::{Kind, MANAGERS, Round};
+use fault::{MANAGERS, Round};
 use operator::Operator;
 use probe::Probe;
 use site::Site;
@@ -118,8 +118,7 @@ fn play(site: &Site, tally: &mut Tally, seed: u64, short: bool) -> Result<()> {
         let short = if short { " --short" } else { "" };
         println!("again: cargo xtask chaos --seed {seed} --rounds 1{short}");
     }
-    let kinds: Vec<Kind> = round.faults.iter().map(|fault| fault.kind).collect();
-    tally.add(&kinds, outcome);
+    tally.add(outcome);
     Ok(())
 }
 
@@ -173,7 +172,9 @@ impl Site {
             if let Some(fault) = left.next_if(|fault| fault.at <= begun.elapsed()) {
                 // Before it happens, so that no look falls in between.
                 probe.excuse(&may_hit(fault));
-                wounds.push(self.hurt(*fault, &Hit::by(&wounds)).with_context(|| fault.to_string())?);
+                let wound = self.hurt(*fault, &Hit::by(&wounds)).with_context(|| fault.to_string())?;
+                outcome.faults.extend(wound.as_ref().map(|wound| wound.fault.kind));
+                wounds.extend(wound);
                 flow = Flow::new(workload);
             }
             drop(wait::until_true("the next look", Duration::from_millis(50), || false));

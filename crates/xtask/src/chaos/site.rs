@@ -14,15 +14,13 @@ use tests::shim::Shim;
 use tests::small_disk::SmallDisk;
 use tests::wait;
 
-use super::fault::{MANAGERS, NODES};
+use super::fault::{MANAGERS, NODES, SMALL_DISK};
 
 /// Nobody touches it: whatever happens to its containers on a node that was not hurt is a violation.
 pub const STEADY: &str = "steady";
 /// Scaled, updated, crashed and hung meanwhile.
 pub const BUSY: &str = "busy";
 const STEADY_REPLICAS: usize = 3;
-/// The manager on a disk of its own, with room for log, reserve and snapshots and little beside.
-pub const SMALL: usize = 2;
 const SMALL_BYTES: u64 = 320 << 20;
 /// Between two looks, each of which costs four processes.
 const LOOK: Duration = Duration::from_millis(400);
@@ -53,7 +51,7 @@ impl Site {
         let mut small = None;
         for (index, manager) in cluster.managers().iter().enumerate() {
             shim(manager)?;
-            if index == SMALL {
+            if index == SMALL_DISK {
                 let host = manager.seat().host().expect("a laboratory");
                 small = Some(SmallDisk::under(host, manager.dir(), SMALL_BYTES)?);
             }

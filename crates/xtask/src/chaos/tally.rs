@@ -9,6 +9,8 @@ use super::fault::{KINDS, Kind};
 /// One round's outcome.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// What was done.
+    pub faults: Vec<Kind>,
     pub operations: usize,
     pub acknowledged: usize,
     pub unknown: usize,
@@ -30,9 +32,9 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a round.
-    pub fn add(&mut self, kinds: &[Kind], outcome: Outcome) {
+    pub fn add(&mut self, outcome: Outcome) {
         self.rounds += 1;
-        for kind in kinds {
+        for kind in &outcome.faults {
             let (count, violations) = self.faults.entry(*kind).or_default();
             *count += 1;
             *violations += outcome.violations.len();
@@ -93,9 +95,9 @@ mod tests {
     #[test]
     fn violation_counts_for_every_fault_of_its_round_and_once_in_the_line() {
         let mut tally = Tally::default();
-        tally.add(&[Kind::NodeCut], Outcome::default());
-        let bad = Outcome { violations: vec!["lost".to_owned()], ..Outcome::default() };
-        tally.add(&[Kind::NodeCut, Kind::DiskFull], bad);
+        tally.add(Outcome { faults: vec![Kind::NodeCut], ..Outcome::default() });
+        let faults = vec![Kind::NodeCut, Kind::DiskFull];
+        tally.add(Outcome { faults, violations: vec!["lost".to_owned()], ..Outcome::default() });
         let table = tally.table();
         assert!(table.contains("disk full                               1           1\n"), "{table}");
         assert!(table.contains("link of a node cut                      2           1\n"), "{table}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tests::cluster::containers;
 use tests::cluster::daemon::Daemon;
 use tests::command::run;
@@ -11,8 +11,8 @@ use tests::hosts::Host;
 use tests::proxy::{Proxy, Slowness};
 use tests::wait;
 
-use super::fault::{Fault, Kind, MANAGERS, Target};
-use super::site::{BUSY, SMALL, Site};
+use super::fault::{Fault, Kind, MANAGERS, SMALL_DISK, Target};
+use super::site::{BUSY, Site};
 
 /// Where managers listen.
 const PORT: u16 = 7420;
@@ -55,20 +55,20 @@ impl Hit {
 }
 
 impl Site {
-    /// Does it. `hit` is what the round has hit before: a leader that is hit already is spared for the next manager.
+    /// Does it. `hit` is what the round has hit before: a manager that is hit already is spared for the next one, and the
+    /// fault left out when only that one will do.
     ///
     /// # Errors
     /// It cannot be done.
-    pub fn hurt(&self, fault: Fault, hit: &Hit) -> Result<Wound> {
+    pub fn hurt(&self, fault: Fault, hit: &Hit) -> Result<Option<Wound>> {
         let mut victim = fault.victim;
         if fault.leader && fault.kind.target() == Target::Manager {
             victim = self.cluster.leader()?;
         }
-        if fault.kind == Kind::DiskFull {
-            victim = SMALL;
-        }
         while fault.kind.target() == Target::Manager && hit.managers.contains(&victim) {
-            ensure!(fault.kind != Kind::DiskFull, "m{} is hit already", victim + 1);
+            if fault.kind == Kind::DiskFull {
+                return Ok(None);
+            }
             victim = (victim + 1) % MANAGERS;
         }
         let mut wound = Wound { fault, victim, proxy: None };
@@ -77,7 +77,7 @@ impl Site {
             Target::Node => wound.hurt_node(self)?,
             Target::Replica => self.misbehave(fault),
         }
-        Ok(wound)
+        Ok(Some(wound))
     }
 
     /// Makes every replica of the busy service that answers misbehave.
@@ -159,7 +159,7 @@ impl Wound {
             Kind::ManagerFreeze => manager.thaw(),
             Kind::ManagerPower => {
                 host.power_on()?;
-                if self.victim == SMALL {
+                if self.victim == SMALL_DISK {
                     site.small.mount(host)?;
                 }
                 manager.start()
