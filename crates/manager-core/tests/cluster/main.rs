@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod fuzz;
 mod membership;
+mod replacement;
 mod requests;
 mod sessions;
 mod world;
