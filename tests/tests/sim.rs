@@ -35,7 +35,7 @@ fn check(seeds: impl IntoIterator<Item = u64>) {
 fn broken(seed: u64) -> Option<String> {
     let report = check_seed(seed);
     let violation = report.violation()?;
-    let replay = format!("cargo run -p sim --release --example sim -- --seed {seed} --trace");
+    let replay = sim::replay_command(seed);
     Some(format!("seed {seed}: {violation}\n  replay: {replay}\n  {}", violation.trace.join("\n  ")))
 }
 

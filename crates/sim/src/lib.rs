@@ -6,7 +6,8 @@
 //!
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
 //! `agent`, `engine`; what they do, `manager_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
-//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants.
+//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants. `fleet` runs many worlds, `main.rs` is the
+//! command line.
 
 mod agent;
 mod agent_side;
@@ -19,6 +20,7 @@ mod disk;
 mod engine;
 mod engine_side;
 mod faults;
+mod fleet;
 mod history;
 mod knobs;
 mod manager;
@@ -31,9 +33,15 @@ mod trace;
 mod workload;
 mod world;
 
+pub use fleet::{Fleet, Sum};
 pub use knobs::{Knobs, Weather};
 pub use report::{Outcome, Report, Violation};
 pub use world::World;
+
+/// What a person types to live through a seed's world again.
+pub fn replay_command(seed: u64) -> String {
+    format!("cargo xtask sim --seed {seed} --trace")
+}
 
 /// Lives through the world of a seed. When an invariant breaks, lives through it again with a trace in words.
 pub fn check_seed(seed: u64) -> Report {

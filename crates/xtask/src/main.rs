@@ -10,6 +10,7 @@ mod chaos;
 mod demo;
 mod fuzz;
 mod setup;
+mod sim;
 mod storage;
 mod test;
 
@@ -40,6 +41,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Damages, cuts and kills the managers' log a million times, and says how often it lost anything
     Storage(storage::Options),
+    /// Lives through whole clusters under faults, by seed
+    Sim(sim::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
     Ci,
     /// Asks the advisory database about the dependencies; needs the network
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Storage(options) => storage::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
     };

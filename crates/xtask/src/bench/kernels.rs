@@ -29,11 +29,10 @@ pub fn measure(table: &mut Table) -> Result<()> {
             );
         }
     }
-    let seeds = run(cargo()
-        .args(["run", "--release", "--quiet", "--package=sim", "--example=sim", "--"])
-        .args(["--seeds", SEEDS]))?;
+    let seeds = run(crate::sim::program().args(["--seeds", SEEDS]))?;
     println!("{seeds}");
-    let last = seeds.lines().rev().find(|line| line.contains("per minute")).unwrap_or("no figure").to_owned();
+    let last =
+        seeds.lines().rev().find(|line| line.contains("seeds a minute")).unwrap_or("no figure").to_owned();
     table.row("simulator, 3 managers, seeds with faults", last, "-".into(), "-".into(), "-");
     Ok(())
 }
