@@ -29,6 +29,9 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 
+// The simulator's wrong variants of our code are never shipped.
+const _: () = assert!(!planted::COMPILED_IN);
+
 fn main() -> ExitCode {
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,9 @@ use std::process::ExitCode;
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+// The simulator's wrong variants of our code are never shipped.
+const _: () = assert!(!planted::COMPILED_IN);
+
 fn main() -> ExitCode {
     match args::execute() {
         Ok(()) => ExitCode::SUCCESS,

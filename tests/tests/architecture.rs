@@ -10,23 +10,27 @@ use tests::binaries::workspace;
 use tests::command::run;
 
 /// Every allowed arrow between packages of the workspace. `xtask` and `tests` may import any.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
+    ("planted", &[]),
     ("model", &[]),
-    ("store", &["model"]),
-    ("control", &["model", "store"]),
-    ("consensus", &["model"]),
+    ("store", &["model", "planted"]),
+    ("control", &["model", "planted", "store"]),
+    ("consensus", &["model", "planted"]),
     ("mesh", &["model"]),
     ("proto", &["model"]),
     ("rpc", &["model", "proto"]),
     ("pki", &["model"]),
-    ("wal", &[]),
+    ("wal", &["planted"]),
     ("telemetry", &[]),
     ("ledger", &["model", "proto"]),
-    ("manager-core", &["model", "store", "control", "consensus", "proto"]),
-    ("agent-core", &["model", "mesh"]),
-    ("sim", &["model", "store", "proto", "wal", "manager-core", "agent-core", "mesh"]),
-    ("orchestrator", &["model", "proto", "rpc", "wal", "ledger", "pki", "telemetry", "manager-core"]),
-    ("agent", &["model", "proto", "rpc", "ledger", "pki", "telemetry", "agent-core", "mesh"]),
+    ("manager-core", &["model", "planted", "store", "control", "consensus", "proto"]),
+    ("agent-core", &["model", "planted", "mesh"]),
+    ("sim", &["model", "planted", "store", "proto", "wal", "manager-core", "agent-core", "mesh"]),
+    (
+        "orchestrator",
+        &["model", "planted", "proto", "rpc", "wal", "ledger", "pki", "telemetry", "manager-core"],
+    ),
+    ("agent", &["model", "planted", "proto", "rpc", "ledger", "pki", "telemetry", "agent-core", "mesh"]),
     ("cli", &["model", "proto", "rpc"]),
     ("mimic", &[]),
     ("fuzz", &[]),

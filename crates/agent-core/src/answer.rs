@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use model::{session::Assignment, task::TaskState};
 
+use planted::Bug;
+
 use crate::{
     container::{Container, Phase},
     engine::{EngineError, EngineErrorKind, OpOutcome},
@@ -85,7 +87,7 @@ fn failed(task: &mut Task, call: Call, error: &EngineError, context: &mut Contex
             }
         }
         Call::Stop { container } | Call::Remove { container } | Call::Look { container }
-            if error.kind == EngineErrorKind::NotFound =>
+            if error.kind == EngineErrorKind::NotFound || planted::is(Bug::ErrorMeansGone) =>
         {
             task.gone(container, context);
         }

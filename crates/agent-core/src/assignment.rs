@@ -13,6 +13,8 @@ use model::{
     session::{Assignment, AssignmentSet, Fence, set_hash},
 };
 
+use planted::Bug;
+
 /// A set of more tasks than any node can hold is not collected.
 const MAX_TASKS: usize = 65_536;
 
@@ -84,7 +86,7 @@ impl Assignments {
                 fence.cluster, self.cluster
             ));
         }
-        if self.highest.is_some_and(|highest| fence <= highest) {
+        if self.highest.is_some_and(|highest| fence <= highest) && !planted::is(Bug::StaleSession) {
             return Err("the manager's session is older than one that was already accepted".to_owned());
         }
         self.highest = Some(fence);
@@ -104,6 +106,9 @@ impl Assignments {
         let Some((session, held)) = self.session else {
             return Outcome::Ignored;
         };
+        if (Fence { sequence: session.sequence, ..set.fence }) != session && planted::is(Bug::StaleSession) {
+            return self.replace(set.fence, set.base.unwrap_or_default(), set);
+        }
         if (Fence { sequence: session.sequence, ..set.fence }) != session {
             return if set.fence > session {
                 Outcome::Refused("a set of another session was sent in this one".to_owned())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{id::TaskId, task::Health, time::Instant};
+use planted::Bug;
 
 use crate::{
     agent::Agent,
@@ -43,7 +44,12 @@ impl Agent {
             }
         }
         for (id, task) in &mut self.tasks {
-            let views = by_task.remove(id).unwrap_or_default();
+            let mut views = by_task.remove(id).unwrap_or_default();
+            if planted::is(Bug::NoAdoption) && !task.verified {
+                task.attempt +=
+                    views.iter().filter(|view| view.labels.attempt == task.attempt).count() as u32;
+                views.clear();
+            }
             task.listed(&views, &mut Self::context(&mut self.rng, now));
             self.dirty.insert(*id);
         }

@@ -14,6 +14,8 @@ use model::{
     time::Instant,
 };
 
+use planted::Bug;
+
 use crate::{
     container::{Container, Phase},
     engine::{ContainerRequest, EngineCall},
@@ -51,7 +53,7 @@ pub(crate) fn next_step(task: &Task, now: Instant) -> Step {
 }
 
 fn doubt(task: &Task) -> Option<Call> {
-    if task.prepare.name_doubted && task.assignment.is_some() {
+    if task.prepare.name_doubted && task.assignment.is_some() && !planted::is(Bug::CreateNotLookedFor) {
         return Some(Call::LookByName);
     }
     let doubted = task.containers.iter().find(|(_, container)| container.doubted);

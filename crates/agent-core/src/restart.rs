@@ -9,6 +9,7 @@ use model::{
     service::{RestartCondition, RestartPolicy},
     time::Instant,
 };
+use planted::Bug;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -107,7 +108,7 @@ fn exhausted(policy: &RestartPolicy, history: &mut History, now: Instant) -> Opt
 }
 
 fn pause(policy: &RestartPolicy, failures: u32, rng: &mut ChaCha8Rng) -> Duration {
-    if failures == 0 {
+    if failures == 0 || planted::is(Bug::NoBackoff) {
         return Duration::ZERO;
     }
     // Between 80 % and 120 %, so that replicas that died together do not come back together.

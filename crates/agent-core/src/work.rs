@@ -5,6 +5,8 @@ use model::{
     time::Instant,
 };
 
+use planted::Bug;
+
 use crate::{
     action::Action,
     agent::{Agent, Owner},
@@ -188,7 +190,10 @@ impl Agent {
         let tasks = &self.tasks;
         let record = |id: TaskId| Some((id, tasks.get(&id).filter(|task| !task.leaving)?.record(now)));
         let write = StoreWrite {
-            fence: std::mem::take(&mut self.pending.fence).then(|| self.assignments.fence()).flatten(),
+            fence: std::mem::take(&mut self.pending.fence)
+                .then(|| self.assignments.fence())
+                .flatten()
+                .filter(|_| !planted::is(Bug::FenceNotStored)),
             managers: std::mem::take(&mut self.pending.managers).then(|| self.session.managers().to_vec()),
             assignments: std::mem::take(&mut self.pending.assignments).into_values().collect(),
             removed: std::mem::take(&mut self.pending.removed).into_iter().collect(),

@@ -19,6 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use model::id::MemberId;
+use planted::Bug;
 use raft::{RawNode, SnapshotStatus, eraftpb};
 
 /// Bytes of entries in one message: as a chunk of a snapshot.
@@ -349,7 +350,8 @@ impl Node {
             self.send_after(if leading { self.term_write } else { self.sequence }, message);
         }
         for message in vouching {
-            let vouches = message.get_msg_type() != eraftpb::MessageType::MsgHeartbeatResponse;
+            let vouches = message.get_msg_type() != eraftpb::MessageType::MsgHeartbeatResponse
+                && !planted::is(Bug::AckBeforeSync);
             self.send_after(if vouches { self.sequence } else { 0 }, message);
         }
     }
@@ -359,7 +361,7 @@ impl Node {
         self.sequence += 1;
         let mut write = Write {
             sequence: self.sequence,
-            hard_state: (hard_state != self.written).then_some(hard_state),
+            hard_state: (hard_state != self.written).then_some(as_written(hard_state)),
             truncate_from: None,
             entries: ready.entries().iter().map(LogEntry::from_raft).collect(),
             snapshot: None,
@@ -442,6 +444,10 @@ impl Node {
         let spread = u64::from(self.settings.election_spread.max(1));
         self.timeout = self.settings.election_ticks + u32::try_from(word % spread).unwrap_or(0);
     }
+}
+
+fn as_written(state: HardState) -> HardState {
+    if planted::is(Bug::VoteNotPersisted) { HardState { vote: 0, ..state } } else { state }
 }
 
 /// Every default that is wrong for us is set. The library's own election timeout is pinned to one value later than any

@@ -14,6 +14,7 @@ use model::{
     node::{NodeState, Patience},
     time::Instant,
 };
+use planted::Bug;
 use store::Store;
 
 /// What every node gets beyond its patience after a change of leaders: to notice, to find the new leader, and to be
@@ -43,7 +44,10 @@ impl Liveness {
     pub fn new_leader(store: &Store, now: Instant) -> Self {
         let mut liveness = Self::default();
         for node in store.nodes().filter(|node| node.state == NodeState::Ready) {
-            let ends = now + patience(store, node.id) + NEW_LEADER_GRACE;
+            let ends = match planted::is(Bug::DownAtOnce) {
+                true => now,
+                false => now + patience(store, node.id) + NEW_LEADER_GRACE,
+            };
             liveness.set(node.id, Lease { heard: now, ends, closed: false });
         }
         liveness

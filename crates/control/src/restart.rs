@@ -12,6 +12,8 @@ use model::{
     time::ClusterTime,
 };
 
+use planted::Bug;
+
 /// The pause after the first rejection; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// The cap of the doubling.
@@ -21,6 +23,9 @@ const MAX_AVOIDED: usize = 5;
 
 /// What a new task of a slot inherits from the slot's newest one, of the same template.
 pub(crate) fn inherit(previous: &Task) -> Inheritance {
+    if planted::is(Bug::BackoffForgotten) {
+        return Inheritance::default();
+    }
     match previous.observed.state {
         TaskState::Rejected => after_rejection(previous),
         TaskState::Lost => Inheritance { not_before: ClusterTime(0), ..previous.inherited.clone() },

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use model::time::{ClusterTime, Instant, Now};
+use planted::Bug;
 
 /// Where the leader's stamps come from: the wall clock when the lead begins, then the monotonic clock, bent towards the
 /// wall clock by at most a tenth. A leap of the wall clock therefore neither ends a stored backoff early nor holds it up;
@@ -22,6 +23,9 @@ impl Stamps {
 
     /// The stamp that an entry would get now: later than every one before.
     pub(crate) fn peek(&self, now: Now) -> ClusterTime {
+        if planted::is(Bug::WallClockInStamps) {
+            return ClusterTime(now.wall.0.max(self.last.0 + 1));
+        }
         let passed = now.mono.since(self.at);
         let (slow, fast) = (self.last + passed * 9 / 10, self.last + passed * 11 / 10);
         ClusterTime(now.wall.0.clamp(slow.0, fast.0).max(self.last.0 + 1))

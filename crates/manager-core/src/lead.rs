@@ -15,6 +15,7 @@ use model::{
     service::TemplateVersion,
     time::{ClusterTime, Instant},
 };
+use planted::Rare;
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
@@ -194,7 +195,8 @@ impl Manager {
         let mono = self.now.mono;
         let Some(lead) = &mut self.lead else { return };
         let due = lead.stale || lead.decide_at.is_some_and(|at| at <= mono);
-        if lead.deciding || !due || self.space == SpaceState::Exhausted {
+        let busy = lead.deciding && !planted::rarely(Rare::DecideTwice);
+        if busy || !due || self.space == SpaceState::Exhausted {
             return;
         }
         let plan = lead.control.decide(&self.store, now, &mut Ids(&mut self.rng));

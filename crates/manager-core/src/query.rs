@@ -16,6 +16,8 @@ use model::{
     time::Instant,
 };
 
+use planted::Bug;
+
 use crate::{Action, Manager, manager::ByHandle};
 
 /// A client that names no deadline waits so long.
@@ -217,6 +219,11 @@ impl Manager {
         }
         if self.queries.round.is_some() || self.queries.next.is_empty() {
             return;
+        }
+        if planted::is(Bug::ReadWithoutQuorum) {
+            let asks = std::mem::take(&mut self.queries.next);
+            self.queries.confirmed.push((self.node.applied(), asks));
+            return self.answer_reads();
         }
         let number = self.queries.rounds + 1;
         if self.node.read_index(number).is_ok() {

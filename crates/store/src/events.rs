@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::Vector;
 use model::event::{Event, Revision};
+use planted::Bug;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{Table, object_hash};
@@ -37,7 +38,7 @@ impl EventRing {
     pub fn push(&mut self, event: Event) -> u64 {
         let mut gain = object_hash(Table::Event, &event);
         self.ring.push_back(Arc::new(event));
-        if self.ring.len() > MAX_EVENTS
+        if self.ring.len() > planted::ring(MAX_EVENTS)
             && let Some(oldest) = self.ring.pop_front()
         {
             gain = gain.wrapping_sub(object_hash(Table::Event, &*oldest));
@@ -59,7 +60,7 @@ impl EventRing {
     ) -> Result<impl Iterator<Item = &Event>, Resync> {
         let start = match after {
             None => 0,
-            Some(seen) if seen.index > applied || self.dropped.is_some_and(|dropped| seen < dropped) => {
+            Some(seen) if seen.index > applied || self.has_dropped(seen) => {
                 return Err(Resync { at: self.newest() });
             }
             Some(seen) => match self.ring.binary_search_by(|event| event.revision.cmp(&seen)) {
@@ -68,6 +69,10 @@ impl EventRing {
             },
         };
         Ok((start..self.ring.len()).filter_map(|position| self.ring.get(position)).map(|event| &**event))
+    }
+
+    fn has_dropped(&self, seen: Revision) -> bool {
+        self.dropped.is_some_and(|dropped| seen < dropped) && !planted::is(Bug::RingWrapsSilently)
     }
 
     /// The sum of the hashes of all kept events.

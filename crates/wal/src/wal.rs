@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use planted::Bug;
+
 use crate::batch::{Batch, MAX_RECORD, SnapshotMeta};
 use crate::block::{self, BLOCK, BLOCK_DATA, Place};
 use crate::disk::{Disk, DiskFile};
@@ -121,6 +123,10 @@ impl Wal {
         if batches.iter().any(Batch::syncs) {
             let hard_state =
                 hard_state.or_else(|| self.deferred.then(|| self.state.hard_state.clone()).flatten());
+            if planted::is(Bug::HardStateTorn) {
+                self.commit(hard_state.into_iter().map(Op::HardState).collect())?;
+                return self.commit(ops);
+            }
             ops.extend(hard_state.map(Op::HardState));
             self.commit(ops)
         } else if let Some(hard_state) = hard_state {
@@ -199,7 +205,8 @@ impl Wal {
         let mark = finished.mark;
         self.is_newer(mark.meta.index)?;
         let former = self.state.snapshot;
-        let reset = self.state.term_at(mark.meta.index) != Some(mark.meta.term);
+        let reset = self.state.term_at(mark.meta.index) != Some(mark.meta.term)
+            || planted::is(Bug::SnapshotOverNewerLog);
         let hard_state =
             hard_state.or_else(|| self.deferred.then(|| self.state.hard_state.clone()).flatten());
         let mut ops = vec![Op::Snapshot { mark, reset }];
@@ -345,7 +352,9 @@ impl Wal {
         }
         let result = self.active.file.write_at(self.active.next_block * BLOCK as u64, &self.blocks);
         self.must("write", &self.active.name, result)?;
-        self.sync_active()?;
+        if !planted::is(Bug::SyncSkipped) {
+            self.sync_active()?;
+        }
         self.seq = seq;
         self.chain = chain;
         self.active.next_block += (self.blocks.len() / BLOCK) as u64;

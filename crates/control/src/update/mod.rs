@@ -27,6 +27,8 @@ use model::{
     task::Task,
 };
 
+use planted::Bug;
+
 use crate::{
     enforce,
     pass::{Fill, Key, Pass},
@@ -98,7 +100,8 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
         counted().filter(|standing| standing.is_candidate(pass, service)).collect();
     candidates.sort_by_key(|standing| (standing.healthy, !standing.leaves, standing.slot));
     for standing in candidates {
-        if in_flight >= most || pass.is_full() {
+        let unbounded = standing.leaves && planted::is(Bug::DrainIgnoresFloor);
+        if (in_flight >= most && !unbounded) || pass.is_full() {
             break;
         }
         if delay && !standing.leaves {
@@ -109,7 +112,7 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
             replace(pass, service, standing, true);
         } else if !standing.healthy {
             replace(pass, service, standing, false);
-        } else if unhealthy < most {
+        } else if unhealthy < most || unbounded {
             unhealthy += 1;
             replace(pass, service, standing, false);
         } else {
