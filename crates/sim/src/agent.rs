@@ -10,11 +10,18 @@ use agent_core::{
 use model::{
     id::{ClusterId, NodeId, TaskId},
     node::Facts,
-    session::Assignment,
+    session::{Assignment, Fence, ManagerMessage},
     time::Instant,
 };
 
 use crate::{clock::HostClock, engine::Engine, queue::Time, world::Event};
+
+/// A write under way, and the fence that the agent held when it issued it.
+pub(crate) struct Write {
+    pub(crate) sequence: u64,
+    pub(crate) contents: StoreWrite,
+    pub(crate) fence: Option<Fence>,
+}
 
 /// The process.
 pub(crate) struct Process {
@@ -22,7 +29,7 @@ pub(crate) struct Process {
     pub(crate) life: u64,
     pub(crate) armed: Option<Time>,
     /// Writes on their way to the disk, oldest first.
-    pub(crate) writes: VecDeque<(u64, StoreWrite)>,
+    pub(crate) writes: VecDeque<Write>,
     /// The world's number of each connection, by the agent's.
     pub(crate) connections: BTreeMap<u64, u64>,
 }
@@ -51,6 +58,10 @@ pub(crate) struct NodeHost {
     pub(crate) ledger: Stored,
     pub(crate) engine: Engine,
     pub(crate) subscription: Option<Subscription>,
+    /// The highest fence that it has had time to write down.
+    pub(crate) promised: Option<Fence>,
+    /// What managers have told it lately.
+    pub(crate) told: VecDeque<ManagerMessage>,
     /// The last time that a fault touched this host or its links.
     pub(crate) disturbed: Time,
     /// It said goodbye and ended by itself.
@@ -92,8 +103,15 @@ impl NodeHost {
     }
 }
 
-/// A write becomes durable.
-pub(crate) fn write_down(ledger: &mut Stored, write: StoreWrite) {
+impl NodeHost {
+    /// A write becomes durable.
+    pub(crate) fn write_down(&mut self, write: Write) {
+        self.promised = self.promised.max(write.fence);
+        write_down(&mut self.ledger, write.contents);
+    }
+}
+
+fn write_down(ledger: &mut Stored, write: StoreWrite) {
     let mut assignments: BTreeMap<TaskId, Assignment> =
         std::mem::take(&mut ledger.assignments).into_iter().map(|a| (a.task, a)).collect();
     let mut records: BTreeMap<_, _> = std::mem::take(&mut ledger.records).into_iter().collect();

@@ -6,15 +6,21 @@ use agent_core::{
     event::{EngineFacts, Event as Input},
 };
 use manager_core::Event as ManagerEvent;
-use model::identity::Identity;
+use model::{
+    identity::Identity,
+    session::{AgentMessage, ManagerMessage},
+};
 
 use crate::{
-    agent::{Subscription, write_down},
+    agent::{Subscription, Write},
     engine::Power,
     network::{Connection, Frame, Pipe},
     queue::{MS, Time},
     world::{AgentInput, Event, ManagerInput, World},
 };
+
+/// Messages of managers that may come again.
+const TOLD_KEPT: usize = 40;
 
 impl World {
     pub(crate) fn agent_event(&mut self, node: usize, life: u64, input: AgentInput) {
@@ -37,8 +43,9 @@ impl World {
             }
             AgentInput::Core(event) => self.tell_agent(node, event),
             AgentInput::Stored => {
-                let Some((sequence, write)) = process.writes.pop_front() else { return };
-                write_down(&mut host.ledger, write);
+                let Some(write) = process.writes.pop_front() else { return };
+                let sequence = write.sequence;
+                host.write_down(write);
                 self.tell_agent(node, Input::Stored { sequence });
             }
             AgentInput::Subscribe => self.subscribe(node),
@@ -125,7 +132,8 @@ impl World {
                 self.trace.mark(at, 34, sequence);
                 let host = &mut self.nodes[node];
                 let process = host.process.as_mut().expect("it just acted");
-                process.writes.push_back((sequence, *write));
+                let fence = process.core.fence();
+                process.writes.push_back(Write { sequence, contents: *write, fence });
                 let latency = self.dice.range(100, self.knobs.fsync_us.max(200)) * 1_000;
                 self.later_agent(node, latency, AgentInput::Stored);
             }
@@ -220,6 +228,9 @@ impl World {
             Frame::ToManager(message) => {
                 let at = self.queue.now();
                 self.trace.line(at, || format!("m{manager} hears n{node}: {}", said(&message)));
+                if !matches!(message, AgentMessage::Hello { .. }) {
+                    self.node_heard(manager, node);
+                }
                 self.tell_manager(manager, ManagerEvent::AgentMessage { connection, message });
             }
             Frame::ToAgent(message) => self.deliver_to_agent(node, connection, message),
@@ -227,15 +238,34 @@ impl World {
         }
     }
 
-    fn deliver_to_agent(&mut self, node: usize, connection: u64, message: model::session::ManagerMessage) {
+    fn deliver_to_agent(&mut self, node: usize, connection: u64, message: ManagerMessage) {
         let Some(open) = self.network.connections.get(&connection) else { return };
         let local = open.local;
         let at = self.queue.now();
         self.trace
             .line(at, || format!("n{node} hears m{manager}: {}", told(&message), manager = open.manager));
+        if matches!(message, ManagerMessage::Welcome { .. } | ManagerMessage::Assign(_)) {
+            let told = &mut self.nodes[node].told;
+            told.push_back(message.clone());
+            if told.len() > TOLD_KEPT {
+                told.pop_front();
+            }
+        }
         let before = self.before_message(node, &message);
         self.tell_agent(node, Input::ManagerMessage { connection: local, message: Box::new(message) });
         self.after_message(node, before);
+    }
+
+    /// Something that a manager said long ago arrives once more, on whatever connection there is.
+    pub(crate) fn replay(&mut self, node: usize, choice: usize) {
+        let host = &self.nodes[node];
+        let open =
+            host.process.as_ref().and_then(|process| process.connections.values().next_back()).copied();
+        let (Some(connection), false) = (open.filter(|_| host.is_awake()), host.told.is_empty()) else {
+            return;
+        };
+        let message = host.told[choice % host.told.len()].clone();
+        self.deliver_to_agent(node, connection, message);
     }
 
     fn end_reached(&mut self, connection: u64, up: bool) {
@@ -283,8 +313,8 @@ impl World {
         let host = &mut self.nodes[node];
         let Some(process) = host.process.take() else { return };
         let kept = if host.left { usize::MAX } else { kept };
-        for (_, write) in process.writes.into_iter().take(kept) {
-            write_down(&mut host.ledger, write);
+        for write in process.writes.into_iter().take(kept) {
+            host.write_down(write);
         }
         host.paused = None;
         host.crash_in = None;
@@ -318,6 +348,7 @@ impl World {
         let seed = self.dice.any();
         let now = self.nodes[node].clock.read(at).mono;
         self.nodes[node].start(self.cluster, managers, seed, now);
+        self.check_remembered_fence(node);
         self.later_agent(node, MS, AgentInput::Subscribe);
         self.drain_agent(node);
     }

@@ -30,6 +30,7 @@ pub(crate) enum Fault {
     HangEngine(usize),
     BreakStream(usize),
     CrashContainer(usize),
+    ReplayToAgent(usize),
     StopRegistry,
     /// Cut off from every other host.
     Isolate(HostId),
@@ -92,6 +93,7 @@ impl Faults {
             84..89 => Fault::CutOneWay(host, other),
             89..93 => Fault::Split((0..managers + nodes).filter(|_| dice.permille(400)).collect()),
             93..96 => Fault::SlowLink(host, other),
+            96..98 => Fault::ReplayToAgent(node),
             _ => Fault::JumpClock(host),
         }
     }
@@ -128,6 +130,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::HangEngine(_) => "engine hung",
         Fault::BreakStream(_) => "event stream broken",
         Fault::CrashContainer(_) => "container crashed",
+        Fault::ReplayToAgent(_) => "old message replayed",
         Fault::StopRegistry => "registry stopped",
         Fault::Isolate(_) => "host isolated",
         Fault::CutOneWay(..) => "link cut one way",
@@ -202,6 +205,7 @@ impl World {
             Fault::LoseLedger(node) => {
                 self.crash_agent(*node, "and loses its ledger", true);
                 self.nodes[*node].ledger = agent_core::stored::Stored::default();
+                self.nodes[*node].promised = None;
                 self.checks.ledger_lost(*node);
             }
             Fault::Reboot(node) => {
@@ -217,6 +221,10 @@ impl World {
             }
             Fault::BreakStream(node) => self.break_stream(*node, "the stream broke"),
             Fault::CrashContainer(node) => self.crash_container(*node),
+            Fault::ReplayToAgent(node) => {
+                let choice = self.faults.dice.below(1 << 16);
+                self.replay(*node, choice);
+            }
             Fault::StopRegistry => self.nodes.iter_mut().for_each(|host| host.engine.registry_up = false),
             Fault::Isolate(host) => self.cut(&[*host], true),
             Fault::Split(hosts) => self.cut(hosts, true),
@@ -314,7 +322,11 @@ impl World {
             Fault::Split(hosts) => self.cut(hosts, false),
             Fault::CutOneWay(from, to) => self.network.cut(*from, *to, false),
             Fault::SlowLink(from, to) => self.network.slow(*from, *to, 0),
-            Fault::SlowDisk(_) | Fault::BreakStream(_) | Fault::CrashContainer(_) | Fault::JumpClock(_) => {}
+            Fault::SlowDisk(_)
+            | Fault::ReplayToAgent(_)
+            | Fault::BreakStream(_)
+            | Fault::CrashContainer(_)
+            | Fault::JumpClock(_) => {}
         }
     }
 
@@ -351,6 +363,7 @@ impl World {
             | Fault::RestartEngine(node)
             | Fault::HangEngine(node)
             | Fault::BreakStream(node)
+            | Fault::ReplayToAgent(node)
             | Fault::CrashContainer(node) => hosts.push(managers + node),
             Fault::Isolate(host) => hosts.push(*host),
             Fault::CutOneWay(from, to) | Fault::SlowLink(from, to) => hosts.extend([*from, *to]),

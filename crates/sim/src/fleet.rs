@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Knobs, Report, World, check_seed};
+use crate::{Case, Report, check_seed};
 
 /// One seed in so many is lived through twice and must take the same course.
 const TWICE_EVERY: u64 = 100;
@@ -71,7 +71,7 @@ impl Fleet {
                 let report = check_seed(seed);
                 let repeated = seed.is_multiple_of(TWICE_EVERY);
                 if repeated {
-                    let again = World::new(seed, Knobs::of_seed(seed)).run().trace_hash;
+                    let again = Case::of_seed(seed).live().trace_hash;
                     assert_eq!(report.trace_hash, again, "seed {seed} took another course the second time");
                 }
                 tell(&report);

@@ -34,6 +34,10 @@ pub struct Knobs {
     pub think_ms: u64,
     /// The managers' own knobs.
     pub manager: manager_core::Knobs,
+    /// Events that the state keeps, in builds that can bound them.
+    pub ring: usize,
+    /// Of a thousand chances so many force a rare path, in builds that have them.
+    pub rare: u32,
     /// Bytes of one segment of the log.
     pub segment_bytes: u64,
     /// The greatest latency of a sync, in microseconds.
@@ -78,6 +82,8 @@ impl Knobs {
             fault_every_ms: dice.range(300, 3_000),
             think_ms: dice.range(200, 2_500),
             manager,
+            ring: *dice.pick(&[40, 150, 4_096]).expect("not empty"),
+            rare: *dice.pick(&[0, 5, 100]).expect("not empty"),
             segment_bytes: *dice.pick(&[256 << 10, 512 << 10, 1 << 20]).expect("not empty"),
             fsync_us: *dice.pick(&[300, 2_000, 20_000]).expect("not empty"),
             delay_us: *dice.pick(&[200, 1_000, 8_000]).expect("not empty"),

@@ -6,11 +6,12 @@
 //!
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
 //! `agent`, `engine`; what they do, `manager_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
-//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants. `fleet` runs many worlds, `main.rs` is the
-//! command line.
+//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
+//! many, `gate` those with a planted bug; `main.rs` is the command line.
 
 mod agent;
 mod agent_side;
+mod case;
 mod check;
 mod client;
 mod client_side;
@@ -21,6 +22,8 @@ mod engine;
 mod engine_side;
 mod faults;
 mod fleet;
+#[cfg(feature = "bugs")]
+mod gate;
 mod history;
 mod knobs;
 mod manager;
@@ -33,7 +36,10 @@ mod trace;
 mod workload;
 mod world;
 
+pub use case::Case;
 pub use fleet::{Fleet, Sum};
+#[cfg(feature = "bugs")]
+pub use gate::{Caught, Gate, Table};
 pub use knobs::{Knobs, Weather};
 pub use report::{Outcome, Report, Violation};
 pub use world::World;
@@ -45,11 +51,12 @@ pub fn replay_command(seed: u64) -> String {
 
 /// Lives through the world of a seed. When an invariant breaks, lives through it again with a trace in words.
 pub fn check_seed(seed: u64) -> Report {
-    let report = World::new(seed, Knobs::of_seed(seed)).run();
+    let case = Case::of_seed(seed);
+    let report = case.live();
     if report.violation().is_none() {
         return report;
     }
-    let traced = World::with_trace(seed, Knobs::of_seed(seed)).run();
+    let (traced, _) = case.live_with_trace();
     assert_eq!(report.trace_hash, traced.trace_hash, "seed {seed} took another course the second time");
     traced
 }

@@ -45,6 +45,8 @@ pub(crate) struct ManagerHost {
     pub(crate) paused: Option<Vec<Event>>,
     /// The process ends in the middle of a step, after so many actions.
     pub(crate) crash_in: Option<u32>,
+    /// It has had some state of the cluster.
+    pub(crate) has_state: bool,
     /// It said that it must end.
     pub(crate) halted: bool,
     /// Other members' addresses, from the answer to its join.

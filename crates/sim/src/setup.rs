@@ -44,6 +44,7 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         lives: 0,
         paused: None,
         crash_in: None,
+        has_state: false,
         halted: false,
         seeds: Vec::new(),
         bootstrap: None,
@@ -66,6 +67,8 @@ pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> 
         ledger: Stored::default(),
         engine,
         subscription: None,
+        promised: None,
+        told: std::collections::VecDeque::new(),
         disturbed: 0,
         left: false,
     }

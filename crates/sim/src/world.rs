@@ -211,6 +211,12 @@ impl World {
         }
     }
 
+    /// The run ended in a panic: what it said.
+    pub(crate) fn panicked(&mut self, message: String) -> Report {
+        self.violate("panic", message, Vec::new());
+        self.report()
+    }
+
     /// Lives through the world: sets the cluster up, disturbs it, heals it, and waits until it has converged.
     pub fn run(&mut self) -> Report {
         self.begin();

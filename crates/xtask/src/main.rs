@@ -9,6 +9,7 @@ mod cargo;
 mod chaos;
 mod demo;
 mod fuzz;
+mod planted;
 mod setup;
 mod sim;
 mod storage;
@@ -43,6 +44,8 @@ enum Command {
     Storage(storage::Options),
     /// Lives through whole clusters under faults, by seed
     Sim(sim::Options),
+    /// Plants wrong variants of the code, each of which the simulator must catch
+    PlantedBugs(sim::Options),
     /// Runs the test suite as the CI does: a lane that cannot run is a failure
     Ci,
     /// Asks the advisory database about the dependencies; needs the network
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Storage(options) => storage::run(&options),
         Command::Sim(options) => sim::run(&options),
+        Command::PlantedBugs(options) => planted::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
     };

@@ -15,6 +15,11 @@ pub(crate) struct Leaders {
 }
 
 impl Leaders {
+    /// Who leads in the highest term.
+    pub(crate) fn newest(&self) -> Option<usize> {
+        self.by_term.values().next_back().copied()
+    }
+
     /// The set-up, where leaders may change, is over.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
@@ -28,6 +33,9 @@ impl World {
         let first = *leaders.by_term.entry(term).or_insert(manager);
         let settled = leaders.settled;
         self.checks.count("leaders");
+        let now = self.now();
+        self.checks.silence.leader_began(now);
+        self.checks.stamps.leader_began();
         if first != manager {
             let what = format!("m{first} and m{manager} both lead in term {term}");
             self.violate("I2", what, vec![format!("m{first}"), format!("m{manager}")]);
@@ -39,6 +47,24 @@ impl World {
                 format!("m{manager} came to lead in term {term} although nothing but clocks was disturbed");
             self.violate("I17", what, vec![format!("m{manager}")]);
         }
+    }
+
+    /// A member votes only once it has had the state: before, its vote would speak for entries that it never saw.
+    pub(crate) fn check_voters(&mut self, manager: usize) {
+        if !self.membership_moves() {
+            return;
+        }
+        let Some(process) = &self.managers[manager].process else { return };
+        let voters = process.core.status().membership.voters;
+        let empty = self.managers.iter().find(|host| voters.contains(&host.member) && !host.has_state);
+        if let Some(empty) = empty {
+            let (name, about) = (empty.name.clone(), vec![empty.name.clone(), "leader".to_owned()]);
+            self.violate("I2", format!("{name} votes although it never had the state"), about);
+        }
+    }
+
+    fn membership_moves(&self) -> bool {
+        self.phase == Phase::Setup
     }
 
     /// An operator has lately asked for another leader.

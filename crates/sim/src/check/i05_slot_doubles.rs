@@ -1,15 +1,13 @@
-//! I5: two live containers of one slot only in a start-first update, or while a node is unreachable and briefly after it
+//! I5: two live containers of one slot only where one replaces the other start-first, or while a node is unreachable and briefly after it
 //! is back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use model::{
     id::{ServiceId, TaskId},
     node::NodeState,
-    service::{Slot, UpdateOrder},
+    service::Slot,
 };
-
-use store::Store;
 
 use crate::{
     engine::{Happening, Power},
@@ -26,33 +24,17 @@ const BRIEFLY: Time = 20 * SEC;
 #[derive(Debug, Default)]
 pub(crate) struct Doubles {
     since: BTreeMap<(ServiceId, Slot), Time>,
-    start_first: BTreeSet<ServiceId>,
 }
 
 impl World {
-    /// The order in force when a second task was made may have been changed since: it counts that it ever was start-first.
-    pub(crate) fn is_start_first(&self, service: ServiceId) -> bool {
-        self.checks.doubles.start_first.contains(&service)
-    }
-
-    /// Remembers which services have two tasks in a slot at times.
-    pub(crate) fn note_orders(&mut self, store: &Store) {
-        let first = store.services().filter(|service| service.spec.update.order == UpdateOrder::StartFirst);
-        self.checks.doubles.start_first.extend(first.map(|service| service.id));
-    }
-
     /// A container started: no other of its slot lives on a node that could have been told.
     pub(crate) fn check_slot_doubles(&mut self, node: usize, happening: &Happening) {
         let Some(labels) = happening.labels else { return };
         let Some((service, slot)) = self.checks.slots.get(&labels.task).copied() else { return };
-        if self.is_start_first(service) {
-            return;
-        }
         let others = self.live_of_slot(service, slot, labels.task);
-        let Some((other_node, other)) = others.into_iter().find(|(other, _)| !self.may_double(*other)) else {
-            return;
-        };
-        // A rollout replaces what its own older order had made two of.
+        let paired = |other: &TaskId| self.checks.pairs.contains(labels.task, *other);
+        let double = others.into_iter().find(|(node, other)| !paired(other) && !self.may_double(*node));
+        let Some((other_node, other)) = double else { return };
         let what = format!(
             "slot {slot} of service {service}: task {} started on n{node} while task {other} runs on n{other_node}",
             labels.task
@@ -101,7 +83,15 @@ impl World {
         for ((service, slot), tasks) in live {
             let since = *self.checks.doubles.since.entry((service, slot)).or_insert(now);
             let calm = tasks.values().all(|node| self.is_undisturbed(*node, BRIEFLY));
-            if now > since + BRIEFLY && calm && !self.is_start_first(service) {
+            let ids: Vec<TaskId> = tasks.keys().copied().collect();
+            let is_wanted = |task: &TaskId| {
+                self.checks
+                    .frontier()
+                    .and_then(|store| store.task(*task))
+                    .is_some_and(|task| task.is_active())
+            };
+            let paired = matches!(ids[..], [one, other] if self.checks.pairs.contains(one, other));
+            if now > since + BRIEFLY && calm && !(paired && ids.iter().all(is_wanted)) {
                 let what =
                     format!("slot {slot} of service {service} has had two containers for 20 s: {tasks:?}");
                 self.violate("I5", what, tasks.keys().map(TaskId::to_string).collect());

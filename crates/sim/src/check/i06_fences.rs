@@ -33,6 +33,16 @@ impl World {
         Some(Before { fence, tasks: agent.tasks().map(|(task, _)| task).collect(), stale })
     }
 
+    /// An agent that begins again knows every fence that it has had time to write down.
+    pub(crate) fn check_remembered_fence(&mut self, node: usize) {
+        let host = &self.nodes[node];
+        let fence = host.process.as_ref().and_then(|process| process.core.fence());
+        if fence < host.promised {
+            let what = format!("n{node} begins again at fence {fence:?}, it had written {:?}", host.promised);
+            self.violate("I6", what, vec![format!("n{node}")]);
+        }
+    }
+
     pub(crate) fn after_message(&mut self, node: usize, before: Option<Before>) {
         let Some(before) = before else { return };
         let Some(process) = &self.nodes[node].process else { return };

@@ -11,16 +11,8 @@ use store::Store;
 
 use crate::{
     engine::{Container, Happening, app::Behaviour},
-    knobs::Weather,
-    queue::{SEC, Time},
     world::World,
 };
-
-/// A node that nothing touched for so long, with managers that nothing touched, is never taken for lost.
-const QUIET: Time = 20 * SEC;
-
-/// A change so many entries ago may explain what is decided now.
-const LATELY: u64 = 20;
 
 impl World {
     /// An agent calls its engine: a sound container that the managers want is neither stopped nor removed.
@@ -54,28 +46,12 @@ impl World {
             let Some(old) = before.task(task.id).filter(|old| old.desired == DesiredState::Running) else {
                 continue;
             };
-            if has_reason(old, before, store) {
+            let recent = self.checks.recent.iter().map(|(_, state)| state);
+            if recent.chain([before, store]).any(|state| has_reason(old, state)) {
                 continue;
             }
             let what = format!("task {} is to be stopped, and nothing about it changed", task.id);
             return self.violate("I9", what, vec![task.id.to_string()]);
-        }
-    }
-
-    /// Nodes that are taken for lost.
-    pub(crate) fn check_nodes_down(&mut self, before: &Store, store: &Store) {
-        for (number, host) in self.nodes.iter().enumerate() {
-            let state = |store: &Store| store.node(host.node).map(|node| node.state);
-            if state(before) != Some(NodeState::Ready) || state(store) != Some(NodeState::Down) {
-                continue;
-            }
-            self.checks.count("nodes down");
-            let calm = self.knobs.weather == Weather::Calm;
-            if calm || (host.is_awake() && self.is_undisturbed(number, QUIET)) {
-                let invariant = if calm { "I17" } else { "I9" };
-                let what = format!("n{number} is taken for lost, and nothing touched it");
-                return self.violate(invariant, what, vec![format!("n{number}"), "leader".to_owned()]);
-            }
         }
     }
 
@@ -109,36 +85,22 @@ impl Container {
     }
 }
 
-/// Something about the task, its service or its node explains that it is stopped.
-fn has_reason(old: &Task, before: &Store, store: &Store) -> bool {
-    if old.observed.state.is_terminal() || old.observed.state == TaskState::Pending {
-        return true;
-    }
-    let Some(service) = store.service(old.service) else { return true };
-    // Several changes may lie between what was decided on and what is seen now.
-    let lately = |generation: model::id::Generation| store.applied() < generation.0 + LATELY;
-    let node = old.node.and_then(|node| store.node(node));
-    if lately(service.generation) || node.is_some_and(|node| lately(node.generation)) {
-        return true;
-    }
-    let scaled = match (old.slot, service.spec.mode) {
+/// Something about the task, its service or its node explained in that state that it is stopped.
+fn has_reason(task: &Task, state: &Store) -> bool {
+    let Some(task) = state.task(task.id) else { return false };
+    let Some(service) = state.service(task.service) else { return true };
+    let scaled = match (task.slot, service.spec.mode) {
         (Slot::Replica(number), Mode::Replicated(replicas)) => number > replicas,
         _ => false,
     };
-    if service.removing || scaled || !store.is_current(old) {
-        return true;
-    }
-    let node = |store: &Store| old.node.and_then(|node| store.node(node).cloned());
-    let bad = |node: Option<model::node::Node>| {
-        node.is_none_or(|node| {
-            let admits = service.spec.template.placement.constraints.iter().all(|c| c.admits(&node));
+    let bad_node = task.node.is_some_and(|node| {
+        state.node(node).is_none_or(|node| {
+            let admits = service.spec.template.placement.constraints.iter().all(|c| c.admits(node));
             node.state != NodeState::Ready || node.spec.availability != Availability::Active || !admits
         })
-    };
-    if bad(node(before)) || bad(node(store)) {
-        return true;
-    }
+    });
+    let ended = task.observed.state.is_terminal() || task.observed.state == TaskState::Pending;
     // Of two in one slot, one goes.
-    before.tasks_of_slot(old.service, old.slot).filter(|task| task.is_active()).count() > 1
-        || store.task(old.id).is_some_and(|new| new.observed.state.is_terminal())
+    let doubled = state.tasks_of_slot(task.service, task.slot).filter(|task| task.is_active()).count() > 1;
+    ended || service.removing || scaled || !state.is_current(task) || bad_node || doubled
 }

@@ -193,8 +193,16 @@ impl World {
     /// Containers that nobody wants.
     fn left_behind(&self, store: &Store) -> Option<Missing> {
         for (number, host) in self.nodes.iter().enumerate() {
-            for container in host.engine.live() {
+            for container in host.engine.containers.values() {
                 let Some(labels) = container.labels else { continue };
+                if !container.is_live() {
+                    if store.task(labels.task).is_none() {
+                        let what =
+                            format!("container {} of forgotten task {} is left", container.id, labels.task);
+                        return Some((what, vec![container.id.clone(), labels.task.to_string()]));
+                    }
+                    continue;
+                }
                 let wanted = store
                     .task(labels.task)
                     .is_some_and(|task| task.is_active() && task.node == Some(host.node));

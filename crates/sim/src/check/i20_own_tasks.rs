@@ -10,6 +10,7 @@ impl World {
         match message {
             ManagerMessage::Welcome { .. } => {
                 self.checks.count("sessions");
+                self.node_heard(manager, node);
                 let known = self.managers[manager]
                     .process
                     .as_ref()

@@ -10,17 +10,19 @@ mod i06_fences;
 mod i07_task_doubles;
 mod i08_alone;
 mod i09_no_restart;
+mod i09_nodes_down;
 mod i11_floor;
 mod i12_rollback;
 mod i14_drained;
 mod i15_bounds;
 mod i16_converged;
+mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
 
 pub(crate) use i08_alone::Deadline;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use model::{
     id::{ServiceId, TaskId},
@@ -30,10 +32,14 @@ use store::Store;
 
 use crate::{
     engine::Happening,
-    queue::Time,
+    queue::{SEC, Time},
     report::Violation,
     world::{Phase, World},
 };
+
+/// What is decided now was decided on a state of the last so many seconds: a slow disk and a change of leaders may lie
+/// between a decision and its commit.
+const RECENT: Time = 10 * SEC;
 
 /// What the checks remember.
 pub(crate) struct Checks {
@@ -44,6 +50,12 @@ pub(crate) struct Checks {
     began: Time,
     /// Every task that ever was.
     slots: BTreeMap<TaskId, (ServiceId, Slot)>,
+    /// The states before it, of the last seconds.
+    recent: VecDeque<(Time, Store)>,
+    pairs: i04_slots::Pairs,
+    silence: i09_nodes_down::Silence,
+    stamps: i17_stamps::Stamps,
+    rejections: i15_bounds::Rejections,
     leaders: i02_one_leader::Leaders,
     hashes: i03_same_state::Hashes,
     doubles: i05_slot_doubles::Doubles,
@@ -60,6 +72,11 @@ impl Checks {
             frontier: None,
             began: 0,
             slots: BTreeMap::new(),
+            recent: VecDeque::new(),
+            pairs: i04_slots::Pairs::default(),
+            silence: i09_nodes_down::Silence::default(),
+            stamps: i17_stamps::Stamps::default(),
+            rejections: i15_bounds::Rejections::default(),
             leaders: i02_one_leader::Leaders::default(),
             hashes: i03_same_state::Hashes::default(),
             doubles: i05_slot_doubles::Doubles::default(),
@@ -124,6 +141,8 @@ impl World {
             return;
         }
         let store = store.clone();
+        self.managers[manager].has_state = true;
+        self.check_voters(manager);
         let at = self.now();
         self.trace.mark(at, 60 + manager as u64, store.hash());
         self.check_same_state(manager, &store);
@@ -131,6 +150,7 @@ impl World {
         if applied > known {
             let before = self.checks.frontier.replace(store.clone());
             self.new_frontier(before.as_ref(), &store);
+            self.keep_a_while(before);
         }
     }
 
@@ -141,16 +161,27 @@ impl World {
             self.checks.slots.entry(task.id).or_insert((task.service, task.slot));
         }
         self.trace_tasks(before, store);
-        self.note_orders(store);
-        self.check_slots(store);
         self.check_bounds(store);
         self.check_events(store);
+        self.check_stamps(store);
         if let Some(before) = before {
+            self.check_slots(before, store);
+            self.check_rejections(before, store);
             self.check_stops(before, store);
             self.check_nodes_down(before, store);
             self.check_placements(before, store);
         }
         self.check_floors(store);
+    }
+
+    /// Keeps a state that was the newest until now, for a while.
+    fn keep_a_while(&mut self, state: Option<Store>) {
+        let now = self.now();
+        let recent = &mut self.checks.recent;
+        recent.extend(state.map(|state| (now, state)));
+        while recent.front().is_some_and(|(until, _)| until + RECENT < now) {
+            recent.pop_front();
+        }
     }
 
     fn trace_tasks(&mut self, before: Option<&Store>, store: &Store) {

@@ -29,7 +29,7 @@ pub fn measure(table: &mut Table) -> Result<()> {
             );
         }
     }
-    let seeds = run(crate::sim::program().args(["--seeds", SEEDS]))?;
+    let seeds = run(crate::sim::program("sim").args(["--seeds", SEEDS]))?;
     println!("{seeds}");
     let last =
         seeds.lines().rev().find(|line| line.contains("seeds a minute")).unwrap_or("no figure").to_owned();
