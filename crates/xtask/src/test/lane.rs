@@ -19,8 +19,9 @@ const SIMULATOR: &str = "sim";
 const SEEDS: &str = "ORCH_SIM_SEEDS";
 const QUICK_SEEDS: u32 = 20;
 const FULL_SEEDS: u32 = 500;
-/// A few rounds from this seed on: between them they hit a manager, an agent, an engine, a link and a disk.
-const CHAOS: [&str; 6] = ["chaos", "--short", "--rounds", "4", "--seed", "1"];
+/// A few rounds from this seed on: between them they kill a manager, an agent, an engine and a whole node, reset connections,
+/// fail syncs, fill a disk and damage a log.
+const CHAOS: [&str; 6] = ["chaos", "--short", "--rounds", "4", "--seed", "45433"];
 
 /// One part of the suite.
 pub struct Lane {
