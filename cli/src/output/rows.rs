@@ -42,7 +42,7 @@ pub fn tasks(rows: &[TaskRow], now: ClusterTime) -> Table {
             task.id.to_string(),
             event::task_name(&row.service, task.slot),
             dash(&row.node),
-            state(&task.observed, task.desired),
+            task_state(row),
             age::since(task.since, now),
             task.observed.restarts.to_string(),
             row.image.clone(),
@@ -131,6 +131,16 @@ pub fn state(observed: &Observed, desired: DesiredState) -> String {
         _ => "",
     };
     format!("{}{health}{wanted}", observed.state)
+}
+
+/// What is known of a task: the last word of a node that is down may not be true any more.
+fn task_state(row: &TaskRow) -> String {
+    let text = state(&row.task.observed, row.task.desired);
+    if is_hearsay(row) { format!("was {text}") } else { text }
+}
+
+fn is_hearsay(row: &TaskRow) -> bool {
+    row.node_down && !row.task.observed.state.is_terminal()
 }
 
 /// Why a task is in its state: the pending reason, the message, or the exit.
@@ -231,7 +241,8 @@ fn service_note(service: &Service) -> &'static str {
 
 fn task_note(row: &TaskRow) -> String {
     let pending = row.task.pending.as_deref().filter(|_| row.task.node.is_none());
-    why(&row.task.observed, pending)
+    let why = why(&row.task.observed, pending);
+    if why.is_empty() && is_hearsay(row) { "its node is down".into() } else { why }
 }
 
 fn engine(node: &Node) -> String {

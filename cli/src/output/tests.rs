@@ -77,7 +77,8 @@ fn tasks_show_where_they_are_and_why_they_are_not_well() {
             pending: Some(Box::new(PendingReason { message: note.0.into(), nodes: 0, filters: Vec::new() })),
             inherited: Inheritance::default(),
         };
-        TaskRow { task, service: "ispyb".into(), node: node.into(), image: "ispyb:1.2".into() }
+        let node_down = node == "h3";
+        TaskRow { task, service: "ispyb".into(), node: node.into(), node_down, image: "ispyb:1.2".into() }
     };
     let killed = Exit { code: 137, oom: true, message: String::new() };
     check(
@@ -86,14 +87,16 @@ fn tasks_show_where_they_are_and_why_they_are_not_well() {
                 row(1, TaskState::Running, Health::Healthy, "h1", ("", None)),
                 row(2, TaskState::CrashLoop, Health::None, "h2", ("", Some(killed))),
                 row(3, TaskState::Pending, Health::None, "", ("no node has 4 GiB left", None)),
+                row(4, TaskState::Running, Health::Healthy, "h3", ("", None)),
             ],
             NOW,
         ),
         "
-ID             TASK     NODE  STATE              SINCE  RESTARTS  IMAGE      NOTE
-0000000000001  ispyb.1  h1    running (healthy)  3m     2         ispyb:1.2
-0000000000002  ispyb.2  h2    crash-loop         3m     2         ispyb:1.2  killed for memory (exit code 137)
-0000000000003  ispyb.3  -     pending            3m     2         ispyb:1.2  no node has 4 GiB left
+ID             TASK     NODE  STATE                  SINCE  RESTARTS  IMAGE      NOTE
+0000000000001  ispyb.1  h1    running (healthy)      3m     2         ispyb:1.2
+0000000000002  ispyb.2  h2    crash-loop             3m     2         ispyb:1.2  killed for memory (exit code 137)
+0000000000003  ispyb.3  -     pending                3m     2         ispyb:1.2  no node has 4 GiB left
+0000000000004  ispyb.4  h3    was running (healthy)  3m     2         ispyb:1.2  its node is down
 ",
     );
 }

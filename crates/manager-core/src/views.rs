@@ -107,6 +107,7 @@ impl Manager {
             task: task.clone(),
             service: service.map(|service| service.spec.name.clone()).unwrap_or_default(),
             node: node.map(|node| node.facts.hostname.clone()).unwrap_or_default(),
+            node_down: node.is_some_and(|node| node.state == NodeState::Down),
             image: template.map(|template| template.container.image.clone()).unwrap_or_default(),
         }
     }

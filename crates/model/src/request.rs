@@ -397,6 +397,9 @@ pub struct TaskRow {
     pub service: String,
     /// Its node's name, empty without one.
     pub node: String,
+    /// Whether its node is down, so that what it last said may not be so any more.
+    #[serde(default)]
+    pub node_down: bool,
     /// Its image, as declared.
     pub image: String,
 }
