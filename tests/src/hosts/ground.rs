@@ -17,6 +17,7 @@ const PLACE_VARIABLE: &str = "ORCH_LAB_DIR";
 /// Not /tmp, which is memory on newer systems: images and fsync figures belong on a disk.
 const PLACE: &str = "/var/tmp/orch-lab";
 const LOCK: &str = "lock";
+const CLAIMING: &str = "claiming";
 const LOGS: &str = "logs";
 
 /// Arguments: the directory, the prefix of the namespaces. Idempotent, since two may clear the same ground.
@@ -52,12 +53,16 @@ impl Ground {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let place = std::env::var_os(PLACE_VARIABLE).map_or_else(|| PathBuf::from(PLACE), PathBuf::from);
         std::fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+        // One claims at a time: a directory whose lock is not held yet looks abandoned.
+        let claiming = File::create(place.join(CLAIMING))?;
+        claiming.lock()?;
         clear_abandoned(&place);
         let prefix = format!("orch-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = place.join(&prefix);
         std::fs::create_dir_all(dir.join(LOGS)).with_context(|| dir.display().to_string())?;
         let lock = File::create(dir.join(LOCK))?;
         lock.lock()?;
+        drop(claiming);
         let (number, number_lock) = claim_number(&place)?;
         let janitor = janitor(&dir, &prefix)?;
         Ok(Ground { prefix, dir, number, janitor, _lock: lock, _number_lock: number_lock })
