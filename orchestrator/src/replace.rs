@@ -93,6 +93,8 @@ fn set_aside(dir: &DataDir, former: model::id::MemberId) -> Result<PathBuf> {
         }
     }
     if dir.raft().exists() {
+        // It holds nothing, and the new log needs the room for its own.
+        drop(fs::remove_file(dir.raft().join(wal::RESERVE_FILE)));
         fs::rename(dir.raft(), &kept).with_context(|| format!("cannot rename {}", dir.raft().display()))?;
     } else {
         fs::create_dir(&kept).with_context(|| format!("cannot make {}", kept.display()))?;

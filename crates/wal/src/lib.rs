@@ -32,6 +32,8 @@ mod reader;
 mod record;
 mod scan;
 mod segment;
+#[cfg(test)]
+mod sequences;
 mod snapshot;
 mod space;
 mod state;
@@ -46,5 +48,5 @@ pub use mem_disk::MemDisk;
 pub use options::Options;
 pub use segment::FORMAT_VERSION;
 pub use snapshot::{FinishedSnapshot, MAX_CHUNK, SnapshotReader, SnapshotWriter};
-pub use space::{Space, Tended};
+pub use space::{RESERVE_FILE, Space, Tended};
 pub use wal::Wal;

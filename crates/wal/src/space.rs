@@ -15,7 +15,7 @@ use crate::fill::Filler;
 use crate::segment;
 
 /// Name of the reserve file.
-pub(crate) const RESERVE_FILE: &str = "reserve";
+pub const RESERVE_FILE: &str = "reserve";
 
 /// How much room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::batch::SnapshotMeta;
+use crate::batch::{Record, SnapshotMeta};
 use crate::record::{Op, SnapshotMark};
 
 /// The state after some record.
@@ -43,6 +43,12 @@ impl LogState {
     /// What is out of order, in words; the state is unchanged then.
     pub(crate) fn apply(&mut self, op: &Op) -> Result<(), &'static str> {
         match op {
+            // The sums below are safe for every other one.
+            Op::Base { index: u64::MAX, .. }
+            | Op::Entry(Record { index: u64::MAX, .. })
+            | Op::Snapshot {
+                mark: SnapshotMark { meta: SnapshotMeta { index: u64::MAX, .. }, .. }, ..
+            } => Err("an index is greater than any that is written"),
             Op::Base { index, term } => self.base(*index, *term),
             Op::HardState(state) => {
                 self.hard_state = Some(state.clone());
@@ -61,6 +67,9 @@ impl LogState {
 
     fn base(&mut self, index: u64, term: u64) -> Result<(), &'static str> {
         if self.first == 0 {
+            if self.last != 0 {
+                return Err("an entry comes before the first base record");
+            }
             self.first = index + 1;
             self.last = index;
             self.terms = vec![(index, term)];

@@ -340,7 +340,7 @@ impl Wal {
     }
 
     /// One write for the batch, one for the extent of the batch before it, one sync for both.
-    fn write_batch(&mut self, ops: &[&Op], last_index: u64) -> Result<(), WalError> {
+    pub(crate) fn write_batch(&mut self, ops: &[&Op], last_index: u64) -> Result<(), WalError> {
         let seq = self.seq + 1;
         self.stream.clear();
         self.blocks.clear();

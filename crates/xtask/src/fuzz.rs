@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 
 /// Test programs that have targets: they run one after the other, their targets at the same time.
-const PROGRAMS: u64 = 6;
+const PROGRAMS: u64 = 7;
 
 /// Options of `fuzz`.
 #[derive(Args, Debug)]
@@ -31,7 +31,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
     let seconds = (options.minutes * 60 / PROGRAMS).max(1);
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--test=fuzz", "--test=cluster", "fuzz_"]);
+    command.args([
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--lib",
+        "--test=fuzz",
+        "--test=cluster",
+        "fuzz_",
+    ]);
     command.env("ORCH_FUZZ_SECONDS", seconds.to_string());
     command.env("ORCH_FUZZ_SEED", options.seed.to_string());
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
