@@ -8,7 +8,7 @@ use model::{
     container::{PortSpec, Protocol},
     id::{NodeId, TaskId},
     node::{Availability, Incarnation, NodeSpec},
-    service::{Mode, Slot, TemplateVersion},
+    service::{Mode, Slot, TemplateVersion, UpdateOrder},
     task::{Attempt, DesiredState, Health, MAX_ATTEMPTS_KEPT, Observed, PendingReason, TaskState},
 };
 
@@ -47,6 +47,10 @@ fn start_first_lets_exactly_one_task_stay_beside_the_new_one() {
     world.fill(11, 1, Some(1)).expect("fills");
     let beside =
         |id, alongside| create_task(id, Slot::Replica(1), TemplateVersion(1), Some(2), Some(alongside));
+    assert!(world.decide(beside(12, 11)).is_err(), "the service is stop-first, whatever it was before");
+    let mut start_first = spec("web", "web:1", 3);
+    start_first.update.order = UpdateOrder::StartFirst;
+    world.update(start_first);
     world.decide(beside(12, 11)).expect("beside the named one");
     assert!(world.decide(beside(13, 11)).is_err(), "a third would make three");
     assert!(world.decide(beside(13, 12)).is_err());

@@ -8,7 +8,7 @@ use model::{
     event::ObjectChange,
     id::{Generation, NodeId, ServiceId, TaskId, TokenId},
     node::{Availability, NodeState},
-    service::{Mode, Rollout, Service, Slot},
+    service::{Mode, Rollout, Service, Slot, UpdateOrder},
     task::{DesiredState, Observed, PendingReason, Task, TaskState},
 };
 
@@ -78,7 +78,9 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// `alongside` was decided on while the service was start-first; it may be stop-first again by now.
     fn slot_is_free(&self, service: &Service, slot: Slot, alongside: Option<TaskId>) -> Decided {
+        let alongside = alongside.filter(|_| service.spec.update.order == UpdateOrder::StartFirst);
         let mut active = self.store.tasks_of_slot(service.id, slot).filter(|task| task.is_active());
         match active.find(|task| Some(task.id) != alongside) {
             None => Ok(()),
