@@ -6,19 +6,31 @@ use std::time::Duration;
 use model::time::{ClusterTime, Instant, Now};
 use planted::Bug;
 
-/// Where the leader's stamps come from: the wall clock when the lead begins, then the monotonic clock, bent towards the
-/// wall clock by at most a tenth. A leap of the wall clock therefore neither ends a stored backoff early nor holds it up;
-/// it is made good slowly.
+/// Where the leader's stamps come from: the newest stamp heard, then the monotonic clock, bent towards the wall clock by at
+/// most a tenth. A leap of the wall clock therefore neither ends a stored deadline early nor holds it up, and neither does
+/// a new leader whose wall clock is wrong; it is made good slowly. Only a manager that has heard no stamp since it started
+/// begins at its wall clock: nobody knows how long all of them were down.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stamps {
     last: ClusterTime,
     at: Instant,
+    heard: bool,
 }
 
 impl Stamps {
     /// When the lead begins; `newest` is the newest stamp applied.
-    pub(crate) fn begin(newest: ClusterTime, now: Now) -> Self {
-        Self { last: newest.max(ClusterTime(now.wall.0)), at: now.mono }
+    pub(crate) fn begin(self, newest: ClusterTime, now: Now) -> Self {
+        if self.heard {
+            return Self { last: newest.max(self.last), ..self };
+        }
+        Self { last: newest.max(ClusterTime(now.wall.0)), at: now.mono, heard: true }
+    }
+
+    /// Another leader's stamp, just given out.
+    pub(crate) fn hear(&mut self, stamp: ClusterTime, now: Now) {
+        if stamp > self.last {
+            *self = Self { last: stamp, at: now.mono, heard: true };
+        }
     }
 
     /// The stamp that an entry would get now: later than every one before.
@@ -87,11 +99,19 @@ mod tests {
 
     #[test]
     fn a_leap_of_the_wall_clock_moves_no_deadline() {
-        let mut stamps = Stamps::begin(ClusterTime(5), now(0, 1_000));
+        let mut stamps = Stamps::default().begin(ClusterTime(5), now(0, 1_000));
         assert_eq!(stamps.take(now(10, 1_010)), ClusterTime(1_010_000_000));
         assert_eq!(stamps.take(now(20, 9_000)), ClusterTime(1_021_000_000));
         assert_eq!(stamps.take(now(30, 1)), ClusterTime(1_030_000_000));
         assert_eq!(stamps.take(now(30, 1)), ClusterTime(1_030_000_001));
+    }
+
+    #[test]
+    fn a_new_leader_with_a_wrong_wall_clock_goes_on_from_what_it_heard() {
+        let mut stamps = Stamps::default();
+        stamps.hear(ClusterTime(1_000_000_000), now(10, 900_000));
+        let mut stamps = stamps.begin(ClusterTime(1_000_000_000), now(20, 900_010));
+        assert_eq!(stamps.take(now(20, 900_010)), ClusterTime(1_011_000_000));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use planted::Rare;
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
-use crate::{Manager, SpaceState, clock::Stamps, dispatch::Shared, pins::Pins, proposal::Purpose};
+use crate::{Manager, SpaceState, dispatch::Shared, pins::Pins, proposal::Purpose};
 
 /// A leader's own memory.
 pub(crate) struct Lead {
@@ -96,7 +96,7 @@ impl IdSource for Ids<'_> {
 
 impl Manager {
     pub(crate) fn begin_lead(&mut self) {
-        self.stamps = Stamps::begin(self.store.time(), self.now);
+        self.stamps = self.stamps.begin(self.store.time(), self.now);
         self.lead = Some(Lead {
             term: self.node.term(),
             control: Control::new(),

@@ -53,6 +53,8 @@ pub struct Manager {
     pub(crate) ticker: Ticker,
     /// The snapshot that is being installed, decoded.
     pub(crate) incoming: Option<(u64, Store)>,
+    /// The last entry that lay on the disk at the start: it says nothing of when it was stamped.
+    read_back: u64,
     /// The term of the last entry applied: this member serves when it is its own.
     applied_term: u64,
     pub(crate) stamps: Stamps,
@@ -125,6 +127,7 @@ impl Manager {
             seed: config.rng_seed,
         };
         let applied_term = start.snapshot.term;
+        let read_back = recovered.entries.last().map_or(0, |entry| entry.index);
         let founded = founding.then(|| (start.snapshot.clone(), start.snapshot_bytes.clone()));
         let node = Node::new(config.member, settings, start)?;
         let mut manager = Self {
@@ -136,6 +139,7 @@ impl Manager {
             store,
             space: SpaceState::Enough,
             incoming: None,
+            read_back,
             applied_term,
             proposals: Proposals::default(),
             queries: Queries::default(),
@@ -330,6 +334,9 @@ impl Manager {
         };
         if planted::is(Bug::AppliedSavedEarly) && self.store.applied() == self.node.snapshot_index().max(2) {
             return;
+        }
+        if index > self.read_back && self.lead.is_none() {
+            self.stamps.hear(entry.at, self.now);
         }
         let applied = self.store.apply(index, &entry);
         self.note_changes(&applied.changes);
