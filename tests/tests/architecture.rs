@@ -25,7 +25,10 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("ledger", &["model", "proto"]),
     ("manager-core", &["model", "planted", "store", "control", "consensus", "proto"]),
     ("agent-core", &["model", "planted", "mesh"]),
-    ("sim", &["model", "planted", "store", "proto", "wal", "manager-core", "agent-core", "mesh"]),
+    (
+        "sim",
+        &["model", "planted", "consensus", "store", "proto", "wal", "manager-core", "agent-core", "mesh"],
+    ),
     (
         "orchestrator",
         &["model", "planted", "proto", "rpc", "wal", "ledger", "pki", "telemetry", "manager-core"],

@@ -264,7 +264,9 @@ impl World {
         let open = &mut self.clients.watchers[watcher];
         open.session += 1;
         let session = open.session;
-        let pause = self.clients.dice.millis(50, 500);
+        // Some come back after so long that what they missed is no longer kept.
+        let most = if self.clients.dice.permille(200) { 8_000 } else { 500 };
+        let pause = self.clients.dice.millis(50, most);
         self.queue.after(pause, Event::OpenWatch { watcher, session });
     }
 

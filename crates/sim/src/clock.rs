@@ -14,13 +14,17 @@ pub(crate) struct HostClock {
     origin: u64,
     /// How much too fast it goes, in parts per million.
     drift_ppm: i64,
+    /// The time in which it stood still.
+    lost: Time,
+    /// It stands still since then.
+    stopped: Option<Time>,
     /// How much the wall clock is ahead, in microseconds.
     wall_offset: i64,
 }
 
 impl HostClock {
     pub(crate) fn new(origin: u64, drift_ppm: i64, wall_offset: i64) -> Self {
-        Self { origin, drift_ppm, wall_offset }
+        Self { origin, drift_ppm, lost: 0, stopped: None, wall_offset }
     }
 
     /// What both clocks show.
@@ -33,10 +37,23 @@ impl HostClock {
     pub(crate) fn when(&self, instant: Instant) -> Time {
         let local = instant.0.saturating_sub(self.origin);
         let mut time = (i128::from(local) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64;
-        while self.local(time) < local {
+        while self.running(time) < local {
             time += 1;
         }
-        time
+        time + self.lost
+    }
+
+    /// Both clocks stand still, as on a machine that is being moved; or go on again, from where they stood.
+    pub(crate) fn stop(&mut self, stops: bool, now: Time) {
+        if stops {
+            self.stopped.get_or_insert(now);
+        } else if let Some(since) = self.stopped.take() {
+            self.lost += now - since;
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// The wall clock jumps.
@@ -45,7 +62,12 @@ impl HostClock {
     }
 
     fn local(&self, now: Time) -> u64 {
-        (i128::from(now) * (1_000_000 + i128::from(self.drift_ppm)) / 1_000_000) as u64
+        self.running(self.stopped.unwrap_or(now) - self.lost)
+    }
+
+    /// What shows after so much time in which it went.
+    fn running(&self, time: Time) -> u64 {
+        (i128::from(time) * (1_000_000 + i128::from(self.drift_ppm)) / 1_000_000) as u64
     }
 }
 

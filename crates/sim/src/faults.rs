@@ -18,6 +18,7 @@ pub(crate) enum Fault {
     CrashManagerMidStep(usize),
     CrashAllManagers,
     PauseManager(usize),
+    StopClock(usize),
     FailSync(usize),
     SlowDisk(usize),
     CrashAgent(usize),
@@ -75,7 +76,8 @@ impl Faults {
             0..9 => Fault::CrashManager(manager),
             9..15 => Fault::CrashManagerMidStep(manager),
             15..18 => Fault::CrashAllManagers,
-            18..24 => Fault::PauseManager(manager),
+            18..22 => Fault::PauseManager(manager),
+            22..24 => Fault::StopClock(manager),
             24..26 => Fault::FailSync(manager),
             26..29 => Fault::SlowDisk(manager),
             29..36 => Fault::CrashAgent(node),
@@ -118,6 +120,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::CrashManagerMidStep(_) => "manager crashed mid-step",
         Fault::CrashAllManagers => "all managers crashed",
         Fault::PauseManager(_) => "manager paused",
+        Fault::StopClock(_) => "clock stood still, cut off",
         Fault::FailSync(_) => "sync failed",
         Fault::SlowDisk(_) => "disk slow",
         Fault::CrashAgent(_) => "agent crashed",
@@ -175,6 +178,11 @@ impl World {
                 if host.process.is_some() && host.paused.is_none() {
                     host.paused = Some(Vec::new());
                 }
+            }
+            Fault::StopClock(manager) => {
+                // Cut off from its peers and without timers it goes on to believe that it leads; clients still reach it.
+                self.managers[*manager].clock.stop(true, now);
+                self.cut(&[*manager], true);
             }
             Fault::FailSync(manager) => {
                 self.managers[*manager].disk.fail_next_sync();
@@ -298,6 +306,11 @@ impl World {
                 (0..self.managers.len()).for_each(|manager| self.start_manager(manager))
             }
             Fault::PauseManager(manager) => self.resume_manager(*manager),
+            Fault::StopClock(manager) => {
+                self.managers[*manager].clock.stop(false, now);
+                self.cut(&[*manager], false);
+                self.arm_manager(*manager);
+            }
             Fault::CrashAgent(node)
             | Fault::CrashAgentMidStep(node)
             | Fault::RestartAgent(node)
@@ -351,6 +364,7 @@ impl World {
             Fault::CrashManager(manager)
             | Fault::CrashManagerMidStep(manager)
             | Fault::PauseManager(manager)
+            | Fault::StopClock(manager)
             | Fault::FailSync(manager)
             | Fault::SlowDisk(manager) => hosts.push(*manager),
             Fault::CrashAllManagers => hosts.push(0),
@@ -390,6 +404,8 @@ impl World {
         self.network.heal();
         for manager in 0..self.managers.len() {
             self.managers[manager].crash_in = None;
+            self.managers[manager].clock.stop(false, now);
+            self.arm_manager(manager);
             self.resume_manager(manager);
             self.start_manager(manager);
         }

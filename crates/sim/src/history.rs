@@ -9,6 +9,13 @@ pub(crate) struct Value {
     pub(crate) replicas: u32,
 }
 
+impl Value {
+    /// An update to it that fails is rolled back without anybody asking: its author gave it an odd tag.
+    pub(crate) fn rolls_back_alone(self) -> bool {
+        self.tag % 2 == 1
+    }
+}
+
 /// What a read saw of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Seen {

@@ -73,16 +73,16 @@ impl Knobs {
             ..manager_core::Knobs::default()
         };
         Self {
-            managers: if dice.permille(120) { 1 } else { 3 },
+            managers: [3, 3, 3, 3, 3, 3, 3, 1, 5][dice.below(9)],
             nodes: dice.range(2, 6) as usize,
             operators: dice.range(1, 4) as usize,
             weather,
             fault_secs: dice.range(15, 35),
             converge_secs: 120,
             fault_every_ms: dice.range(300, 3_000),
-            think_ms: dice.range(200, 2_500),
+            think_ms: if dice.permille(150) { dice.range(30, 150) } else { dice.range(200, 2_500) },
             manager,
-            ring: *dice.pick(&[40, 150, 4_096]).expect("not empty"),
+            ring: *dice.pick(&[10, 40, 4_096]).expect("not empty"),
             rare: *dice.pick(&[0, 5, 100]).expect("not empty"),
             segment_bytes: *dice.pick(&[256 << 10, 512 << 10, 1 << 20]).expect("not empty"),
             fsync_us: *dice.pick(&[300, 2_000, 20_000]).expect("not empty"),

@@ -33,6 +33,9 @@ struct Seeds {
     /// This one only
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// Before them, those that once found something
+    #[arg(long)]
+    kept: bool,
     /// Worlds at a time; as many as there are cores unless said otherwise
     #[arg(long)]
     jobs: Option<usize>,
@@ -89,15 +92,33 @@ fn trace(case: &Case) -> bool {
     report.violation().is_none()
 }
 
+/// One a line, each with what it found.
+fn kept_seeds() -> Vec<u64> {
+    let lines = include_str!("../../../tests/seeds.txt").lines();
+    let seeds =
+        lines.filter_map(|line| line.split('#').next()).map(str::trim).filter(|line| !line.is_empty());
+    seeds.map(|seed| seed.parse().expect("seeds.txt has one number a line")).collect()
+}
+
 fn seeds(options: &Seeds) -> bool {
     let (from, seeds) = options.seed.map_or((options.from, options.seeds), |seed| (seed, 1));
     if options.trace {
         return (from..from + seeds).all(|seed| trace(&Case::of_seed(seed)));
     }
+    let kept = if options.kept { kept_seeds() } else { Vec::new() };
+    let broken = kept
+        .iter()
+        .map(|seed| sim::check_seed(*seed))
+        .inspect(show)
+        .filter(|report| report.violation().is_some());
+    let broken = broken.count();
+    if options.kept {
+        println!("{} kept seeds, {broken} violations", kept.len());
+    }
     let jobs = options.jobs.unwrap_or_else(cores);
     let sum = Fleet { from, seeds, jobs, all: options.all }.run(show);
     println!("{sum}");
-    sum.broken.is_empty()
+    sum.broken.is_empty() && broken == 0
 }
 
 #[cfg(feature = "bugs")]

@@ -45,8 +45,12 @@ pub(crate) struct ManagerHost {
     pub(crate) paused: Option<Vec<Event>>,
     /// The process ends in the middle of a step, after so many actions.
     pub(crate) crash_in: Option<u32>,
+    /// Term and vote as last given to its disk.
+    pub(crate) vote: (u64, u64),
     /// It has had some state of the cluster.
     pub(crate) has_state: bool,
+    /// It was removed from the cluster: its process does not start again before it has joined anew.
+    pub(crate) removed: bool,
     /// It said that it must end.
     pub(crate) halted: bool,
     /// Other members' addresses, from the answer to its join.

@@ -82,9 +82,10 @@ impl World {
         true
     }
 
-    fn arm_manager(&mut self, manager: usize) {
+    pub(crate) fn arm_manager(&mut self, manager: usize) {
         let host = &mut self.managers[manager];
-        let Some(process) = host.process.as_mut() else { return };
+        // No timer goes off before the clock goes again.
+        let Some(process) = host.process.as_mut().filter(|_| !host.clock.is_stopped()) else { return };
         let Some(due) = process.core.poll_timeout() else { return };
         let due = host.clock.when(due).max(self.queue.now());
         if process.armed.is_none_or(|armed| due < armed) {
@@ -111,6 +112,7 @@ impl World {
                         format!("m{manager} stores snapshot {}, reset={}", blob.index, step.reset_log)
                     });
                 }
+                self.note_vote(manager, step.hard_state.as_ref());
                 let process = self.managers[manager].process.as_mut().expect("it just acted");
                 if process.writer.push(step) {
                     self.begin_write(manager);
@@ -151,7 +153,7 @@ impl World {
             Action::Notice(notice) => self.trace.line(at, || format!("m{manager} notice: {}", notice.text)),
             Action::Retire { reason } => {
                 self.trace.line(at, || format!("m{manager} retires: {reason}"));
-                self.managers[manager].halted = true;
+                self.manager_removed(manager);
             }
             Action::Halt { reason } => {
                 self.trace.fault(at, || format!("m{manager} halts: {reason}"));
@@ -309,7 +311,8 @@ impl World {
 
     /// Starts a manager's process again.
     pub(crate) fn start_manager(&mut self, manager: usize) {
-        if self.managers[manager].process.is_some() || self.managers[manager].halted {
+        let host = &self.managers[manager];
+        if host.process.is_some() || host.halted || host.removed {
             return;
         }
         let at = self.now();
@@ -332,6 +335,18 @@ impl World {
             return;
         }
         self.tell_manager(manager, Input::Space(SpaceState::Enough));
+    }
+
+    /// A manager is no member any more: its process ends, and after a while the host joins anew, with an empty disk.
+    pub(crate) fn manager_removed(&mut self, manager: usize) {
+        if self.managers[manager].removed {
+            return;
+        }
+        self.checks.count("managers removed");
+        self.managers[manager].removed = true;
+        self.crash_manager(manager, "because it was removed");
+        let pause = self.dice.millis(500, 8_000);
+        self.queue.after(pause, Event::Rejoin { manager });
     }
 
     /// A request reaches a manager.

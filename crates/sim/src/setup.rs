@@ -44,7 +44,9 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         lives: 0,
         paused: None,
         crash_in: None,
+        vote: (0, 0),
         has_state: false,
+        removed: false,
         halted: false,
         seeds: Vec::new(),
         bootstrap: None,
@@ -95,7 +97,7 @@ impl World {
     fn make_token(&mut self, name: &'static str, role: JoinRole) {
         let request = Request::CreateToken {
             role,
-            ttl: Duration::from_secs(3_600),
+            ttl: Duration::from_secs(86_400),
             uses: 100,
             node_spec: NodeSpec::default(),
         };
@@ -109,9 +111,15 @@ impl World {
             Err(error) => {
                 // A join that came too early is tried again.
                 match step {
+                    Purpose::JoinManager(manager) if self.phase != Phase::Setup => {
+                        // The token may have expired: wall clocks leap by days here.
+                        self.make_token("manager", JoinRole::Manager);
+                        self.queue.after(2 * SEC, Event::Rejoin { manager });
+                    }
                     Purpose::JoinManager(number) => self.join_manager(number),
                     Purpose::JoinNode(number) => self.join_node(number),
                     Purpose::Members => {}
+                    Purpose::Token(_) if self.phase != Phase::Setup => {}
                     _ => self.violate("setup", format!("{step:?}: {error}"), Vec::new()),
                 }
                 return;
@@ -123,6 +131,9 @@ impl World {
                 Response::Changed { answer: model::command::Answer::Token { id, .. }, .. },
             ) => {
                 self.tokens.insert(name, id);
+                if self.phase != Phase::Setup {
+                    return;
+                }
                 match name {
                     "agent" if self.managers.len() > 1 => self.make_token("manager", JoinRole::Manager),
                     "agent" => self.join_node(0),
@@ -132,8 +143,18 @@ impl World {
             (Purpose::JoinManager(number), Response::Joined { member: Some(member), managers, .. }) => {
                 let host = &mut self.managers[number];
                 host.member = member;
+                // A manager that joins begins with nothing.
+                host.disk = MemDisk::new();
+                host.bootstrap = None;
+                host.has_state = false;
+                host.removed = false;
+                host.halted = false;
+                host.vote = (0, 0);
                 host.seeds = managers.into_iter().map(|manager| (manager.id, manager.address)).collect();
                 self.start_manager(number);
+                if self.phase != Phase::Setup {
+                    return;
+                }
                 if number + 1 < self.managers.len() {
                     self.join_manager(number + 1);
                 } else {
@@ -159,7 +180,7 @@ impl World {
         }
     }
 
-    fn join_manager(&mut self, number: usize) {
+    pub(crate) fn join_manager(&mut self, number: usize) {
         let address = self.managers[number].address.clone();
         self.join(
             Purpose::JoinManager(number),

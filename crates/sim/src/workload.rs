@@ -75,6 +75,7 @@ impl Workload {
             }
             82..87 => Wish { request: Request::RemoveService(name.clone()), on: Some((name, Ask::Remove)) },
             87..96 => self.node_change(),
+            96 if self.dice.permille(300) => self.removal(members),
             96 => Wish { request: Request::GetStatus, on: None },
             97 => self.global(),
             98 => Wish { request: Request::Explain(name), on: None },
@@ -91,6 +92,16 @@ impl Workload {
         };
         let change = NodeChange { availability: Some(availability), ..NodeChange::default() };
         Wish { request: Request::UpdateNode { node, change }, on: None }
+    }
+
+    /// A node is forgotten although it is up, or a manager leaves.
+    fn removal(&mut self, members: &[MemberId]) -> Wish {
+        let node = self.dice.pick(&self.nodes).cloned().unwrap_or_default();
+        let request = match self.dice.pick(members).copied().filter(|_| self.dice.permille(600)) {
+            Some(member) => Request::RemoveMember(member),
+            None => Request::RemoveNode { node, force: true },
+        };
+        Wish { request, on: None }
     }
 
     fn create(&mut self, name: String) -> Wish {
@@ -119,7 +130,8 @@ impl Workload {
 
     fn spec(&mut self, name: &str, before: Option<&ServiceSpec>) -> ServiceSpec {
         self.tags += 1;
-        let tag = self.tags;
+        let update = self.update_policy();
+        let tag = 2 * self.tags + u64::from(update.failure_action == FailureAction::Rollback);
         let mode = match before {
             Some(before) => before.mode,
             None => Mode::Replicated(self.dice.range(1, 4) as u32),
@@ -129,7 +141,7 @@ impl Workload {
             labels: [("tag".to_owned(), tag.to_string())].into(),
             mode,
             template: self.template(tag),
-            update: self.update_policy(),
+            update,
         }
     }
 
@@ -191,8 +203,9 @@ impl Workload {
             delay: if dice.permille(200) { dice.span(100, 1_000) } else { Duration::ZERO },
             monitor: if dice.permille(300) { dice.span(200, 2_000) } else { Duration::ZERO },
             progress_deadline: dice.span(8_000, 15_000),
-            // An automatic rollback changes the declaration without a request, which the check does not model.
-            failure_action: if dice.permille(500) { FailureAction::Pause } else { FailureAction::Continue },
+            failure_action: *dice
+                .pick(&[FailureAction::Pause, FailureAction::Continue, FailureAction::Rollback])
+                .expect("not empty"),
         }
     }
 }

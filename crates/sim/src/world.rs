@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    id::{ClusterId, TokenId},
+    id::{ClusterId, MemberId, TokenId},
     request::{ApiError, Reply},
 };
 
@@ -105,6 +105,15 @@ pub(crate) enum Event {
     NextFault,
     /// A fault ends.
     Undo(Fault),
+    /// A manager that was removed is switched off.
+    Retire {
+        manager: usize,
+        member: MemberId,
+    },
+    /// A manager that was removed joins anew.
+    Rejoin {
+        manager: usize,
+    },
     /// Slow checks look at the whole.
     Probe,
     /// Bounds that a container's end set.
@@ -252,6 +261,12 @@ impl World {
             }
             Event::NextFault => self.next_fault(),
             Event::Undo(fault) => self.undo(&fault),
+            Event::Retire { manager, member } => {
+                if self.managers[manager].member == member {
+                    self.manager_removed(manager);
+                }
+            }
+            Event::Rejoin { manager } => self.join_manager(manager),
             Event::Probe => self.probe(),
             Event::Deadline(deadline) => self.deadline(&deadline),
         }

@@ -32,6 +32,7 @@ impl World {
         let leaders = &mut self.checks.leaders;
         let first = *leaders.by_term.entry(term).or_insert(manager);
         let settled = leaders.settled;
+        self.check_own_vote(manager, term);
         self.checks.count("leaders");
         let now = self.now();
         self.checks.silence.leader_began(now);
@@ -49,22 +50,39 @@ impl World {
         }
     }
 
+    /// A manager gives its disk a hard state.
+    pub(crate) fn note_vote(&mut self, manager: usize, hard_state: Option<&bytes::Bytes>) {
+        let Some(bytes) = hard_state else { return };
+        match proto::codec::decode::<consensus::HardState>(bytes) {
+            Ok(state) => self.managers[manager].vote = (state.term, state.vote),
+            Err(error) => self.violate("I2", format!("m{manager} writes no hard state: {error}"), Vec::new()),
+        }
+    }
+
+    /// Who leads has voted for itself, and its disk knows: or it could vote for another one in the same term.
+    fn check_own_vote(&mut self, manager: usize, term: u64) {
+        let host = &self.managers[manager];
+        if host.vote != (term, host.member.0) {
+            let what =
+                format!("m{manager} leads in term {term}, and gave its disk term and vote {:?}", host.vote);
+            self.violate("I2", what, vec![format!("m{manager}")]);
+        }
+    }
+
     /// A member votes only once it has had the state: before, its vote would speak for entries that it never saw.
     pub(crate) fn check_voters(&mut self, manager: usize) {
-        if !self.membership_moves() {
-            return;
-        }
         let Some(process) = &self.managers[manager].process else { return };
         let voters = process.core.status().membership.voters;
-        let empty = self.managers.iter().find(|host| voters.contains(&host.member) && !host.has_state);
+        // The founder is the first to have one.
+        let empty = self
+            .managers
+            .iter()
+            .filter(|_| voters.len() > 1)
+            .find(|host| voters.contains(&host.member) && !host.has_state);
         if let Some(empty) = empty {
             let (name, about) = (empty.name.clone(), vec![empty.name.clone(), "leader".to_owned()]);
             self.violate("I2", format!("{name} votes although it never had the state"), about);
         }
-    }
-
-    fn membership_moves(&self) -> bool {
-        self.phase == Phase::Setup
     }
 
     /// An operator has lately asked for another leader.

@@ -71,7 +71,9 @@ impl World {
     pub(crate) fn check_lasting_doubles(&mut self) {
         let now = self.now();
         let mut live: BTreeMap<(ServiceId, Slot), BTreeMap<TaskId, usize>> = BTreeMap::new();
-        for (node, host) in self.nodes.iter().enumerate() {
+        let removed = |id| self.checks.frontier().is_some_and(|store| store.node(id).is_none());
+        // What runs on a node that was removed nobody can stop any more.
+        for (node, host) in self.nodes.iter().enumerate().filter(|(_, host)| !removed(host.node)) {
             for labels in host.engine.live().filter_map(|container| container.labels) {
                 if let Some(slot) = self.checks.slots.get(&labels.task) {
                     live.entry(*slot).or_default().insert(labels.task, node);

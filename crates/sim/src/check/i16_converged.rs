@@ -40,6 +40,10 @@ impl World {
             }
         }
         for (number, host) in self.nodes.iter().enumerate() {
+            if store.node(host.node).is_none() {
+                // It was removed; what it runs nobody sees any more.
+                continue;
+            }
             let ready = store.node(host.node).is_some_and(|node| node.state == NodeState::Ready);
             let session = host.process.as_ref().is_some_and(|process| process.core.is_in_session());
             let engine = store.node(host.node).is_some_and(|node| node.facts.engine_ok);
@@ -193,6 +197,9 @@ impl World {
     /// Containers that nobody wants.
     fn left_behind(&self, store: &Store) -> Option<Missing> {
         for (number, host) in self.nodes.iter().enumerate() {
+            if store.node(host.node).is_none() {
+                continue;
+            }
             for container in host.engine.containers.values() {
                 let Some(labels) = container.labels else { continue };
                 if !container.is_live() {

@@ -34,7 +34,7 @@ use crate::{
     engine::Happening,
     queue::{SEC, Time},
     report::Violation,
-    world::{Phase, World},
+    world::{Event, Phase, World},
 };
 
 /// What is decided now was decided on a state of the last so many seconds: a slow disk and a change of leaders may lie
@@ -135,14 +135,17 @@ impl World {
     /// A manager's state after a step.
     pub(crate) fn observe_manager(&mut self, manager: usize) {
         let Some(process) = &self.managers[manager].process else { return };
+        let applied = process.core.store().applied();
+        if self.phase == Phase::Setup || !self.managers.iter().all(|host| host.has_state) {
+            self.managers[manager].has_state |= applied > 0;
+            self.check_voters(manager);
+        }
+        let Some(process) = &self.managers[manager].process else { return };
         let store = process.core.store();
-        let applied = store.applied();
         if !self.checks.hashes.is_news(manager, applied) {
             return;
         }
         let store = store.clone();
-        self.managers[manager].has_state = true;
-        self.check_voters(manager);
         let at = self.now();
         self.trace.mark(at, 60 + manager as u64, store.hash());
         self.check_same_state(manager, &store);
@@ -151,6 +154,7 @@ impl World {
             let before = self.checks.frontier.replace(store.clone());
             self.new_frontier(before.as_ref(), &store);
             self.keep_a_while(before);
+            self.find_removed_managers();
         }
     }
 
@@ -172,6 +176,21 @@ impl World {
             self.check_placements(before, store);
         }
         self.check_floors(store);
+    }
+
+    /// Members that the newest state does not know any more.
+    fn find_removed_managers(&mut self) {
+        for manager in 0..self.managers.len() {
+            let host = &self.managers[manager];
+            let of = |store: &Store| store.member(host.member).is_some();
+            let was = self.checks.recent.iter().any(|(_, store)| of(store));
+            if was && !self.checks.frontier().is_some_and(of) && !host.removed {
+                let member = host.member;
+                // Somebody has to come and end it, should it not end by itself.
+                let after = self.dice.millis(200, 3_000);
+                self.queue.after(after, Event::Retire { manager, member });
+            }
+        }
     }
 
     /// Keeps a state that was the newest until now, for a while.

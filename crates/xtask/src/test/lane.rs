@@ -18,10 +18,15 @@ const SIMULATOR: &str = "sim";
 /// How many seeds the simulator's lane runs.
 const SEEDS: &str = "ORCH_SIM_SEEDS";
 const QUICK_SEEDS: u32 = 20;
-const FULL_SEEDS: u32 = 500;
+const FULL_SEEDS: u32 = 40;
 /// A few rounds from this seed on: between them they kill a manager, an agent, an engine and a whole node, reset connections,
 /// fail syncs, fill a disk and damage a log.
 const CHAOS: [&str; 6] = ["chaos", "--short", "--rounds", "4", "--seed", "45433"];
+
+/// Worlds at full speed: those that once found something, and fixed ones.
+const WORLDS: [&str; 5] = ["sim", "--kept", "--all", "--seeds", "1000"];
+/// Each bug is found within far fewer seeds; see the table that it prints.
+const PLANTED: [&str; 3] = ["planted-bugs", "--bound", "400"];
 
 /// One part of the suite.
 pub struct Lane {
@@ -97,16 +102,18 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
     ];
     // Without a target of its own, the arguments would choose every test of the workspace.
     if !sim.is_empty() {
-        lanes.push(fast("sim", "whole clusters under faults, by seed", vec![step("test --workspace", sim)]));
+        let mut steps = vec![step("test --workspace", sim)];
+        steps.extend((!quick).then_some(Step::Xtask(&WORLDS)));
+        lanes.push(fast("sim", "whole clusters under faults, by seed", steps));
     }
-    lanes.push(Lane {
-        name: "processes",
-        shows: "three managers under kills, freezes, decay and bad input; earlier data",
-        quick: false,
-        needs: &[],
-        steps: vec![step("test --workspace --test=processes --test=upgrade", vec![])],
-    });
+    let full = |name, shows, step| Lane { name, shows, quick: false, needs: &[], steps: vec![step] };
     lanes.extend([
+        full("planted", "the simulator catches each planted bug", Step::Xtask(&PLANTED)),
+        full(
+            "processes",
+            "three managers under kills, freezes, decay and bad input; earlier data",
+            step("test --workspace --test=processes --test=upgrade", vec![]),
+        ),
         lab("engine", "one host with a real Docker Engine", "test --workspace --test=engine"),
         lab("nodes", "a manager, an agent and an engine, each hurt in turn", "test --workspace --test=nodes"),
         lab("hosts", "several hosts, cut links and dead hosts", "test --workspace --test=hosts"),
@@ -118,13 +125,7 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
             needs: &LAB,
             steps: vec![Step::Xtask(&CHAOS)],
         },
-        Lane {
-            name: "deny",
-            shows: "licences, sources and bans of the dependencies",
-            quick: false,
-            needs: &[],
-            steps: vec![Step::Deny],
-        },
+        full("deny", "licences, sources and bans of the dependencies", Step::Deny),
     ]);
     lanes
 }
