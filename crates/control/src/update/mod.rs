@@ -97,7 +97,7 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
     // A slot that completed on the wanted template is done, not down: it would hold the others back for ever.
     let mut unhealthy = counted().filter(|standing| !standing.healthy && !standing.completed).count();
     let mut candidates: Vec<&Standing<'_>> =
-        counted().filter(|standing| standing.is_candidate(pass, service)).collect();
+        standings.iter().filter(|standing| standing.is_candidate(pass, service)).collect();
     candidates.sort_by_key(|standing| (standing.healthy, !standing.leaves, standing.slot));
     for standing in candidates {
         let unbounded = standing.leaves && planted::is(Bug::DrainIgnoresFloor);

@@ -54,6 +54,8 @@ pub(super) struct Standing<'a> {
     pub(super) leaves: bool,
     /// Not counted: see the module's head.
     pub(super) excluded: bool,
+    /// Not counted because its new template did not become healthy here.
+    given_up: bool,
     /// The successor has had its time.
     pub(super) overdue: bool,
     /// Why the new template failed here.
@@ -97,6 +99,7 @@ impl<'a> Standing<'a> {
             in_flight: false,
             leaves: goes.is_some_and(|task| enforce::must_leave(pass.store, service, task).is_some()),
             excluded: false,
+            given_up: false,
             overdue: false,
             failure: None,
             old_failure: false,
@@ -197,6 +200,7 @@ impl<'a> Standing<'a> {
         };
         let homeless = self.is_homeless(service);
         self.excluded = unreachable || given_up || homeless;
+        self.given_up = given_up && !unreachable && !homeless;
         let empty = active.is_none() && !self.ended_outdated && !self.completed;
         let arriving = self.stays.is_some() && !self.good && !self.old_failure && !homeless;
         let paired = self.stays.is_some() && self.goes.is_some();
@@ -215,8 +219,12 @@ impl<'a> Standing<'a> {
         !is_under_way(service) && !self.acted && self.stays.is_some_and(waits)
     }
 
-    /// Whether its replacement may begin.
+    /// Whether its replacement may begin. Where an update was given up the old task goes on, but not on a node that it must
+    /// leave: a drain ends.
     pub(super) fn is_candidate(&self, pass: &Pass<'_>, service: &Service) -> bool {
+        if self.excluded && !(self.given_up && self.leaves) {
+            return false;
+        }
         let outdated = self.goes.is_some() || self.ended_outdated;
         outdated
             && self.stays.is_none()
