@@ -103,9 +103,12 @@ mod switch {
 
     use super::{Bug, Rare};
 
+    /// Says when a rare path is taken.
+    pub type Choose = Box<dyn FnMut(Rare) -> bool>;
+
     thread_local! {
         static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
-        static RARE: RefCell<Option<Box<dyn FnMut(Rare) -> bool>>> = const { RefCell::new(None) };
+        static RARE: RefCell<Option<Choose>> = const { RefCell::new(None) };
         static RING: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
@@ -115,7 +118,7 @@ mod switch {
     }
 
     /// From now on `choose` says on this thread when a rare path is taken; `None`: never.
-    pub fn force(choose: Option<Box<dyn FnMut(Rare) -> bool>>) {
+    pub fn force(choose: Option<Choose>) {
         RARE.set(choose);
     }
 
@@ -138,7 +141,7 @@ mod switch {
 }
 
 #[cfg(feature = "bugs")]
-pub use switch::{bound_ring, force, plant};
+pub use switch::{Choose, bound_ring, force, plant};
 
 /// Whether this bug is planted here.
 #[inline]

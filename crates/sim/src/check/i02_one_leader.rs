@@ -85,14 +85,14 @@ impl World {
         }
     }
 
-    /// An operator has lately asked for another leader.
+    /// An operator has lately asked for another leader, or for one manager less.
     fn handed_over(&self) -> bool {
         let lately = self.now().saturating_sub(10 * crate::queue::SEC);
-        self.clients
-            .operations
-            .iter()
-            .rev()
-            .take_while(|operation| operation.invoked >= lately)
-            .any(|operation| matches!(operation.request, model::request::Request::TransferLeader { .. }))
+        self.clients.operations.iter().rev().take_while(|operation| operation.invoked >= lately).any(
+            |operation| {
+                use model::request::Request;
+                matches!(operation.request, Request::TransferLeader { .. } | Request::RemoveMember(_))
+            },
+        )
     }
 }
