@@ -406,6 +406,13 @@ impl Node {
         if far.iter().any(|value| *value > MAX_INDEX) {
             return Err(Refused::OutOfRange { from, what: "a number beyond every log" });
         }
+        // The library reckons with their number alone, and panics when the two differ.
+        let follow = (message.index + 1..).zip(&message.entries).all(|(index, entry)| entry.index == index);
+        // Beyond the log's end the library finds term 0, and takes it for a match.
+        let nowhere = message.index > last && message.log_term == 0;
+        if message.kind == Kind::Append && (!follow || nowhere) {
+            return Err(Refused::OutOfRange { from, what: "entries that do not follow each other" });
+        }
         let current = message.term >= self.term();
         match message.kind {
             Kind::Heartbeat if current && message.commit > last => {
