@@ -1,7 +1,7 @@
 //! Opening, and setting aside what does not open.
 //!
 //! sled meets some damage with an error and some with a panic, which ends a daemon that was built to abort. Therefore a
-//! mark is left before each try and taken away after it: who finds two marks knows that opening kills, and sets aside.
+//! mark is left before each try and taken away after it: who finds many marks knows that opening kills, and sets aside.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,8 +14,10 @@ use crate::{Ledger, LedgerError, Opened};
 
 /// Small: the ledger is read once at the start and written afterwards.
 const CACHE_BYTES: u64 = 2 << 20;
-/// One try may have been ended by a power cut; two were not.
-const FATAL_TRIES: u8 = 2;
+/// Power cuts and kills end a try too, even several in a row: a host that boots badly, an impatient person. Without
+/// managers a ledger that was set aside costs every task until they are back, so it takes more than bad luck; a supervisor
+/// that waits a second between two starts gets there in eight.
+const FATAL_TRIES: u8 = 8;
 
 impl Ledger {
     /// Opens the ledger in a directory, making it when there is none.
@@ -39,7 +41,7 @@ impl Ledger {
                 Err(error) => return start_anew(directory, &mark, error.to_string()),
             }
         }
-        start_anew(directory, &mark, "opening it ended the process twice".to_owned())
+        start_anew(directory, &mark, format!("opening it ended the process {FATAL_TRIES} times"))
     }
 }
 

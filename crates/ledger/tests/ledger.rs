@@ -96,10 +96,17 @@ fn a_ledger_that_does_not_open_is_set_aside_and_an_empty_one_takes_its_place() {
 }
 
 #[test]
-fn a_ledger_whose_opening_killed_the_process_twice_is_set_aside() {
+fn a_ledger_whose_opening_ended_the_process_time_and_again_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     write(&open(directory.path()), &[(1, "a")]);
-    fs::write(directory.path().join("ledger.opening"), "..").unwrap();
+    fs::write(directory.path().join("ledger.opening"), "...").unwrap();
+    assert_eq!(
+        read(&open(directory.path())),
+        [(1, "a".into())],
+        "kills of an agent that starts are bad luck"
+    );
+
+    fs::write(directory.path().join("ledger.opening"), "........").unwrap();
     let opened = Ledger::open(&directory.path().join("ledger")).unwrap();
     assert!(opened.set_aside.is_some());
     assert_eq!(read(&opened.ledger), []);
