@@ -4,11 +4,12 @@
 //! features than the lane before did, and build them all again.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use ::tests::command::{cargo, line_of};
 use ::tests::require::{LAB, Need, REQUIRE_ALL};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::targets::Targets;
 
@@ -154,7 +155,7 @@ impl Step {
                 command
             }
             Step::Xtask(args) => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = Command::new(own_program()?);
                 command.args(*args);
                 command
             }
@@ -167,12 +168,22 @@ impl Step {
         if strict {
             command.env(REQUIRE_ALL, "1");
         }
-        println!("$ {}", line_of(&command));
-        if !command.status()?.success() {
-            bail!("{}", line_of(&command));
+        let line = match self {
+            Step::Xtask(args) => format!("cargo xtask {}", args.join(" ")),
+            Step::Cargo { .. } | Step::Deny => line_of(&command),
+        };
+        println!("$ {line}");
+        if !command.status().with_context(|| line.clone())?.success() {
+            bail!(line);
         }
         Ok(())
     }
+}
+
+/// This program once more. An earlier lane may have built it anew: then its file is another one, but not the process's own.
+fn own_program() -> Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Ok(own) } else { Ok(std::env::current_exe()?) }
 }
 
 #[cfg(test)]
