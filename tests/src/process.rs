@@ -137,7 +137,7 @@ impl Process {
     pub fn kill(&self) -> Result<()> {
         if self.exited().is_none() {
             drop(self.signal(Signal::KILL));
-            self.wake_outer();
+            self.signal_outer(Signal::CONT);
         }
         self.wait_exit(Duration::from_secs(10)).map(drop)
     }
@@ -158,6 +158,9 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn freeze(&self) -> Result<()> {
+        // First the outer one, which would otherwise stop itself when its child stops, and continue both when it is
+        // continued.
+        self.signal_outer(Signal::STOP);
         self.signal(Signal::STOP)?;
         wait::until_true(&format!("{} to stop", self.name), Duration::from_secs(10), || all_stopped(self.pid))
     }
@@ -168,15 +171,15 @@ impl Process {
     /// It has ended.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)?;
-        self.wake_outer();
+        self.signal_outer(Signal::CONT);
         Ok(())
     }
 
     /// `nsenter` stops itself when its child stops, and would then never report the child's end.
-    fn wake_outer(&self) {
+    fn signal_outer(&self, signal: Signal) {
         let outer = i32::try_from(self.held().id()).ok().and_then(Pid::from_raw);
         if let Some(outer) = outer.filter(|outer| outer.as_raw_nonzero().get() != self.pid) {
-            let _ = kill_process(outer, Signal::CONT);
+            let _ = kill_process(outer, signal);
         }
     }
 
