@@ -13,7 +13,7 @@ use agent_core::{
 use bollard::{
     Docker,
     errors::Error as DockerError,
-    models::{EventMessage, HealthStatusEnum, SystemInfo},
+    models::{EventActor, EventMessage, HealthStatusEnum, SystemInfo},
     query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -36,6 +36,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 const GREETING: Duration = Duration::from_secs(20);
 /// Containers looked at together.
 const LOOKS: usize = 4;
+/// How long an engine may take to clear up after a container before its end is acted upon.
+const CLEARING: Duration = Duration::from_millis(300);
+/// Ends that are waited for together; the events keep their order.
+const SETTLING: usize = 64;
 /// The only events asked for: health checks alone would otherwise send six for each check.
 const ACTIONS: [&str; 5] = ["start", "die", "oom", "health_status", "destroy"];
 
@@ -120,7 +124,10 @@ impl Engine {
                 listed = &mut listing => break listed?,
             }
         };
-        Ok(Greeting { facts, containers, changes: stream::iter(meanwhile).chain(changes).boxed() })
+        let changes = stream::iter(meanwhile).chain(changes);
+        let asked = client.clone();
+        let settled = changes.map(move |message| settled(asked.clone(), message)).buffered(SETTLING);
+        Ok(Greeting { facts, containers, changes: settled.boxed() })
     }
 
     /// All containers that carry our labels, running or not.
@@ -149,6 +156,24 @@ impl Engine {
             .try_collect()
             .await
     }
+}
+
+/// The message; of an end only once the engine has cleared up after it. An engine tells of an end first, and answers for
+/// that container again when its network and file system are released; a successor that is made meanwhile gets in the way
+/// of that and starts later, not earlier (Docker 20.10: 0.41 s after the kill, against 0.29 s).
+async fn settled(
+    client: Docker,
+    message: Result<EventMessage, DockerError>,
+) -> Result<EventMessage, DockerError> {
+    if let Ok(EventMessage { action: Some(action), actor: Some(EventActor { id: Some(id), .. }), .. }) =
+        &message
+        && action == "die"
+    {
+        let look = client.inspect_container(id, None);
+        // That it answers is the answer.
+        drop(tokio::time::timeout(CLEARING, look).await);
+    }
+    message
 }
 
 fn facts(client: &Docker, info: &SystemInfo) -> EngineFacts {
