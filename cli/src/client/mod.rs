@@ -1,8 +1,8 @@
 //! The connection to a cluster: any of its managers, over mutual TLS, until one answers.
 //!
 //! A request goes to the manager that answered last, then to the others in turn, also while one of them is silent. A change
-//! carries one request id over all its attempts, so that an attempt whose answer was lost is not applied twice. A manager that cannot be reached
-//! and one without a leader are tried again for a while: an election takes less than a second.
+//! carries one request id over all its attempts, so that an attempt whose answer was lost is not applied twice. A manager
+//! that cannot be reached and one without a leader are tried again for a while: an election takes less than a second.
 
 mod hedge;
 mod random;

@@ -16,12 +16,18 @@ use proto::{
         CallReply, CallRequest, LogPiece, LogsReply, call_reply::Outcome, control_server, logs_reply::Item,
     },
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_stream::{Stream, StreamExt, StreamMap, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{Context, ending, forward::Forwarder};
-use crate::{core_loop::Input, streams::LogReader};
+use crate::{
+    core_loop::{Input, Standing},
+    streams::LogReader,
+};
 
 /// How long a caller waits who does not say.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -66,9 +72,9 @@ impl control_server::Control for Control {
                 Err(error) => error,
             };
             let error = match self.leader(&error) {
-                Some((member, address)) => {
-                    let mut client = self.forwarder.client(member, &address);
-                    let answer = self.while_leads(&call, member, &address, client.call(call.onward())).await;
+                Some(leader) => {
+                    let mut client = self.forwarder.client(leader.member, &leader.address);
+                    let answer = leader.answer(&call, client.call(call.onward())).await;
                     match answer.and_then(of_reply) {
                         Ok(reply) => break Ok(reply),
                         Err(error) => error,
@@ -104,9 +110,9 @@ impl control_server::Control for Control {
                 }
             };
             let error = match self.leader(&error) {
-                Some((member, address)) => {
-                    let mut client = self.forwarder.client(member, &address);
-                    match self.while_leads(&call, member, &address, client.watch(call.onward())).await {
+                Some(leader) => {
+                    let mut client = self.forwarder.client(leader.member, &leader.address);
+                    match leader.answer(&call, client.watch(call.onward())).await {
                         Ok(answers) => return Ok(Response::new(Box::pin(answers))),
                         Err(error) => error,
                     }
@@ -131,9 +137,9 @@ impl control_server::Control for Control {
                 Err(error) => error,
             };
             let error = match self.leader(&error) {
-                Some((member, address)) => {
-                    let mut client = self.forwarder.client(member, &address);
-                    match self.while_leads(&call, member, &address, client.logs(call.onward())).await {
+                Some(leader) => {
+                    let mut client = self.forwarder.client(leader.member, &leader.address);
+                    match leader.answer(&call, client.logs(call.onward())).await {
                         Ok(lines) => return Ok(Response::new(Box::pin(lines))),
                         Err(error) => error,
                     }
@@ -195,41 +201,16 @@ impl Control {
     }
 
     /// Who else can answer, by the core's refusal.
-    fn leader(&self, error: &ApiError) -> Option<(MemberId, String)> {
+    fn leader(&self, error: &ApiError) -> Option<Leader> {
         if error.code != ErrorCode::NotLeader {
             return None;
         }
-        let standing = self.context.shared.standing.borrow();
-        let leader = error.leader.or(standing.leader)?;
-        Some((leader, standing.addresses.get(&leader)?.clone()))
-    }
-
-    /// Waits for what the leader answers, no longer than it leads (a frozen one never answers) nor than the caller waits.
-    async fn while_leads<T>(
-        &self,
-        call: &Call,
-        member: MemberId,
-        address: &str,
-        answer: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, ApiError> {
-        let mut standing = self.context.shared.standing.clone();
-        standing.mark_unchanged();
-        let deposed = async {
-            while standing.changed().await.is_ok() && standing.borrow_and_update().leader == Some(member) {}
-        };
-        tokio::select! {
-            answer = answer => match answer {
-                Ok(answer) => Ok(answer.into_inner()),
-                Err(status) => Err(unreachable_leader(member, address, &status)),
-            },
-            () = deposed => {
-                Err(ApiError::new(ErrorCode::Unavailable, format!("manager {member} at {address} leads no more")))
-            }
-            () = tokio::time::sleep_until(call.deadline) => {
-                let why = format!("the leader, manager {member} at {address}, did not answer in time");
-                Err(ApiError::new(ErrorCode::Deadline, why))
-            }
-        }
+        let mut changes = self.context.shared.standing.clone();
+        let standing = changes.borrow_and_update();
+        let member = error.leader.or(standing.leader)?;
+        let address = standing.addresses.get(&member)?.clone();
+        drop(standing);
+        Some(Leader { member, address, changes })
     }
 
     /// Waits for another attempt if one can help: nobody leads yet, or the outcome is unknown and a request id makes the
@@ -285,6 +266,41 @@ fn frames_of(reader: LogReader) -> Pin<Box<dyn Stream<Item = LogFrame> + Send>> 
         let last = matches!(frame, LogFrame::End(_));
         Some((frame, (reader, last)))
     }))
+}
+
+/// Another manager that leads, as far as this one knows.
+struct Leader {
+    member: MemberId,
+    address: String,
+    /// What changed since.
+    changes: watch::Receiver<Standing>,
+}
+
+impl Leader {
+    /// Waits for what it answers, no longer than it leads (a frozen one never answers) nor than the caller waits.
+    async fn answer<T>(
+        mut self,
+        call: &Call,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ApiError> {
+        let Self { member, address, changes } = &mut self;
+        let deposed = async {
+            while changes.changed().await.is_ok() && changes.borrow_and_update().leader == Some(*member) {}
+        };
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(answer) => Ok(answer.into_inner()),
+                Err(status) => Err(unreachable_leader(*member, address, &status)),
+            },
+            () = deposed => {
+                Err(ApiError::new(ErrorCode::Unavailable, format!("manager {member} at {address} leads no more")))
+            }
+            () = tokio::time::sleep_until(call.deadline) => {
+                let why = format!("the leader, manager {member} at {address}, did not answer in time");
+                Err(ApiError::new(ErrorCode::Deadline, why))
+            }
+        }
+    }
 }
 
 impl Call {

@@ -7,8 +7,8 @@
 //! tasks are outdated".
 //!
 //! Guarantees (I11): stop-first never stops a healthy replica unless at least N - parallelism stay healthy; start-first never
-//! stops one before its successor is good, unless it must leave its node and no node can take the successor. A replica that is not healthy is replaced first and costs nothing. What a lost
-//! node last said counts as not healthy.
+//! stops one before its successor is good, unless it must leave its node and no node can take the successor. A replica that
+//! is not healthy is replaced first and costs nothing. What a lost node last said counts as not healthy.
 //!
 //! Not counted in N, or one dead machine would hold an update for ever: slots whose node is down and that no other node can
 //! take, slots that were given up under `continue`, and, for drains, slots whose task no node can take, that failed for good

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::cluster::Cluster;
+use tests::cluster::{ASK, Cluster};
 
 use super::{
     block_on,
@@ -64,7 +64,7 @@ async fn fail_over(cluster: &Cluster, leader: usize, others: &[Client], fault: F
         let begun = Instant::now();
         while let Err(error) = client.write(LIMIT).await {
             ensure!(begun.elapsed() < LIMIT, "before the fault: {error:#}\n{}", cluster.last_words());
-            tokio::task::yield_now().await;
+            tokio::time::sleep(ASK).await;
         }
     }
     let daemon = cluster.manager(leader);
