@@ -158,11 +158,14 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn freeze(&self) -> Result<()> {
-        // First the outer one, which would otherwise stop itself when its child stops, and continue both when it is
-        // continued.
-        self.signal_outer(Signal::STOP);
+        // First the outer one, until it has stopped: if it saw its child stop, it would stop itself once more after
+        // it is continued, and then continue both when it is continued again.
+        if let Some(outer) = self.outer() {
+            self.signal_outer(Signal::STOP);
+            self.wait_stopped(outer)?;
+        }
         self.signal(Signal::STOP)?;
-        wait::until_true(&format!("{} to stop", self.name), Duration::from_secs(10), || all_stopped(self.pid))
+        self.wait_stopped(self.pid)
     }
 
     /// SIGCONT.
@@ -175,12 +178,20 @@ impl Process {
         Ok(())
     }
 
+    fn wait_stopped(&self, pid: i32) -> Result<()> {
+        wait::until_true(&format!("{} to stop", self.name), Duration::from_secs(10), || all_stopped(pid))
+    }
+
     /// `nsenter` stops itself when its child stops, and would then never report the child's end.
     fn signal_outer(&self, signal: Signal) {
-        let outer = i32::try_from(self.held().id()).ok().and_then(Pid::from_raw);
-        if let Some(outer) = outer.filter(|outer| outer.as_raw_nonzero().get() != self.pid) {
+        if let Some(outer) = self.outer().and_then(Pid::from_raw) {
             let _ = kill_process(outer, signal);
         }
+    }
+
+    /// The pid of `nsenter`, inside a host.
+    fn outer(&self) -> Option<i32> {
+        i32::try_from(self.held().id()).ok().filter(|outer| *outer != self.pid)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Child> {

@@ -135,4 +135,12 @@ fn frozen_engine_accepts_and_stays_silent_until_it_is_thawed() {
     wait::until_true("the engine to answer again", PATIENCE, || engine.answers()).expect("it does");
     engine.freeze().expect("frozen");
     engine.kill().expect("a frozen engine can be killed");
+    // Its wrapper may see it stop or be stopped first: both must let it end.
+    for round in 0..50 {
+        let mut command = lab.host(0).command("sleep");
+        command.arg("1000");
+        let sleeper = lab.host(0).spawn("sleeper", command).expect("started");
+        sleeper.freeze().expect("frozen");
+        sleeper.kill().unwrap_or_else(|error| panic!("round {round}: {error:#}"));
+    }
 }
