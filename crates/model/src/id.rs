@@ -107,6 +107,10 @@ id!(
     TaskId
 );
 id!(
+    /// One network of services; a removed and re-created name gets another.
+    NetworkId
+);
+id!(
     /// One join token (the public part; the secret is stored as a hash).
     TokenId
 );

@@ -8,7 +8,7 @@
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
 //! Read in this order: [`id`], [`time`], [`service`], [`container`], [`placement`], [`node`], [`task`], [`cluster`],
-//! [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
+//! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
 
 pub mod cluster;
 pub mod command;
@@ -20,6 +20,7 @@ pub mod identity;
 pub mod node;
 pub mod placement;
 pub mod request;
+pub mod route;
 pub mod service;
 pub mod session;
 pub mod task;
