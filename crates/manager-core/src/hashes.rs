@@ -1,7 +1,7 @@
 //! Members compare their states (invariant I3): each takes a hash at every so many entries, followers report theirs to the
 //! leader, and whoever differs from a majority halts. A majority, because the leader itself may be the one that is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::id::MemberId;
 
@@ -50,8 +50,13 @@ impl Manager {
         let Some(right) = reports.values().copied().find(|hash| agree(*hash) * 2 > voters.len()) else {
             return;
         };
-        let wrong: Vec<MemberId> =
-            reports.iter().filter(|(_, reported)| **reported != right).map(|(id, _)| *id).collect();
+        // Another version of the software may know fields that the others do not: only equals are compared.
+        let version = |id: &MemberId| self.store.member(*id).map(|member| &member.version);
+        let rights: BTreeSet<_> =
+            reports.iter().filter(|(_, reported)| **reported == right).map(|(id, _)| version(id)).collect();
+        let differs =
+            |(id, reported): &(&MemberId, &u64)| **reported != right && rights.contains(&version(id));
+        let wrong: Vec<MemberId> = reports.iter().filter(differs).map(|(id, _)| *id).collect();
         for member in wrong {
             if member == self.config.member {
                 self.on_diverged(index, right);
