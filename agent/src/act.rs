@@ -17,6 +17,7 @@ use crate::{
     memory::Memory,
     notify,
     renew::Addresses,
+    traffic::Wish,
 };
 
 /// Everything that actions reach.
@@ -25,6 +26,7 @@ pub struct Hands {
     engine: Engine,
     memory: Memory,
     logs: Logs,
+    mesh: mpsc::UnboundedSender<Wish>,
     tls: ClientTls,
     events: mpsc::Sender<Event>,
     addresses: Addresses,
@@ -41,6 +43,7 @@ impl Hands {
         engine: Engine,
         memory: Memory,
         logs: Logs,
+        mesh: mpsc::UnboundedSender<Wish>,
         tls: ClientTls,
         events: mpsc::Sender<Event>,
         addresses: Addresses,
@@ -49,6 +52,7 @@ impl Hands {
             engine,
             memory,
             logs,
+            mesh,
             tls,
             events,
             addresses,
@@ -98,6 +102,8 @@ impl Hands {
                     self.spawn(push);
                 }
             }
+            Action::Mesh(config) => self.wish(Wish::Configure(config)),
+            Action::DrainTask { task } => self.wish(Wish::Drain(task)),
             Action::Status(status) => {
                 tracing::info!(%status, "status");
                 notify::status(&status);
@@ -105,6 +111,11 @@ impl Hands {
             Action::Exit => return false,
         }
         true
+    }
+
+    fn wish(&self, wish: Wish) {
+        // Its keeper ends with the agent only.
+        drop(self.mesh.send(wish));
     }
 
     /// The next piece of work that ended, if one did.

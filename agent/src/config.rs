@@ -23,6 +23,10 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The host name to report instead of the machine's own.
     pub hostname: Option<String>,
+    /// The TCP port on which other nodes reach this one's containers [default: 7421]. 0: this node is not dialled, it dials out.
+    pub mesh_port: Option<u16>,
+    /// Where other nodes dial that port, HOST [default: the address that this machine has towards the managers].
+    pub mesh_address: Option<String>,
     /// error, warn, info, debug, trace, or a list of directives. `ORCH_LOG` wins.
     pub log: Option<String>,
     /// JSON lines instead of text.

@@ -51,6 +51,11 @@ impl Directory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A file's path in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -12,6 +12,7 @@ use crate::{
     directory::Directory,
     engine::{self, Engine, Ours},
     identity::Identity,
+    traffic,
 };
 
 /// Containers stopped at a time; most of a stop is waiting for the process.
@@ -34,6 +35,7 @@ pub async fn leave(args: Leave) -> Result<()> {
     let count = containers.len();
     let removals = containers.into_iter().map(|container| remove(&engine, container.id));
     stream::iter(removals).buffer_unordered(STOPS).try_collect::<Vec<()>>().await?;
+    traffic::end(directory.path(), identity.node).await?;
     forget(&directory)?;
     println!(
         "removed {count} containers; this machine is no longer node {} of cluster {}",
@@ -62,6 +64,7 @@ fn forget(directory: &Directory) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
+    absent(fs::remove_file(directory.join("mesh.table"))).context("the routes")?;
     absent(fs::remove_dir_all(directory.join("ledger"))).context("the ledger")?;
     absent(fs::remove_dir_all(directory.join("ledger.damaged"))).context("the damaged ledger")?;
     Identity::remove(directory).context("the identity")

@@ -13,6 +13,7 @@ mod directory;
 mod engine;
 mod entropy;
 mod facts;
+mod frame;
 mod identity;
 mod join;
 mod leave;
@@ -21,6 +22,7 @@ mod memory;
 mod notify;
 mod renew;
 mod run;
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -46,6 +46,7 @@ pub fn open(directory: &Path) -> Result<(Ledger, Stored)> {
             .into_iter()
             .map(|(task, record)| (model::id::TaskId(task), record))
             .collect(),
+        routes: None,
     };
     Ok((ledger, stored))
 }

@@ -10,8 +10,10 @@ use std::{
 use agent_core::{
     agent::{Agent, Config as CoreConfig},
     event::Event,
+    stored::Stored,
 };
 use anyhow::{Context, Result, bail};
+use model::{node::Facts, route::RouteTable};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -29,7 +31,7 @@ use crate::{
     identity::Identity,
     logs::Logs,
     memory::{self, Memory},
-    renew,
+    renew, traffic,
 };
 
 /// Events that may wait for the core; producers wait when it is full.
@@ -93,13 +95,16 @@ impl Daemon {
         let mut labels: BTreeMap<_, _> = identity.labels.clone();
         labels.extend(config.labels.clone());
         let hostname = config.hostname.as_deref().or(identity.hostname.as_deref());
+        let mesh = facts::mesh(config, &configured);
         let core = CoreConfig {
             cluster: identity.cluster,
             node: identity.node,
             managers: configured,
-            facts: facts::read(hostname, labels),
+            facts: Facts { mesh: mesh.advertised, ..facts::read(hostname, labels) },
+            mesh: mesh.listen,
             seed: entropy::number()?,
         };
+        let stored = Stored { routes: last_routes(&directory), ..stored };
         let agent = Agent::new(core, stored, clock.now());
         let variable =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -109,11 +114,14 @@ impl Daemon {
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();
+        let (mesh, wishes) = mpsc::unbounded_channel();
+        let traffic = traffic::keep(directory.path().to_owned(), identity.node, wishes, sender.clone());
+        keepers.spawn(traffic);
         let ours = Ours { cluster: identity.cluster, node: identity.node };
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
         let logs = Logs::new(engine.clone(), tls.clone());
-        let hands = Hands::new(engine, memory, logs, tls, sender, addresses);
+        let hands = Hands::new(engine, memory, logs, mesh, tls, sender, addresses);
         Ok(Self { agent, clock, events, hands, disk_failed, keepers })
     }
 
@@ -161,6 +169,13 @@ impl Daemon {
         }
         true
     }
+}
+
+/// What this node's mesh went by when the last agent ended.
+fn last_routes(directory: &Directory) -> Option<RouteTable> {
+    let bytes = std::fs::read(directory.join("mesh.table")).ok()?;
+    let config: mesh::control::MeshConfig = rmp_serde::from_slice(&bytes).ok()?;
+    Some(config.table)
 }
 
 async fn sleep_until(wake: Option<tokio::time::Instant>) {

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use model::container::{Mount, MountSource, PortSpec, Protocol, Ulimit};
+use model::{
+    container::{Mount, MountSource, PortSpec, Protocol, Ulimit},
+    route::{HttpPort, IngressPort, TlsFiles},
+};
 
 /// What is wrong with a value, and what would be right.
 pub type Wrong = String;
@@ -119,45 +122,113 @@ pub fn pair(text: &str) -> Result<(String, String), Wrong> {
     }
 }
 
-/// Reads `[HOST:]TARGET[/PROTOCOL]`, or `target=80,published=8080,protocol=tcp`.
+/// A port as `--publish` says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// On the task's own node.
+    Host(PortSpec),
+    /// On every ingress node.
+    Ingress(IngressPort),
+}
+
+/// Reads `PUBLISHED:TARGET[/PROTOCOL]` (TCP: every ingress node answers; UDP: the task's own node), `TARGET[/PROTOCOL]` (the task's
+/// own node, on a port that its engine chooses), or `published=80,target=8080[,mode=host][,protocol=udp][,http…]`.
 ///
 /// # Errors
 /// Not a port.
-pub fn port(text: &str) -> Result<PortSpec, Wrong> {
+pub fn port(text: &str) -> Result<Published, Wrong> {
     if text.contains('=') {
         return port_long(text);
     }
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (published, target) = match ports.rsplit_once(':') {
-        Some((published, target)) => (port_number(published)?, target),
-        None => (0, ports),
+    let protocol = protocol_name(protocol)?;
+    let Some((published, target)) = ports.rsplit_once(':') else {
+        return Ok(Published::Host(PortSpec { target: port_number(ports)?, published: 0, protocol }));
     };
-    Ok(PortSpec { target: port_number(target)?, published, protocol: protocol_name(protocol)? })
+    let (published, target) = (port_number(published)?, port_number(target)?);
+    Ok(match protocol {
+        Protocol::Tcp => Published::Ingress(ingress(published, target)),
+        Protocol::Udp => Published::Host(PortSpec { target, published, protocol }),
+    })
 }
 
-fn port_long(text: &str) -> Result<PortSpec, Wrong> {
-    let mut port = PortSpec { target: 0, published: 0, protocol: Protocol::Tcp };
+fn ingress(published: u16, target: u16) -> IngressPort {
+    IngressPort { published, target, http: None, proxy_protocol: false }
+}
+
+/// What the long form says, before it is known which kind of port it is.
+#[derive(Default)]
+struct LongPort {
+    target: u16,
+    published: u16,
+    protocol: Protocol,
+    host: bool,
+    proxy_protocol: bool,
+    http: Option<HttpPort>,
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
+fn port_long(text: &str) -> Result<Published, Wrong> {
+    let mut port = LongPort::default();
     for field in text.split(',') {
-        let (key, value) = pair(field)?;
-        match key.as_str() {
-            "target" => port.target = port_number(&value)?,
-            "published" => port.published = port_number(&value)?,
-            "protocol" => port.protocol = protocol_name(&value)?,
-            "mode" if value == "host" => {}
-            "mode" => {
-                return Err("mode=ingress is not offered: ports are published on the task's own node".into());
-            }
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        port.take(key, value)?;
+    }
+    port.finish(text)
+}
+
+impl LongPort {
+    fn take(&mut self, key: &str, value: &str) -> Result<(), Wrong> {
+        match (key, value) {
+            ("target", _) => self.target = port_number(value)?,
+            ("published", _) => self.published = port_number(value)?,
+            ("protocol", _) => self.protocol = protocol_name(value)?,
+            ("mode", "host") => self.host = true,
+            ("mode", "ingress") => self.host = false,
+            ("proxy-protocol", "" | "true") => self.proxy_protocol = true,
+            ("http", "" | "true") => drop(self.http()),
+            ("sticky", "" | "true") => self.http().sticky = true,
+            ("host", _) => self.http().hosts.push(value.to_owned()),
+            ("path", _) => value.clone_into(&mut self.http().path),
+            ("timeout", _) => self.http().timeout = duration(value)?,
+            ("try-timeout", _) => self.http().try_timeout = duration(value)?,
+            ("tls-cert", _) => self.certificate = Some(value.to_owned()),
+            ("tls-key", _) => self.key = Some(value.to_owned()),
             _ => {
                 return Err(format!(
-                    "unknown key \"{key}\"; known are target, published, protocol and mode=host"
+                    "unknown part \"{key}\"; known are published=, target=, protocol=, mode=host, proxy-protocol, http, \
+                     sticky, host=, path=, timeout=, try-timeout=, tls-cert= and tls-key="
                 ));
             }
         }
+        Ok(())
     }
-    if port.target == 0 {
-        return Err(format!("\"{text}\" has no target"));
+
+    fn http(&mut self) -> &mut HttpPort {
+        self.http.get_or_insert_default()
     }
-    Ok(port)
+
+    fn finish(mut self, text: &str) -> Result<Published, Wrong> {
+        if self.target == 0 {
+            return Err(format!("\"{text}\" has no target"));
+        }
+        match (self.certificate.take(), self.key.take()) {
+            (Some(certificate), Some(key)) => self.http().tls = Some(TlsFiles { certificate, key }),
+            (None, None) => {}
+            _ => return Err("tls-cert= and tls-key= belong together".into()),
+        }
+        let (target, published, protocol) = (self.target, self.published, self.protocol);
+        if self.host || published == 0 || protocol == Protocol::Udp {
+            if self.http.is_some() || self.proxy_protocol {
+                let why = "only a TCP port of the ingress nodes (published=, no mode=host) can be balanced by request";
+                return Err(why.into());
+            }
+            return Ok(Published::Host(PortSpec { target, published, protocol }));
+        }
+        let port = ingress(published, target);
+        Ok(Published::Ingress(IngressPort { http: self.http, proxy_protocol: self.proxy_protocol, ..port }))
+    }
 }
 
 fn port_number(text: &str) -> Result<u16, Wrong> {
@@ -312,11 +383,24 @@ mod tests {
 
     #[test]
     fn ports_in_both_of_dockers_forms() {
-        let port_of = |target, published, protocol| Ok(PortSpec { target, published, protocol });
-        assert_eq!(port("80"), port_of(80, 0, Protocol::Tcp));
-        assert_eq!(port("8080:80/udp"), port_of(80, 8080, Protocol::Udp));
-        assert_eq!(port("published=8080,target=80,mode=host"), port_of(80, 8080, Protocol::Tcp));
-        for text in ["0", "70000", "a:80", "80/sctp", "published=1", "target=80,mode=ingress", "0:80"] {
+        let on_node =
+            |target, published, protocol| Ok(Published::Host(PortSpec { target, published, protocol }));
+        assert_eq!(port("80"), on_node(80, 0, Protocol::Tcp));
+        assert_eq!(port("8080:80/udp"), on_node(80, 8080, Protocol::Udp));
+        assert_eq!(port("published=8080,target=80,mode=host"), on_node(80, 8080, Protocol::Tcp));
+        assert_eq!(port("8080:80"), Ok(Published::Ingress(ingress(8080, 80))));
+        let http = HttpPort {
+            hosts: vec!["a.example".into()],
+            path: "/b".into(),
+            sticky: true,
+            ..HttpPort::default()
+        };
+        let expected = IngressPort { http: Some(http), ..ingress(80, 8080) };
+        let long = "published=80,target=8080,http,host=a.example,path=/b,sticky";
+        assert_eq!(port(long), Ok(Published::Ingress(expected)));
+        for text in
+            ["0", "70000", "a:80", "80/sctp", "published=1", "target=80,http", "0:80", "target=80,x=1"]
+        {
             assert!(port(text).is_err(), "{text}");
         }
     }

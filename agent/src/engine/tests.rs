@@ -71,6 +71,7 @@ fn request(task: u64, spec: ContainerSpec) -> ContainerRequest {
         hostname: None,
         env: spec.env.clone(),
         labels: Labels::of(OURS.cluster, &assignment, 1).render(&assignment),
+        networks: Vec::new(),
         spec,
     }
 }

@@ -1,13 +1,14 @@
 //! A container as the engine describes it, as a [`ContainerView`].
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
 use agent_core::{
     engine::{ContainerStatus, ContainerView, MAX_CHECK_OUTPUT},
     labels::Labels,
 };
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum, PortMap,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, EndpointSettings,
+    HealthStatusEnum, PortMap,
 };
 use model::{
     container::Protocol,
@@ -18,13 +19,15 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 /// Translates; `None` when it does not carry our labels.
 pub(super) fn view(inspected: ContainerInspectResponse, now: OffsetDateTime) -> Option<ContainerView> {
     let labels = labels(inspected.config?.labels.as_ref()?)?;
-    let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+    let settings = inspected.network_settings.unwrap_or_default();
+    let ports = settings.ports.unwrap_or_default();
     Some(ContainerView {
         id: inspected.id?,
         labels,
         status: status(inspected.state.unwrap_or_default(), now),
         image: inspected.image.unwrap_or_default(),
         ports: bound(&ports),
+        addresses: addresses(settings.networks.unwrap_or_default()),
     })
 }
 
@@ -95,6 +98,15 @@ fn moment(text: &str) -> Option<OffsetDateTime> {
 /// The span between two readings of a wall clock; zero when it was set back between them.
 fn between(earlier: OffsetDateTime, later: OffsetDateTime) -> Duration {
     (later - earlier).try_into().unwrap_or_default()
+}
+
+/// By the engine's names of the networks, sorted; a container that does not run has none.
+fn addresses(networks: HashMap<String, EndpointSettings>) -> Vec<(String, Ipv4Addr)> {
+    let known =
+        |(name, settings): (String, EndpointSettings)| Some((name, settings.ip_address?.parse().ok()?));
+    let mut addresses: Vec<_> = networks.into_iter().filter_map(known).collect();
+    addresses.sort();
+    addresses
 }
 
 /// The engine lists a port once per address family.

@@ -10,6 +10,37 @@ use model::{
 
 use super::WaitFlags;
 
+/// `network …`
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Make a network: its services reach each other by name
+    Create {
+        /// Its name: a-z, 0-9 and -, at most 63 letters
+        name: String,
+        /// A label
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = crate::value::pair)]
+        label: Vec<(String, String)>,
+    },
+    /// List networks
+    Ls {
+        /// Print ids only
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Show a network: its addresses and who is in it
+    Inspect {
+        /// Name, id, or the beginning of an id
+        network: String,
+    },
+    /// Forget networks that no service is in
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Names, ids, or beginnings of ids
+        #[arg(required = true)]
+        networks: Vec<String>,
+    },
+}
+
 /// `node …`
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {

@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use model::event::Revision;
 
 pub use cluster::{
-    AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NodeCommand, NodeUpdate, RoleArg,
-    TokenCommand, TokenCreate,
+    AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
+    NodeUpdate, RoleArg, TokenCommand, TokenCreate,
 };
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
@@ -75,6 +75,9 @@ pub enum Command {
     /// Look at and change nodes
     #[command(subcommand, visible_alias = "nodes")]
     Node(NodeCommand),
+    /// Make, list and remove networks of services
+    #[command(subcommand, visible_alias = "networks")]
+    Network(NetworkCommand),
     /// Look at and change managers
     #[command(subcommand, visible_alias = "managers")]
     Manager(ManagerCommand),

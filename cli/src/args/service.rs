@@ -46,6 +46,11 @@ pub enum ServiceCommand {
         #[arg(long)]
         spec: bool,
     },
+    /// Show how a service is reached: its ports, addresses, and which tasks take traffic
+    Endpoints {
+        /// Name, id, or the beginning of an id
+        service: String,
+    },
     /// Print logs of a service or a task
     Logs(Logs),
     /// Stop and forget services
@@ -123,7 +128,11 @@ pub struct CreateLists {
     /// Mount memory: /PATH[:size=64m,mode=1777]
     #[arg(long)]
     pub tmpfs: Vec<String>,
-    /// Publish a port on the task's node: [HOST:]TARGET[/PROTOCOL]
+    /// A network to be in: services of one network reach each other by name
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Vec<String>,
+    /// Publish a port: 8080:80 on every ingress node; 80 or published=8080,target=80,mode=host on the task's own node;
+    /// published=80,target=8080,http,sticky,host=ispyb.example,path=/ispyb by request
     #[arg(long, short, value_name = "PORT")]
     pub publish: Vec<String>,
     /// A limit such as nofile=1024:4096
@@ -198,6 +207,12 @@ pub struct UpdateLists {
     /// Remove a mount by its target
     #[arg(long, value_name = "TARGET")]
     pub mount_rm: Vec<String>,
+    /// Add a network
+    #[arg(long, value_name = "NETWORK")]
+    pub network_add: Vec<String>,
+    /// Leave a network
+    #[arg(long, value_name = "NETWORK")]
+    pub network_rm: Vec<String>,
     /// Add or replace a published port
     #[arg(long, value_name = "PORT")]
     pub publish_add: Vec<String>,
@@ -245,6 +260,9 @@ pub struct SpecFlags {
     /// The signal that asks it to stop
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
+    /// How long connections and requests that are under way may last before it is asked to stop
+    #[arg(long, value_name = "DURATION")]
+    pub drain: Option<String>,
     /// How long it may take to stop before it is killed
     #[arg(long, value_name = "DURATION")]
     pub stop_grace_period: Option<String>,

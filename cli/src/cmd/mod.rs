@@ -6,6 +6,7 @@ mod events;
 mod inspect;
 mod logs;
 mod manager;
+mod network;
 mod node;
 mod ps;
 mod scale;
@@ -88,6 +89,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Scale(scale) => scale::run(&session, scale).await,
         Command::Node(command) => node::run(&session, command).await,
         Command::Manager(command) => manager::run(&session, command).await,
+        Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,
         Command::Logs(logs) => logs::run(&session, logs).await,

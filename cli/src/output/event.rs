@@ -32,6 +32,7 @@ pub fn what(kind: &EventKind) -> String {
             format!("node {name} {}, {}", change(*how), node_state(*state))
         }
         EventKind::Member { id, name, change: how } => format!("manager {name} ({id}) {}", change(*how)),
+        EventKind::Network { name, change: how, .. } => format!("network {name} {}", change(*how)),
         EventKind::Token { id, change: how } => format!("token {id} {}", change(*how)),
     }
 }

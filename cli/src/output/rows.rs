@@ -4,10 +4,11 @@ use std::fmt::Display;
 
 use model::{
     cluster::Token,
-    container::{ContainerSpec, Protocol},
+    container::Protocol,
     node::{Availability, Node},
-    request::{MemberStatus, NodeView, ServiceRow, TaskRow},
-    service::{Mode, RolloutState, Service},
+    request::{EndpointsView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
+    route::IngressPort,
+    service::{Mode, RolloutState, Service, ServiceSpec},
     task::{DesiredState, Health, Observed, PendingReason, TaskState},
     time::ClusterTime,
 };
@@ -26,7 +27,7 @@ pub fn services(rows: &[ServiceRow]) -> Table {
             mode(spec.mode).into(),
             format!("{}/{}", row.healthy, row.wanted),
             spec.template.container.image.clone(),
-            published(&spec.template.container),
+            published(spec),
             service_note(&row.service).into(),
         ]);
     }
@@ -192,19 +193,104 @@ pub fn availability(availability: Availability) -> &'static str {
     }
 }
 
-/// `8080:80/tcp, 53/udp`
-pub fn published(container: &ContainerSpec) -> String {
-    let ports = container.ports.iter().map(|port| {
+/// `80:8080/http, 5432:5432/tcp, host 53:53/udp`: those of the ingress nodes first.
+pub fn published(spec: &ServiceSpec) -> String {
+    let shared = spec.ports.iter().map(ingress_port);
+    let own = spec.template.container.ports.iter().map(|port| {
         let protocol = match port.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
         match port.published {
-            0 => format!("{}/{protocol}", port.target),
-            published => format!("{published}:{}/{protocol}", port.target),
+            0 => format!("host {}/{protocol}", port.target),
+            published => format!("host {published}:{}/{protocol}", port.target),
         }
     });
-    ports.collect::<Vec<_>>().join(", ")
+    shared.chain(own).collect::<Vec<_>>().join(", ")
+}
+
+fn ingress_port(port: &IngressPort) -> String {
+    let how = match &port.http {
+        Some(http) if http.tls.is_some() => "https",
+        Some(_) => "http",
+        None => "tcp",
+    };
+    format!("{}:{}/{how}", port.published, port.target)
+}
+
+/// `network ls`
+pub fn networks(views: &[NetworkView]) -> Table {
+    let mut table = Table::new(["ID", "NAME", "ADDRESSES", "SERVICES", "NODES"]);
+    for view in views {
+        table.row([
+            view.network.id.to_string(),
+            view.network.spec.name.clone(),
+            format!("{}/16", view.network.base),
+            view.services.len().to_string(),
+            view.nodes.to_string(),
+        ]);
+    }
+    table
+}
+
+/// `network inspect`
+pub fn network(view: &NetworkView) -> String {
+    let mut table = Table::new(["SERVICE", "ADDRESS"]);
+    for (service, address) in &view.services {
+        table.row([service.clone(), address.to_string()]);
+    }
+    let network = &view.network;
+    format!(
+        "{} ({}), {}/16, on {} nodes{}\n\n{table}",
+        network.spec.name,
+        network.id,
+        network.base,
+        view.nodes,
+        match network.spec.labels.is_empty() {
+            true => String::new(),
+            false => format!(", labels {}", pairs(&network.spec.labels)),
+        }
+    )
+}
+
+/// `service endpoints`
+pub fn endpoints(view: &EndpointsView) -> String {
+    let mut lines = Vec::new();
+    for port in &view.ports {
+        let nodes: Vec<&str> = view.ingress.iter().map(|(name, _)| name.as_str()).collect();
+        let http = port.http.as_ref().map(|http| {
+            let hosts = if http.hosts.is_empty() { "any host".to_owned() } else { http.hosts.join(", ") };
+            format!(", {hosts}, path {}{}", http.path, if http.sticky { ", sticky" } else { "" })
+        });
+        let nodes = if nodes.is_empty() { "no node that is up".to_owned() } else { nodes.join(", ") };
+        lines.push(format!("port     {}{} on {nodes}", ingress_port(port), http.unwrap_or_default()));
+    }
+    for (network, address) in &view.addresses {
+        lines.push(format!("address  {address} as \"{}\" in network {network}", view.service));
+    }
+    if lines.is_empty() {
+        lines.push(format!(
+            "{} has no published port and no network: only its own nodes reach it",
+            view.service
+        ));
+    }
+    if !view.behind.is_empty() {
+        lines.push(format!(
+            "behind   {}: these nodes do not go by the newest routes yet",
+            view.behind.join(", ")
+        ));
+    }
+    let mut table = Table::new(["TASK", "NODE", "TRAFFIC", "ADDRESSES"]);
+    for row in &view.endpoints {
+        let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+        table.row([
+            event::task_name(&view.service, row.slot),
+            dash(&row.node),
+            if row.ready { "yes".into() } else { format!("no: {}", row.why) },
+            addresses.join(", "),
+        ]);
+    }
+    format!("{}\n\n{table}", lines.join("\n"))
 }
 
 /// `a=1, b=2`

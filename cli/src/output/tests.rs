@@ -46,9 +46,9 @@ fn services_show_how_many_are_healthy_and_what_is_unusual() {
     check(
         &rows::services(&[row("ispyb", 2, false), row("old", 3, true)]),
         "
-ID             NAME   MODE        HEALTHY  IMAGE      PORTS        NOTE
-0000000000001  ispyb  replicated  2/3      ispyb:1.2  8080:80/tcp
-0000000000001  old    replicated  3/3      ispyb:1.2  8080:80/tcp  removing
+ID             NAME   MODE        HEALTHY  IMAGE      PORTS             NOTE
+0000000000001  ispyb  replicated  2/3      ispyb:1.2  host 8080:80/tcp
+0000000000001  old    replicated  3/3      ispyb:1.2  host 8080:80/tcp  removing
 ",
     );
 }
@@ -121,6 +121,7 @@ fn nodes_show_what_is_reserved_and_whether_their_engine_answers() {
         incarnation: Incarnation(1),
         joined: NOW,
         certificate: 1,
+        number: 1,
     };
     check(
         &rows::nodes(&[NodeView { node, tasks: Vec::new(), reserved: (1_500, 512 << 20) }], NOW),

@@ -6,7 +6,7 @@ use super::{constraint, env_file, env_pair, file, flags, problems::Problems, spr
 use crate::{
     args::{Create, CreateLists, ModeArg},
     exit::Failure,
-    value,
+    value::{self, Published},
 };
 
 /// The declaration that a command line describes, valid.
@@ -54,7 +54,13 @@ fn lists(lists: &CreateLists, spec: &mut ServiceSpec, problems: &mut Problems) {
     container.labels.extend(problems.all("--container-label", &lists.container_label, value::pair));
     container.mounts.extend(problems.all("--mount", &lists.mount, value::mount));
     container.mounts.extend(problems.all("--tmpfs", &lists.tmpfs, value::tmpfs));
-    container.ports.extend(problems.all("--publish", &lists.publish, value::port));
+    container.networks.extend(lists.network.iter().cloned());
+    for port in problems.all("--publish", &lists.publish, value::port) {
+        match port {
+            Published::Host(port) => container.ports.push(port),
+            Published::Ingress(port) => spec.ports.push(port),
+        }
+    }
     container.ulimits.extend(problems.all("--ulimit", &lists.ulimit, value::ulimit));
     let placement = &mut spec.template.placement;
     placement.constraints.extend(problems.all("--constraint", &lists.constraint, constraint));

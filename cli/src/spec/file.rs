@@ -14,6 +14,9 @@ use crate::{exit::Failure, value};
 
 const DURATIONS: &[&str] = &[
     "template.container.stop_grace",
+    "template.container.drain",
+    "ports[].http.try_timeout",
+    "ports[].http.timeout",
     "template.container.healthcheck.interval",
     "template.container.healthcheck.timeout",
     "template.container.healthcheck.start_period",
@@ -84,10 +87,23 @@ pub fn tree(spec: &ServiceSpec) -> Value {
     visit(&mut tree, &mut String::new(), &mut write_units);
     visit(&mut default, &mut String::new(), &mut write_units);
     prune(&mut tree, &default);
+    drop_nulls(&mut tree);
     if let (Value::Object(fields), mode) = (&mut tree, spec.mode) {
         fields.insert("mode".into(), serde_json::to_value(mode).expect("a mode is plain data"));
     }
     tree
+}
+
+/// What an item of a list leaves open is left out: TOML has no word for it.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// The declaration as a TOML file.

@@ -43,6 +43,12 @@ fn container(flags: &SpecFlags, container: &mut ContainerSpec, problems: &mut Pr
         |text| value::duration(text).map(Some),
         &mut container.stop_grace,
     );
+    read.field(
+        "--drain",
+        flags.drain.as_deref(),
+        |text| value::duration(text).map(Some),
+        &mut container.drain,
+    );
     read.field("--log-max-size", flags.log_max_size.as_deref(), value::bytes, &mut container.log.max_size);
     set(&mut container.log.max_files, flags.log_max_files);
     let resources = &mut container.resources;

@@ -82,6 +82,11 @@ team = "mx"
 [mode]
 replicated = 3
 
+[[ports]]
+proxy_protocol = false
+published = 8080
+target = 80
+
 [template.container]
 args = [
     "--port",
@@ -137,11 +142,6 @@ target = "/tmp"
 [template.container.mounts.source.tmpfs]
 mode = 0
 size = "64MiB"
-
-[[template.container.ports]]
-protocol = "tcp"
-published = 8080
-target = 80
 
 [[template.container.ports]]
 protocol = "udp"

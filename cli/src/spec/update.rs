@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    container::{ContainerSpec, PortSpec},
+    container::{ContainerSpec, Protocol},
     placement::Placement,
     service::ServiceSpec,
 };
@@ -12,7 +12,7 @@ use super::{constraint, env_pair, file, flags, problems::Problems, spread};
 use crate::{
     args::{Update, UpdateLists},
     exit::Failure,
-    value,
+    value::{self, Published},
 };
 
 /// The changed declaration, valid, and warnings about removals that found nothing.
@@ -35,6 +35,7 @@ pub fn spec(update: &Update, current: &ServiceSpec) -> Result<(ServiceSpec, Vec<
         container.args = words;
     }
     change.container(&update.lists, container);
+    change.ports(&update.lists, &mut spec);
     change.map("--label", &mut spec.labels, &update.lists.label_rm, &update.lists.label_add, value::pair);
     change.placement(&update.lists, &mut spec.template.placement);
     flags::apply(&update.flags, &mut spec, &mut change.problems);
@@ -79,15 +80,44 @@ impl Change {
         for mount in self.problems.all("--mount-add", &lists.mount_add, value::mount) {
             put(&mut container.mounts, mount, |a, b| a.target == b.target);
         }
-        self.remove("--publish-rm", &mut container.ports, &lists.publish_rm, is_port);
-        for port in self.problems.all("--publish-add", &lists.publish_add, value::port) {
-            put(&mut container.ports, port, |a, b| (a.target, a.protocol) == (b.target, b.protocol));
+        self.remove("--network-rm", &mut container.networks, &lists.network_rm, |network, text| {
+            network == text
+        });
+        for network in &lists.network_add {
+            put(&mut container.networks, network.clone(), |a, b| a == b);
         }
         self.remove("--ulimit-rm", &mut container.ulimits, &lists.ulimit_rm, |limit, text| {
             limit.name == text
         });
         for limit in self.problems.all("--ulimit-add", &lists.ulimit_add, value::ulimit) {
             put(&mut container.ulimits, limit, |a, b| a.name == b.name);
+        }
+    }
+
+    /// Published ports of both kinds, told apart by their target: one that is added takes the place of the one before it.
+    fn ports(&mut self, lists: &UpdateLists, spec: &mut ServiceSpec) {
+        let own = &mut spec.template.container.ports;
+        for text in &lists.publish_rm {
+            let before = own.len() + spec.ports.len();
+            own.retain(|port| !is_port(port.target, port.protocol, text));
+            spec.ports.retain(|port| !is_port(port.target, Protocol::Tcp, text));
+            if own.len() + spec.ports.len() == before {
+                self.found_nothing("--publish-rm", text);
+            }
+        }
+        for port in self.problems.all("--publish-add", &lists.publish_add, value::port) {
+            match port {
+                Published::Host(port) => {
+                    spec.ports.retain(|other| (other.target, Protocol::Tcp) != (port.target, port.protocol));
+                    put(own, port, |a, b| (a.target, a.protocol) == (b.target, b.protocol));
+                }
+                Published::Ingress(port) => {
+                    own.retain(|other| (other.target, other.protocol) != (port.target, Protocol::Tcp));
+                    put(&mut spec.ports, port, |a, b| {
+                        a.target == b.target && a.http.is_some() == b.http.is_some()
+                    });
+                }
+            }
         }
     }
 
@@ -137,10 +167,17 @@ impl Change {
     }
 }
 
-fn is_port(port: &PortSpec, text: &str) -> bool {
+fn is_port(target: u16, protocol: Protocol, text: &str) -> bool {
     match text.split_once('/') {
-        Some(_) => value::port(text).is_ok_and(|p| (p.target, p.protocol) == (port.target, port.protocol)),
-        None => text.parse() == Ok(port.target),
+        Some((number, name)) => number.parse() == Ok(target) && name == protocol_name(protocol),
+        None => text.parse() == Ok(target),
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
     }
 }
 

@@ -238,7 +238,7 @@ fn concerns(event: &Event, services: &BTreeSet<ServiceId>) -> bool {
         | EventKind::Rollout { service: id, .. }
         | EventKind::Task { service: id, .. } => services.contains(id),
         EventKind::Node { .. } => true,
-        EventKind::Member { .. } | EventKind::Token { .. } => false,
+        EventKind::Member { .. } | EventKind::Network { .. } | EventKind::Token { .. } => false,
     }
 }
 

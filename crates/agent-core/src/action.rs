@@ -1,6 +1,10 @@
 //! Everything that an agent can want done. Each is carried out as it stands; the shell makes no choice.
 
-use model::session::{AgentMessage, LogOptions};
+use mesh::control::MeshConfig;
+use model::{
+    id::TaskId,
+    session::{AgentMessage, LogOptions},
+};
 
 use crate::{engine::EngineCall, stored::StoreWrite};
 
@@ -57,6 +61,14 @@ pub enum Action {
         containers: Vec<String>,
         /// What of the logs.
         options: LogOptions,
+    },
+    /// Give the mesh process this configuration, in place of any that it has not taken yet; start one when there is none and there
+    /// is something to serve. Answered by `MeshApplied`.
+    Mesh(Box<MeshConfig>),
+    /// Have the mesh take nothing new for a task, and say when nothing is under way. Answered by `MeshDrained`.
+    DrainTask {
+        /// Which.
+        task: TaskId,
     },
     /// One line on what the agent does now, for the service manager and people. Only when it changed.
     Status(String),

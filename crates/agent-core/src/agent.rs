@@ -27,6 +27,7 @@ use crate::{
     session::Session,
     stored::Stored,
     task::{Context, Task},
+    traffic::Traffic,
 };
 
 /// Starts under way at once: the engine serialises them, more only makes each slower.
@@ -49,6 +50,8 @@ pub struct Config {
     pub managers: Vec<String>,
     /// What the machine is; the fields about the engine are ignored.
     pub facts: Facts,
+    /// Where its mesh listens for other nodes, `address:port`; `None`: it only dials out.
+    pub mesh: Option<String>,
     /// All of its random choices follow from this.
     pub seed: u64,
 }
@@ -87,6 +90,7 @@ pub struct Agent {
     pub(crate) timers: BTreeSet<(Instant, TaskId)>,
     pub(crate) pending: Pending,
     pub(crate) reports: Reports,
+    pub(crate) traffic: Traffic,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) rng: ChaCha8Rng,
     status: String,
@@ -128,6 +132,7 @@ impl Agent {
             timers: BTreeSet::new(),
             pending: Pending::default(),
             reports: Reports::default(),
+            traffic: Traffic::new(stored.routes, config.mesh),
             actions: VecDeque::new(),
             rng,
             status: String::new(),
@@ -149,6 +154,10 @@ impl Agent {
                 let freed = self.pending.stored(sequence);
                 self.dirty.extend(freed);
             }
+            Event::MeshUp => self.mesh_up(),
+            Event::MeshDown { .. } => self.mesh_down(),
+            Event::MeshApplied { version } => self.mesh_applied(version),
+            Event::MeshDrained { task } => self.mesh_drained(task),
             Event::Facts(facts) => self.new_facts(facts),
             Event::ShutdownRequested { hold } => {
                 self.session.goodbye(hold, &mut self.actions);
@@ -223,6 +232,7 @@ impl Agent {
     fn work(&mut self, now: Instant) {
         self.evaluate_all(now);
         self.store(now);
+        self.configure_mesh();
         self.tell_facts();
         self.tell_reports(now);
         self.tell_status();

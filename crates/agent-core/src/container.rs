@@ -1,5 +1,7 @@
 //! One container of a task, as far as the agent knows it.
 
+use std::net::Ipv4Addr;
+
 use model::{
     task::{BoundPort, Health},
     time::Instant,
@@ -32,6 +34,8 @@ pub(crate) struct Container {
     pub stop_failures: u32,
     pub image: String,
     pub ports: Vec<BoundPort>,
+    /// By the engine's names of its networks.
+    pub addresses: Vec<(String, Ipv4Addr)>,
 }
 
 impl Container {
@@ -48,6 +52,7 @@ impl Container {
             stop_failures: 0,
             image: String::new(),
             ports: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 }

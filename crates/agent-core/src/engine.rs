@@ -4,10 +4,11 @@
 //! something is not there. And a call that may or may not have happened ([`EngineErrorKind::is_uncertain`]) is followed
 //! by a look, never by a second call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use model::{
     container::ContainerSpec,
+    route::NetworkRoute,
     service::ImagePin,
     task::{BoundPort, Exit, Health},
 };
@@ -70,6 +71,8 @@ pub struct ContainerRequest {
     pub env: BTreeMap<String, String>,
     /// `spec.labels` and the agent's own.
     pub labels: BTreeMap<String, String>,
+    /// The networks to be in, each made first where it is not there; empty: the engine's default bridge.
+    pub networks: Vec<NetworkRoute>,
     /// Everything else.
     pub spec: Arc<ContainerSpec>,
 }
@@ -103,6 +106,8 @@ pub struct ContainerView {
     pub image: String,
     /// Ports as bound; empty while it does not run.
     pub ports: Vec<BoundPort>,
+    /// Its addresses by the engine's names of its networks; empty while it does not run.
+    pub addresses: Vec<(String, Ipv4Addr)>,
 }
 
 /// The most of a health check's output that is kept: a line, not a page, since every change of it costs a commit.

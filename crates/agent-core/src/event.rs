@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{node::Facts, session::ManagerMessage};
+use model::{id::TaskId, node::Facts, route::RouteVersion, session::ManagerMessage};
 
 use crate::engine::{ContainerChange, ContainerView, EngineError, OpOutcome};
 
@@ -57,6 +57,23 @@ pub enum Event {
     Stored {
         /// As chosen by `Store`.
         sequence: u64,
+    },
+    /// The mesh process listens; it was told nothing yet.
+    MeshUp,
+    /// It is gone, and all connections through it with it.
+    MeshDown {
+        /// Why.
+        reason: String,
+    },
+    /// It goes by this table, and by none before it.
+    MeshApplied {
+        /// Which.
+        version: RouteVersion,
+    },
+    /// Nothing of this task's traffic is under way (answer to `DrainTask`).
+    MeshDrained {
+        /// Which.
+        task: TaskId,
     },
     /// What the machine is; the fields about the engine are ignored (`EngineUp` and `EngineDown` say those).
     Facts(Facts),

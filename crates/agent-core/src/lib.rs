@@ -6,7 +6,7 @@
 //! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`], [`agent`]; then what the agent is made
 //! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` and
 //! `container` (the picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
-//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`.
+//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`; `traffic` (routes, and the wait before a stop).
 
 pub mod action;
 pub mod agent;
@@ -32,4 +32,5 @@ mod task;
 mod template;
 #[cfg(test)]
 mod testing;
+mod traffic;
 mod work;

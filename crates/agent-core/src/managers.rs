@@ -51,6 +51,7 @@ impl Agent {
 
     pub(crate) fn session_ended(&mut self) {
         self.assignments.close();
+        self.traffic.close();
         self.confirmed = false;
     }
 
@@ -75,6 +76,7 @@ impl Agent {
             }
             ManagerMessage::HeartbeatAck { .. } => {}
             ManagerMessage::Assign(set) => self.assign(set, now),
+            ManagerMessage::Routes(change) => self.route(*change),
             ManagerMessage::Managers(managers) => self.learn(managers),
             ManagerMessage::ResolveImage { image } => self.resolve_image(connection, image),
             ManagerMessage::OpenLogs { stream, task, options } => {

@@ -23,6 +23,7 @@ use crate::{
     prepare,
     task::{Call, Task},
     template,
+    traffic::Traffic,
 };
 
 /// Stop tries that may fail before the container is removed by force.
@@ -138,7 +139,7 @@ fn paused(task: &Task, call: Call, now: Instant) -> Step {
 }
 
 /// The call in the engine's terms.
-pub(crate) fn engine_call(task: &Task, call: &Call, cluster: ClusterId) -> EngineCall {
+pub(crate) fn engine_call(task: &Task, call: &Call, cluster: ClusterId, traffic: &Traffic) -> EngineCall {
     let assignment = || task.assignment.as_ref().expect("only an assigned task makes containers");
     match call {
         Call::Pull => {
@@ -146,7 +147,7 @@ pub(crate) fn engine_call(task: &Task, call: &Call, cluster: ClusterId) -> Engin
                 prepare::pullable(assignment()).expect("a pull is only decided on when it is possible");
             EngineCall::Pull { image: image.to_owned() }
         }
-        Call::Create => EngineCall::Create(Box::new(request(task, cluster))),
+        Call::Create => EngineCall::Create(Box::new(request(task, cluster, traffic))),
         Call::Start { container } => EngineCall::Start { container: container.clone() },
         Call::Stop { container } => EngineCall::Stop { container: container.clone(), grace: grace(task) },
         Call::Remove { container } => EngineCall::Remove { container: container.clone() },
@@ -159,7 +160,7 @@ fn grace(task: &Task) -> Option<Duration> {
     task.spec().map(model::container::ContainerSpec::stop_grace)
 }
 
-fn request(task: &Task, cluster: ClusterId) -> ContainerRequest {
+fn request(task: &Task, cluster: ClusterId, traffic: &Traffic) -> ContainerRequest {
     let assignment = task.assignment.as_ref().expect("only an assigned task makes containers");
     debug_assert_eq!(assignment.desired, DesiredState::Running, "only a wanted task makes containers");
     let spec = &assignment.container;
@@ -170,6 +171,7 @@ fn request(task: &Task, cluster: ClusterId) -> ContainerRequest {
         hostname: spec.hostname.as_ref().map(fill),
         env: spec.env.iter().map(|(key, value)| (key.clone(), fill(value))).collect(),
         labels: Labels::of(cluster, assignment, task.attempt).render(assignment),
+        networks: spec.networks.iter().filter_map(|name| traffic.network(name)).cloned().collect(),
         spec: spec.clone(),
     }
 }

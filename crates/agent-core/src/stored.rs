@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{
     id::TaskId,
+    route::RouteTable,
     session::{Assignment, Fence, ManagerAddress},
     task::Observed,
 };
@@ -20,6 +21,8 @@ pub struct Stored {
     pub assignments: Vec<Assignment>,
     /// What is known of its tasks.
     pub records: Vec<(TaskId, TaskRecord)>,
+    /// The routes that the node's mesh last went by.
+    pub routes: Option<RouteTable>,
 }
 
 /// What is remembered of one task: enough that no backoff, attempt number or final state is forgotten.

@@ -22,6 +22,7 @@ use crate::{
     prepare::Prepare,
     restart::{self, End, History, Verdict},
     stored::TaskRecord,
+    traffic::{Drain, Traffic, addresses},
 };
 
 /// What every change of the picture may use.
@@ -70,6 +71,8 @@ pub(crate) struct Task {
     pub unsaved: bool,
     /// The agent took it up again after a restart: the present attempt may have been begun, and told, before.
     pub resumed: bool,
+    /// The wait before its container is stopped.
+    pub drain: Drain,
 }
 
 impl Task {
@@ -121,6 +124,7 @@ impl Task {
             pause_until: None,
             unsaved: false,
             resumed: false,
+            drain: Drain::NotBegun,
         }
     }
 
@@ -205,6 +209,7 @@ impl Task {
                     container.health = *health;
                     container.check.clone_from(check);
                     container.ports.clone_from(&view.ports);
+                    container.addresses.clone_from(&view.addresses);
                 }
             }
             ContainerStatus::Ended { exit, ran } => {
@@ -329,24 +334,29 @@ impl Task {
     }
 
     /// Brings the observed state in line with the containers.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self, traffic: &Traffic) {
         if self.leaving || !self.verified || self.observed.state.is_terminal() {
             return;
         }
         if self.is_wanted() {
-            self.settle_running();
+            self.settle_running(traffic);
         } else {
             self.settle_stopping();
         }
     }
 
-    fn settle_running(&mut self) {
+    fn settle_running(&mut self, traffic: &Traffic) {
         let Some((id, container)) = self.current() else { return };
         if container.phase != Phase::Running || container.doubted {
             return;
         }
         let (id, health, image) = (id.clone(), container.health, container.image.clone());
         let ports = container.ports.clone();
+        let addresses = self
+            .assignment
+            .as_ref()
+            .map(|assignment| addresses(container, assignment, traffic))
+            .unwrap_or_default();
         let failing = (health == Health::Unhealthy).then(|| unfit_because(&container.check));
         let observed = &mut self.observed;
         if observed.state != TaskState::Running || observed.container != id {
@@ -363,7 +373,7 @@ impl Task {
         if *observed.image != image {
             observed.image = image.into();
         }
-        observed.ports = ports;
+        (observed.ports, observed.addresses) = (ports, addresses);
     }
 
     fn settle_stopping(&mut self) {

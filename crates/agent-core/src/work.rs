@@ -46,7 +46,7 @@ impl Agent {
         };
         let free = self.engine.is_ready() && self.pending.is_durable(task.gate);
         if free {
-            task.settle();
+            task.settle(&self.traffic);
         }
         if !task.leaving && task.unsaved {
             task.unsaved = false;
@@ -88,7 +88,9 @@ impl Agent {
                 self.timers.insert((at, id));
             }
             Step::Do(call) => {
-                if self.may(id, &call) {
+                if let Err(at) = self.must_wait(id, &call, now) {
+                    self.timers.extend(at.map(|at| (at, id)));
+                } else if self.may(id, &call) {
                     self.call(id, call, now);
                 }
             }
@@ -96,6 +98,25 @@ impl Agent {
                 self.tasks.remove(&id);
                 self.reports.forget(id);
             }
+        }
+    }
+
+    /// A container that is no longer wanted stops when nothing of its traffic is under way; one is made when the addresses of its
+    /// networks are known. Until when to wait; `None` within: until something changes.
+    fn must_wait(&mut self, id: TaskId, call: &Call, now: Instant) -> Result<(), Option<Instant>> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        match call {
+            Call::Stop { .. } if !task.is_wanted() => self.drained(id, now).map_err(Some),
+            Call::Create => {
+                let mut names = task.spec().into_iter().flat_map(|spec| &spec.networks);
+                let Some(name) = names.find(|name| self.traffic.network(name).is_none()) else {
+                    return Ok(());
+                };
+                task.observed.message = format!("waits for this node's addresses in network {name}");
+                self.starts.release(id);
+                Err(None)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -114,10 +135,10 @@ impl Agent {
     fn call(&mut self, id: TaskId, call: Call, now: Instant) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         answer::begun(task, &call);
-        let engine_call = reconcile::engine_call(task, &call, self.cluster);
+        let engine_call = reconcile::engine_call(task, &call, self.cluster, &self.traffic);
         self.next_op += 1;
         task.op = Some((self.next_op, call));
-        task.settle();
+        task.settle(&self.traffic);
         if !task.leaving {
             self.reports.note(id, &task.observed, now);
         }

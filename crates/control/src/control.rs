@@ -76,7 +76,7 @@ impl Control {
             Change::Token(id) => {
                 self.tokens.insert(*id);
             }
-            Change::Cluster | Change::Member(_) => {}
+            Change::Cluster | Change::Member(_) | Change::Network(_) => {}
         }
     }
 

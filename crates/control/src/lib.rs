@@ -20,6 +20,7 @@ pub mod plan;
 mod reap;
 mod reconcile;
 mod restart;
+pub mod routes;
 mod scheduler;
 mod update;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use model::{
     cluster::Token,
     command::{Command, Rejection},
-    id::{MemberId, ServiceId, TokenId},
+    id::{MemberId, NetworkId, ServiceId, TokenId},
     identity::{Identity, JoinRole},
+    network::NetworkSpec,
     node::{Node, NodeSpec},
     request::{ApiError, ErrorCode, NodeChange, Request},
     service::Mode,
@@ -76,6 +77,10 @@ impl Manager {
             Request::RemoveNode { node, force } => {
                 Command::RemoveNode { id: self.store.resolve_node(&node)?.id, force }
             }
+            Request::CreateNetwork(spec) => self.network(spec)?,
+            Request::RemoveNetwork(network) => {
+                Command::RemoveNetwork { id: self.store.resolve_network(&network)?.id }
+            }
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
             Request::SetSettings(settings) => Command::SetSettings(settings),
@@ -109,6 +114,9 @@ impl Manager {
             Request::ListServices
             | Request::GetService(_)
             | Request::ListTasks(_)
+            | Request::ListNetworks
+            | Request::GetNetwork(_)
+            | Request::GetEndpoints(_)
             | Request::ListNodes
             | Request::GetNode(_)
             | Request::ListMembers
@@ -145,6 +153,20 @@ impl Manager {
         let node = self.store.resolve_node(reference)?;
         let spec = changed_spec(node, change);
         Ok(Command::UpdateNode { id: node.id, expected: Some(node.generation), spec })
+    }
+
+    /// A new network gets the first /16 of the pool that no other has.
+    fn network(&mut self, spec: NetworkSpec) -> Result<Command, ApiError> {
+        let pool = self.store.cluster().map(|cluster| cluster.settings.pool).unwrap_or_default();
+        let free = pool.bases().find(|base| self.store.networks().all(|network| network.base != *base));
+        let base = free.ok_or_else(|| {
+            let message = format!(
+                "all {} networks of the pool that begins at {} are taken; remove one, or enlarge the pool",
+                pool.networks, pool.base
+            );
+            ApiError::new(ErrorCode::Exhausted, message)
+        })?;
+        Ok(Command::CreateNetwork { id: NetworkId(self.next_id()), base, spec })
     }
 
     fn token(&mut self, role: JoinRole, ttl: Duration, uses: u32, node_spec: NodeSpec) -> Command {

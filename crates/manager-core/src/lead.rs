@@ -19,7 +19,7 @@ use planted::Rare;
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
-use crate::{Manager, SpaceState, dispatch::Shared, pins::Pins, proposal::Purpose};
+use crate::{Manager, SpaceState, dispatch::Shared, pins::Pins, proposal::Purpose, routes::Routes};
 
 /// A leader's own memory.
 pub(crate) struct Lead {
@@ -29,6 +29,7 @@ pub(crate) struct Lead {
     /// Nodes whose set may have changed.
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
+    pub(crate) routes: Routes,
     /// Containers of templates, shared by all assignments that carry them.
     pub(crate) containers: BTreeMap<(ServiceId, TemplateVersion), Shared>,
     /// Counts the sessions of this term; part of every fence.
@@ -50,6 +51,7 @@ pub(crate) struct Lead {
 impl Lead {
     pub(crate) fn note(&mut self, change: &Change, store: &Store) {
         self.control.mark(change);
+        self.routes.note(change, store);
         self.stale = true;
         match change {
             Change::Task(id) => {
@@ -67,7 +69,7 @@ impl Lead {
                     of != id || service.is_some_and(|service| service.template_of(*template).is_some())
                 });
             }
-            Change::Cluster | Change::Member(_) | Change::Token(_) => {}
+            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Network(_) => {}
         }
     }
 
@@ -103,6 +105,7 @@ impl Manager {
             liveness: Liveness::new_leader(&self.store, self.now.mono),
             dirty: BTreeSet::new(),
             pins: Pins::default(),
+            routes: Routes::default(),
             containers: BTreeMap::new(),
             session: 0,
             deciding: false,
@@ -156,6 +159,7 @@ impl Manager {
         self.begin_read_round();
         self.tell_managers();
         self.dispatch_dirty();
+        self.dispatch_routes();
     }
 
     fn expire_nodes(&mut self) {

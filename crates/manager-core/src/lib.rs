@@ -10,7 +10,7 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `pins`), of a question
+//! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
 //! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), and [`mod@recover`].
 
 pub mod action;
@@ -32,6 +32,7 @@ mod query;
 mod records;
 pub mod recover;
 mod report;
+mod routes;
 mod session;
 mod snapshots;
 mod tell;

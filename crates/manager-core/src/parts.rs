@@ -46,7 +46,7 @@ pub(crate) fn split(
     contents.into_iter().enumerate().map(part).collect()
 }
 
-fn groups<T>(items: Vec<T>, limit: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+pub(crate) fn groups<T>(items: Vec<T>, limit: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
     let mut room = 0;
     for item in items {

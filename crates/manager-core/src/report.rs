@@ -32,6 +32,7 @@ impl Manager {
                     (open.whole, open.offered) = (true, None);
                 }
             }
+            AgentMessage::Routed(version) => self.on_routed(connection, version),
             AgentMessage::ImageResolved { image, outcome } => self.on_image_resolved(&image, outcome),
             AgentMessage::Goodbye { .. } | AgentMessage::Hello { .. } => {}
         }

@@ -17,7 +17,7 @@ use model::{
     time::Instant,
 };
 
-use crate::{Action, Manager, dispatch::Sent, proposal::Purpose};
+use crate::{Action, Manager, dispatch::Sent, proposal::Purpose, routes};
 
 /// Agents connected to one leader: the size that it is measured for, twice over.
 const MAX_SESSIONS: usize = 10_000;
@@ -44,6 +44,9 @@ pub(crate) struct Open {
     pub(crate) offered: Option<u64>,
     /// The next set is a whole one.
     pub(crate) whole: bool,
+    /// The version of the conversation that both speak.
+    pub(crate) protocol: u32,
+    pub(crate) routes: routes::Sent,
 }
 
 pub(crate) enum State {
@@ -291,9 +294,16 @@ impl Manager {
         session.recording =
             self.proposals.any(|purpose| matches!(purpose, Purpose::Facts { node: of } if *of == node));
         session.facts = session.recording.then(|| hello.facts.clone());
-        session.state =
-            State::Open(Open { fence, sent: BTreeMap::new(), offered: Some(hello.hash), whole: true });
         let protocol = hello.protocol.min(PROTOCOL);
+        session.state = State::Open(Open {
+            fence,
+            sent: BTreeMap::new(),
+            offered: Some(hello.hash),
+            whole: true,
+            protocol,
+            routes: routes::Sent::default(),
+        });
+        lead.routes.greet(node);
         let message = ManagerMessage::Welcome { protocol, fence, heartbeat, managers };
         self.act(Action::SendAgent { connection, message });
         self.take_reports(connection, hello.reports.clone());

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Role;
+use control::routes;
 use model::{
     cluster::Member,
     command::Rejection,
-    id::MemberId,
+    id::{MemberId, ServiceId},
+    network::Network,
     node::{Node, NodeState},
     request::{
-        ApiError, ClusterStatus, ErrorCode, LogSource, MemberStatus, NodeView, Request, Response, ServiceRow,
-        ServiceView, TaskFilter, TaskRow, Waiting,
+        ApiError, ClusterStatus, EndpointRow, EndpointsView, ErrorCode, LogSource, MemberStatus, NetworkView,
+        NodeView, Request, Response, ServiceRow, ServiceView, TaskFilter, TaskRow, Waiting,
     },
     service::{Mode, Service},
     session::{LogOptions, ManagerMessage},
@@ -35,6 +37,15 @@ impl Manager {
                 Response::Service(Box::new(ServiceView { service: service.clone(), tasks }))
             }
             Request::ListTasks(filter) => Response::Tasks(self.task_rows(filter)?),
+            Request::ListNetworks => {
+                Response::Networks(self.store.networks().map(|network| self.network_view(network)).collect())
+            }
+            Request::GetNetwork(reference) => {
+                Response::Networks(vec![self.network_view(self.store.resolve_network(reference)?)])
+            }
+            Request::GetEndpoints(reference) => {
+                Response::Endpoints(Box::new(self.endpoints(self.store.resolve_service(reference)?)))
+            }
             Request::ListNodes => {
                 Response::Nodes(self.store.nodes().map(|node| self.node_view(node)).collect())
             }
@@ -50,6 +61,8 @@ impl Manager {
             | Request::ScaleServices(_)
             | Request::RollbackService(_)
             | Request::RemoveService(_)
+            | Request::CreateNetwork(_)
+            | Request::RemoveNetwork(_)
             | Request::UpdateNode { .. }
             | Request::RemoveNode { .. }
             | Request::CreateToken { .. }
@@ -66,6 +79,46 @@ impl Manager {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })
+    }
+
+    fn network_view(&self, network: &Network) -> NetworkView {
+        let name = |id: &ServiceId| self.store.service(*id).map(|service| service.spec.name.clone());
+        let mut services: Vec<_> =
+            network.addresses.keys().filter_map(|id| Some((name(id)?, network.address_of(*id)?))).collect();
+        services.sort();
+        let tasks = network.addresses.keys().flat_map(|id| self.store.tasks_of_service(*id));
+        let nodes: BTreeSet<_> =
+            tasks.filter(|task| !task.observed.state.is_terminal()).filter_map(|task| task.node).collect();
+        NetworkView { network: network.clone(), services, nodes: to_u32(nodes.len()) }
+    }
+
+    fn endpoints(&self, service: &Service) -> EndpointsView {
+        let hostname = |id| self.store.node(id).map(|node| node.facts.hostname.clone());
+        let present =
+            self.store.tasks_of_service(service.id).filter(|task| !task.observed.state.is_terminal());
+        let rows = present.map(|task| {
+            let why = routes::out_of_rotation(&self.store, task);
+            EndpointRow {
+                task: task.id,
+                slot: task.slot,
+                node: task.node.and_then(hostname).unwrap_or_default(),
+                ready: why.is_none(),
+                why: why.unwrap_or_default(),
+                addresses: task.observed.addresses.iter().map(|address| address.address).collect(),
+            }
+        });
+        let up = self.store.nodes().filter(|node| node.state == NodeState::Ready && routes::is_ingress(node));
+        let ingress = up.filter(|_| !service.spec.ports.is_empty());
+        EndpointsView {
+            service: service.spec.name.clone(),
+            ports: service.spec.ports.clone(),
+            addresses: routes::networks_of(&self.store, service)
+                .filter_map(|network| Some((network.spec.name.clone(), network.address_of(service.id)?)))
+                .collect(),
+            endpoints: rows.collect(),
+            ingress: ingress.map(|node| (node.facts.hostname.clone(), node.facts.mesh.clone())).collect(),
+            behind: self.routers_behind(),
+        }
     }
 
     fn service_row(&self, service: &Service) -> ServiceRow {

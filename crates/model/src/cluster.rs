@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
+    network::AddressPool,
     node::Patience,
     time::ClusterTime,
 };
@@ -15,6 +16,13 @@ use crate::{
 pub struct ClusterSettings {
     /// Patience with silent nodes.
     pub patience: Patience,
+    /// Where the addresses of new networks come from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pool: AddressPool,
+}
+
+fn is_default(pool: &AddressPool) -> bool {
+    *pool == AddressPool::default()
 }
 
 /// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: who reads

@@ -1,14 +1,15 @@
 //! Commands: what lies in the log. A command is a decision, never an input: ids, random choices and times are fixed when
 //! it is built, so that every version of the software applies it the same way.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster::{Authority, ClusterSettings, Token},
-    id::{ClusterId, Generation, MemberId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    id::{ClusterId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
+    network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
     service::{ImagePin, Rollout, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
@@ -84,6 +85,20 @@ pub enum Command {
         template: TemplateVersion,
         /// What it was resolved to.
         pin: ImagePin,
+    },
+    /// A new network. Rejected when the name or the addresses are taken.
+    CreateNetwork {
+        /// Chosen by the leader.
+        id: NetworkId,
+        /// The first address of its /16, chosen by the leader.
+        base: Ipv4Addr,
+        /// The declaration, valid.
+        spec: NetworkSpec,
+    },
+    /// Forget a network. Rejected while a service is in it, or would be after a rollback.
+    RemoveNetwork {
+        /// Which.
+        id: NetworkId,
     },
     /// A new join token.
     CreateToken(Token),
@@ -323,6 +338,11 @@ pub enum Answer {
         id: ServiceId,
         /// Its new generation.
         generation: Generation,
+    },
+    /// The network.
+    Network {
+        /// Which.
+        id: NetworkId,
     },
     /// The node.
     Node {

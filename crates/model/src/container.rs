@@ -28,8 +28,10 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// Binds, volumes and tmpfs.
     pub mounts: Vec<Mount>,
-    /// Ports published on the node that runs the task.
+    /// Ports published on the node that runs the task. Those that every ingress node answers on are the service's.
     pub ports: Vec<PortSpec>,
+    /// Networks by name: what it reaches by service name, and who reaches it so. Empty: the engine's default bridge.
+    pub networks: Vec<String>,
     /// Limits and reservations.
     pub resources: Resources,
     /// Replaces the image's health check.
@@ -38,6 +40,9 @@ pub struct ContainerSpec {
     pub stop_signal: Option<String>,
     /// How long it may take to stop before it is killed; `None` means 10 s.
     pub stop_grace: Option<Duration>,
+    /// How long connections and requests that are under way may last once it takes no new ones; then it is asked to stop.
+    /// `None` means 10 s.
+    pub drain: Option<Duration>,
     /// Run an init as process 1.
     pub init: bool,
     /// The root file system is read-only.
@@ -52,6 +57,11 @@ impl ContainerSpec {
     /// The grace between the stop signal and the kill.
     pub fn stop_grace(&self) -> Duration {
         self.stop_grace.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The time between its last new request and the stop signal, at most.
+    pub fn drain(&self) -> Duration {
+        self.drain.unwrap_or(Duration::from_secs(10))
     }
 }
 

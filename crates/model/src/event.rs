@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     node::NodeState,
     service::{RolloutState, Slot},
     task::{Health, TaskState},
@@ -103,6 +103,15 @@ pub enum EventKind {
         /// Which.
         id: MemberId,
         /// The host's name.
+        name: String,
+        /// How.
+        change: ObjectChange,
+    },
+    /// A network appeared or went.
+    Network {
+        /// Which.
+        id: NetworkId,
+        /// Its name.
         name: String,
         /// How.
         change: ObjectChange,

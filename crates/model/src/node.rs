@@ -80,6 +80,9 @@ pub struct Facts {
     pub agent: String,
     /// Whether the engine answered lately.
     pub engine_ok: bool,
+    /// Where other nodes dial its mesh, `host:port`; `None`: it only dials out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<String>,
 }
 
 /// What the managers believe.
@@ -123,6 +126,14 @@ pub struct Node {
     pub joined: ClusterTime,
     /// The serial number of its newest certificate.
     pub certificate: u64,
+    /// Its /24 in every network, 1 to 250; 0 when all were taken, and then it has no part in networks.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub number: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 /// How long the managers wait for a silent node, by class.

@@ -1,6 +1,6 @@
 //! The control API: what a client asks, what it is answered, how it is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,10 @@ use crate::{
     event::{Event, Revision},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
     identity::JoinRole,
+    network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec},
-    service::{Service, ServiceSpec},
+    route::IngressPort,
+    service::{Service, ServiceSpec, Slot},
     session::LogOptions,
     task::Task,
     time::ClusterTime,
@@ -130,6 +132,10 @@ pub enum Request {
         /// Its software's version.
         version: String,
     },
+    /// A new network.
+    CreateNetwork(NetworkSpec),
+    /// Forget a network that no service is in.
+    RemoveNetwork(Reference),
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(Box<JoinRequest>),
@@ -145,6 +151,12 @@ pub enum Request {
     GetService(Reference),
     /// Tasks.
     ListTasks(TaskFilter),
+    /// Networks, with who is in them.
+    ListNetworks,
+    /// One network, with who is in it.
+    GetNetwork(Reference),
+    /// How a service is reached, from the leader's view.
+    GetEndpoints(Reference),
     /// Nodes.
     ListNodes,
     /// One node, with its tasks.
@@ -182,6 +194,9 @@ impl Request {
             Self::ListServices
                 | Self::GetService(_)
                 | Self::ListTasks(_)
+                | Self::ListNetworks
+                | Self::GetNetwork(_)
+                | Self::GetEndpoints(_)
                 | Self::ListNodes
                 | Self::GetNode(_)
                 | Self::ListMembers
@@ -309,6 +324,51 @@ pub struct ServiceRow {
     pub wanted: u32,
 }
 
+/// A network and who is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    /// The network.
+    pub network: Network,
+    /// The services in it, by name, each with its address.
+    pub services: Vec<(String, Ipv4Addr)>,
+    /// The nodes that run a task in it.
+    pub nodes: u32,
+}
+
+/// One task of a service as traffic sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRow {
+    /// Which.
+    pub task: TaskId,
+    /// Which place of the service.
+    pub slot: Slot,
+    /// Its node's name, empty without one.
+    pub node: String,
+    /// Takes new connections and requests.
+    pub ready: bool,
+    /// Why it does not, in words; empty when it does.
+    pub why: String,
+    /// Its addresses in the service's networks.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// How a service is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsView {
+    /// Its name.
+    pub service: String,
+    /// What it publishes on the ingress nodes.
+    pub ports: Vec<IngressPort>,
+    /// Its networks, each with its address there.
+    pub addresses: Vec<(String, Ipv4Addr)>,
+    /// Its tasks, ended ones left out.
+    pub endpoints: Vec<EndpointRow>,
+    /// Ingress nodes that are up, by name, each with the address of its mesh if it can be dialled.
+    pub ingress: Vec<(String, Option<String>)>,
+    /// Nodes that are connected and have not said yet that they go by the newest routes, by name.
+    pub behind: Vec<String>,
+}
+
 /// One log stream that the answer consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSource {
@@ -363,6 +423,10 @@ pub enum Response {
     Service(Box<ServiceView>),
     /// Tasks, with the names of their services and nodes in the same order.
     Tasks(Vec<TaskRow>),
+    /// Networks.
+    Networks(Vec<NetworkView>),
+    /// How a service is reached.
+    Endpoints(Box<EndpointsView>),
     /// Nodes.
     Nodes(Vec<NodeView>),
     /// One node.

@@ -29,6 +29,8 @@ pub struct RouteTable {
     pub version: RouteVersion,
     /// Whether this node answers on published ports.
     pub ingress: bool,
+    /// The other nodes do not dial this one: it dials them.
+    pub outbound: bool,
     /// Services that the node may reach, sorted by id: those with published ports on an ingress node, and those that share a
     /// network with one of the node's tasks.
     pub services: Vec<ServiceRoute>,
@@ -92,6 +94,22 @@ pub struct IngressPort {
     #[serde(default)]
     pub proxy_protocol: bool,
 }
+
+impl IngressPort {
+    /// Whether both cannot be served at once: the same published port, unless both speak HTTP the same way and differ in a host or
+    /// in the path.
+    pub fn clashes(&self, other: &Self) -> bool {
+        if self.published != other.published {
+            return false;
+        }
+        let (Some(one), Some(two)) = (&self.http, &other.http) else { return true };
+        let hosts = one.hosts == two.hosts || one.hosts.iter().any(|host| two.hosts.contains(host));
+        one.tls != two.tls || (hosts && one.path == two.path)
+    }
+}
+
+/// Where every node takes connections to service names; never published.
+pub const VIRTUAL_PORT: u16 = 7422;
 
 /// How HTTP requests are treated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

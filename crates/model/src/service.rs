@@ -8,6 +8,7 @@ use crate::{
     container::ContainerSpec,
     id::{Generation, NodeId, ServiceId},
     placement::Placement,
+    route::IngressPort,
     time::ClusterTime,
 };
 
@@ -155,6 +156,8 @@ pub struct ServiceSpec {
     pub template: TaskTemplate,
     /// How it is replaced.
     pub update: UpdatePolicy,
+    /// Ports that every ingress node answers on, whichever node its replicas run on. A change replaces no task.
+    pub ports: Vec<IngressPort>,
 }
 
 /// Counts the templates of one service, from 1; a rollback makes an old template the newest again under a new number.

@@ -8,12 +8,14 @@ use crate::{
     container::ContainerSpec,
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
+    route::{NetworkRoute, PeerRoute, RouteVersion, ServiceRoute},
     service::{ImagePin, RestartPolicy, Slot, TemplateVersion},
     task::{DesiredState, Observed},
 };
 
 /// The newest version of this conversation that the software speaks.
-pub const PROTOCOL: u32 = 1;
+/// Version 2 knows routes.
+pub const PROTOCOL: u32 = 2;
 
 /// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
 /// order of the fields; sets of different clusters never compare.
@@ -80,6 +82,34 @@ pub struct AssignmentSet {
     /// Which part of it this is, from 0.
     #[serde(default)]
     pub part: u32,
+    /// Further parts follow.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// What changed of a node's routes; or, of a large change, a part. Parts follow each other on their stream, alike in their
+/// version, and nothing of them holds before the last one is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChange {
+    /// Of the table that results.
+    pub version: RouteVersion,
+    /// What is not in it goes; else it is a difference to the version before, of the same session.
+    pub whole: bool,
+    /// Whether the node answers on published ports.
+    pub ingress: bool,
+    /// The other nodes do not dial this one: it dials them.
+    #[serde(default)]
+    pub outbound: bool,
+    /// New or changed.
+    pub upsert: Vec<ServiceRoute>,
+    /// No longer to be reached.
+    pub remove: Vec<ServiceId>,
+    /// All of them; `None` = as they were.
+    #[serde(default)]
+    pub peers: Option<Vec<PeerRoute>>,
+    /// All of them; `None` = as they were.
+    #[serde(default)]
+    pub networks: Option<Vec<NetworkRoute>>,
     /// Further parts follow.
     #[serde(default)]
     pub more: bool,
@@ -158,6 +188,8 @@ pub enum AgentMessage {
         /// Its meaning, or why there is none.
         outcome: Result<ImagePin, String>,
     },
+    /// The node's mesh goes by this table from now on, and by none before it.
+    Routed(RouteVersion),
     /// A planned restart of the agent: hold its tasks for so long.
     Goodbye {
         /// At most a minute is granted.
@@ -199,6 +231,8 @@ pub enum ManagerMessage {
     },
     /// What to run.
     Assign(AssignmentSet),
+    /// How to reach services; only to agents that speak version 2.
+    Routes(Box<RouteChange>),
     /// The managers changed.
     Managers(Vec<ManagerAddress>),
     /// What does this reference mean on your engine or its registry?

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Generation, NodeId, ServiceId, TaskId},
+    route::NetworkAddress,
     service::{Slot, TemplateVersion},
     time::ClusterTime,
 };
@@ -161,6 +162,9 @@ pub struct Observed {
     pub attempts: Vec<Attempt>,
     /// Ports as bound.
     pub ports: Vec<BoundPort>,
+    /// The container's address in each of the service's networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<NetworkAddress>,
 }
 
 impl Observed {

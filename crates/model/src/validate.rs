@@ -4,7 +4,7 @@
 //! versions of the software may know different rules, and must still apply one log the same way.
 //!
 //! Every bound is here because something behind it is finite: the log entry, the snapshot, the engine's own limits, a
-//! terminal's width. Read in this order: this file, then `service`, `container`, `placement`, `resources` for specs, `text` for the
+//! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources` for specs, `text` for the
 //! forms of names, `cluster` for everything else, `lint` for warnings.
 
 use std::fmt;
@@ -18,6 +18,7 @@ mod placement;
 mod resources;
 mod service;
 mod text;
+mod traffic;
 
 pub use cluster::{
     MAX_TOKEN_TTL, MAX_TOKEN_USES, validate_address, validate_facts, validate_node_change,
@@ -25,6 +26,7 @@ pub use cluster::{
 };
 pub use lint::lint_service;
 pub use service::{MAX_REPLICAS, MAX_SPEC_BYTES, validate_scale, validate_service};
+pub use traffic::validate_network;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -79,7 +79,7 @@ impl NodeHost {
             agent: "sim".into(),
             ..Facts::default()
         };
-        let config = Config { cluster, node: self.node, managers, facts, seed };
+        let config = Config { cluster, node: self.node, managers, facts, mesh: None, seed };
         let core = Agent::new(config, self.ledger.clone(), now);
         self.lives += 1;
         self.left = false;

@@ -120,7 +120,7 @@ impl World {
                 self.trace.mark(at, 33, node as u64);
                 let process = self.nodes[node].process.as_ref().expect("it just acted");
                 if let Some(connection) = process.connections.get(&connection).copied() {
-                    self.push_frame(connection, true, Frame::ToManager(*message));
+                    self.push_frame(connection, true, Frame::ToManager(message));
                 }
             }
             Action::Engine { op, call } => self.call(node, op, call),
@@ -137,7 +137,8 @@ impl World {
                 let latency = self.dice.range(100, self.knobs.fsync_us.max(200)) * 1_000;
                 self.later_agent(node, latency, AgentInput::Stored);
             }
-            Action::OpenLogs { .. } => {}
+            // No mesh process: nothing waits for one.
+            Action::OpenLogs { .. } | Action::Mesh(_) | Action::DrainTask { .. } => {}
             Action::Status(status) => self.trace.line(at, || format!("n{node} status: {status}")),
             Action::Exit => {
                 self.trace.fault(at, || format!("n{node} agent ends as asked"));
@@ -228,10 +229,10 @@ impl World {
             Frame::ToManager(message) => {
                 let at = self.queue.now();
                 self.trace.line(at, || format!("m{manager} hears n{node}: {}", said(&message)));
-                if !matches!(message, AgentMessage::Hello { .. }) {
+                if !matches!(*message, AgentMessage::Hello { .. }) {
                     self.node_heard(manager, node);
                 }
-                self.tell_manager(manager, ManagerEvent::AgentMessage { connection, message });
+                self.tell_manager(manager, ManagerEvent::AgentMessage { connection, message: *message });
             }
             Frame::ToAgent(message) => self.deliver_to_agent(node, connection, message),
             Frame::Closed => self.end_reached(connection, up),

@@ -27,7 +27,7 @@ struct Link {
 /// What arrives at an end of a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Frame {
-    ToManager(AgentMessage),
+    ToManager(Box<AgentMessage>),
     ToAgent(ManagerMessage),
     /// The other end closed it.
     Closed,

@@ -142,6 +142,7 @@ impl Workload {
             mode,
             template: self.template(tag),
             update,
+            ..ServiceSpec::default()
         }
     }
 

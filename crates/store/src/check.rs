@@ -1,5 +1,7 @@
 //! What must hold of every reachable state. The simulator and the tests ask after each step; a manager never does.
 
+use std::collections::BTreeSet;
+
 use model::{
     service::Mode,
     task::{DesiredState, TaskState},
@@ -83,8 +85,39 @@ impl Store {
         self.nodes.values().for_each(|node| add(object_hash(Table::Node, &**node)));
         self.members.values().for_each(|member| add(object_hash(Table::Member, &**member)));
         self.tokens.values().for_each(|token| add(object_hash(Table::Token, &**token)));
+        self.networks.values().for_each(|network| add(object_hash(Table::Network, &**network)));
         self.removed_nodes.iter().for_each(|node| add(object_hash(Table::RemovedNode, node)));
         sum
+    }
+
+    /// No two networks share addresses, no two services of a network one, no two nodes a number; and who is in a network has an
+    /// address there.
+    fn check_networks(&self) -> Result<(), Inconsistency> {
+        let mut bases = BTreeSet::new();
+        for network in self.networks() {
+            let name = &network.spec.name;
+            ensure(bases.insert(network.base), || format!("two networks have {}", network.base))?;
+            let distinct: BTreeSet<u8> = network.addresses.values().copied().collect();
+            ensure(distinct.len() == network.addresses.len(), || {
+                format!("two services share an address in {name}")
+            })?;
+            for service in network.addresses.keys() {
+                let known = self.services.contains_key(service);
+                ensure(known, || format!("service {service} is gone and keeps its address in {name}"))?;
+            }
+        }
+        for service in self.services() {
+            for name in &service.spec.template.container.networks {
+                let network = self.network_by_name(name);
+                let attached = network.is_some_and(|network| network.addresses.contains_key(&service.id));
+                ensure(attached, || format!("service {} has no address in network {name}", service.id))?;
+            }
+        }
+        let mut numbers = BTreeSet::new();
+        for node in self.nodes().filter(|node| node.number != 0) {
+            ensure(numbers.insert(node.number), || format!("two nodes have number {}", node.number))?;
+        }
+        Ok(())
     }
 
     fn check_rules(&self) -> Result<(), Inconsistency> {
@@ -101,6 +134,7 @@ impl Store {
                 format!("task {id} is healthy since never, or sick since ever")
             })?;
         }
+        self.check_networks()?;
         for id in &self.removed_nodes {
             ensure(!self.nodes.contains_key(id), || format!("node {id} came back"))?;
         }

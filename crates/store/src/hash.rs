@@ -28,6 +28,7 @@ pub(crate) enum Table {
     RemovedNode,
     Event,
     Request,
+    Network,
 }
 
 /// The hash of one object of a table.

@@ -4,8 +4,9 @@ use model::{
     cluster::{Cluster, Member, Token},
     container::Protocol,
     event::{Event, Revision},
-    id::{MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     identity::Identity,
+    network::Network,
     node::Node,
     service::{Service, Slot, TemplateVersion},
     task::Task,
@@ -111,6 +112,21 @@ impl Store {
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// One network.
+    pub fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.networks.get(&id).map(|network| &**network)
+    }
+
+    /// One network by its whole name. Linear in the number of networks, which the pool bounds.
+    pub fn network_by_name(&self, name: &str) -> Option<&Network> {
+        self.networks().find(|network| network.spec.name == name)
+    }
+
+    /// All networks, by id.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values().map(|network| &**network)
     }
 
     /// All members, by id.

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use model::{
     command::Rejection,
-    id::{NodeId, ServiceId, TaskId},
+    id::{NetworkId, NodeId, ServiceId, TaskId},
+    network::Network,
     node::Node,
     service::{Service, Slot},
     task::Task,
@@ -32,6 +33,22 @@ impl Store {
                 .map(|(_, service)| &**service)
         });
         only("service", reference, ids, |service| format!("{} ({})", service.spec.name, service.id))
+    }
+
+    /// The network of this name, id, or unambiguous beginning of an id.
+    ///
+    /// # Errors
+    /// [`Rejection::Missing`], or [`Rejection::Conflict`] when several fit.
+    pub fn resolve_network(&self, reference: &str) -> Result<&Network, Rejection> {
+        if let Some(network) = self.network_by_name(reference) {
+            return Ok(network);
+        }
+        let ids = id_range(reference).into_iter().flat_map(|ids| {
+            self.networks
+                .range(NetworkId(*ids.start())..=NetworkId(*ids.end()))
+                .map(|(_, network)| &**network)
+        });
+        only("network", reference, ids, |network| format!("{} ({})", network.spec.name, network.id))
     }
 
     /// The node of this host name, id, or unambiguous beginning of an id.

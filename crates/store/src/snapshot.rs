@@ -7,6 +7,7 @@ use imbl::{OrdMap, Vector};
 use model::{
     cluster::{Cluster, Member, Token},
     id::NodeId,
+    network::Network,
     node::Node,
     service::Service,
     task::Task,
@@ -28,6 +29,7 @@ struct Tables {
     nodes: Vec<Arc<Node>>,
     members: Vec<Arc<Member>>,
     tokens: Vec<Arc<Token>>,
+    networks: Vec<Arc<Network>>,
     removed_nodes: Vector<NodeId>,
     requests: RequestRing,
     events: EventRing,
@@ -35,7 +37,7 @@ struct Tables {
 
 impl Serialize for Store {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tables = serializer.serialize_struct("Store", 11)?;
+        let mut tables = serializer.serialize_struct("Store", 12)?;
         tables.serialize_field("applied", &self.applied)?;
         tables.serialize_field("time", &self.time)?;
         tables.serialize_field("cluster", &self.cluster)?;
@@ -44,6 +46,7 @@ impl Serialize for Store {
         tables.serialize_field("nodes", &Values(&self.nodes))?;
         tables.serialize_field("members", &Values(&self.members))?;
         tables.serialize_field("tokens", &Values(&self.tokens))?;
+        tables.serialize_field("networks", &Values(&self.networks))?;
         tables.serialize_field("removed_nodes", &self.removed_nodes)?;
         tables.serialize_field("requests", &self.requests)?;
         tables.serialize_field("events", &self.events)?;
@@ -64,6 +67,7 @@ impl<'de> Deserialize<'de> for Store {
             nodes: by_key("node", tables.nodes, |node| node.id)?,
             members: by_key("member", tables.members, |member| member.id)?,
             tokens: by_key("token", tables.tokens, |token| token.id)?,
+            networks: by_key("network", tables.networks, |network| network.id)?,
             removed_nodes: tables.removed_nodes,
             requests: tables.requests,
             events: tables.events,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use model::{
     cluster::{Cluster, Member, Token},
-    id::{MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    network::Network,
     node::Node,
     service::Service,
     task::Task,
@@ -29,6 +30,7 @@ pub struct Store {
     pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
     pub(crate) members: OrdMap<MemberId, Arc<Member>>,
     pub(crate) tokens: OrdMap<TokenId, Arc<Token>>,
+    pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
     /// Oldest first, at most [`MAX_REMOVED_NODES`].
     pub(crate) removed_nodes: Vector<NodeId>,
     pub(crate) requests: RequestRing,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use model::{
     cluster::{Cluster, Member, Token},
     event::{Event, EventKind, ObjectChange, Revision},
-    id::{Generation, MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    network::Network,
     node::Node,
     service::Service,
     task::Task,
@@ -56,6 +57,7 @@ impl<'a> Writer<'a> {
             self.account(Table::Service, Some(&*old), None);
             self.store.index.service(Some(&old), None);
             self.changed(Change::Service(id));
+            self.detach(id);
         }
     }
 
@@ -101,6 +103,37 @@ impl<'a> Writer<'a> {
             self.account(Table::RemovedNode, Some(&oldest), None);
         }
         self.changed(Change::Node(id));
+    }
+
+    pub fn put_network(&mut self, network: Network) {
+        let old = self.store.networks.get(&network.id).cloned();
+        self.account(Table::Network, old.as_deref(), Some(&network));
+        let id = network.id;
+        self.store.networks.insert(id, Arc::new(network));
+        self.changed(Change::Network(id));
+    }
+
+    pub fn remove_network(&mut self, id: NetworkId) {
+        if let Some(old) = self.store.networks.remove(&id) {
+            self.account(Table::Network, Some(&*old), None);
+            self.changed(Change::Network(id));
+        }
+    }
+
+    /// A service that is gone gives its addresses back.
+    fn detach(&mut self, service: ServiceId) {
+        let held: Vec<Arc<Network>> = self
+            .store
+            .networks
+            .values()
+            .filter(|network| network.addresses.contains_key(&service))
+            .cloned()
+            .collect();
+        for network in held {
+            let mut network = (*network).clone();
+            network.addresses.remove(&service);
+            self.put_network(network);
+        }
     }
 
     pub fn put_member(&mut self, member: Member) {
@@ -173,6 +206,10 @@ impl<'a> Writer<'a> {
 
     pub fn member_event(&mut self, member: &Member, change: ObjectChange, message: impl Into<String>) {
         self.event(EventKind::Member { id: member.id, name: member.name.clone(), change }, message);
+    }
+
+    pub fn network_event(&mut self, network: &Network, change: ObjectChange, message: impl Into<String>) {
+        self.event(EventKind::Network { id: network.id, name: network.spec.name.clone(), change }, message);
     }
 
     pub fn token_event(&mut self, id: TokenId, change: ObjectChange, message: impl Into<String>) {

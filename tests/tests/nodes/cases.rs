@@ -14,7 +14,7 @@ fn image_port_and_mount_that_are_not_there_are_named() {
         site.host().within(|| TcpListener::bind((address, 8099))).expect("the host").expect("a free port");
     let cases: [(&str, &[&str], &[&str]); 3] = [
         ("noimage", &["--pull", "never", "orch/nothing:9"], &["orch/nothing:9"]),
-        ("noport", &["--publish", "8099:8080", MIMIC_1], &["8099"]),
+        ("noport", &["--publish", "published=8099,target=8080,mode=host", MIMIC_1], &["8099"]),
         ("nomount", &["--mount", "type=bind,src=/nowhere/at/all,dst=/data", MIMIC_1], &["/nowhere/at/all"]),
     ];
     for (name, flags, words) in cases {
@@ -68,7 +68,7 @@ fn spec_reaches_the_engine_as_it_was_written() {
             "--tmpfs",
             "/scratch:size=1m",
             "--publish",
-            "8088:8080",
+            "published=8088,target=8080,mode=host",
             "--ulimit",
             "nofile=512:1024",
             "--stop-signal",

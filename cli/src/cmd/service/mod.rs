@@ -31,6 +31,7 @@ pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Fai
             ps::list(session, services.into_iter().map(filter).collect(), quiet).await
         }
         ServiceCommand::Inspect { services, spec } => inspect_all(session, &services, spec).await,
+        ServiceCommand::Endpoints { service } => endpoints(session, service).await,
         ServiceCommand::Logs(logs) => logs::run(session, logs).await,
     }
 }
@@ -38,6 +39,14 @@ pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Fai
 async fn list(session: &Session, quiet: bool) -> Result<Code, Failure> {
     let rows = rows(&session.client()?).await?;
     session.list(quiet, &rows, |row| row.service.id.to_string(), || rows::services(&rows).to_string());
+    Ok(Code::DONE)
+}
+
+async fn endpoints(session: &Session, service: String) -> Result<Code, Failure> {
+    match session.client()?.call(Request::GetEndpoints(service)).await?.response {
+        Response::Endpoints(view) => session.print(&view, || rows::endpoints(&view)),
+        _ => return Err(unexpected()),
+    }
     Ok(Code::DONE)
 }
 

@@ -167,5 +167,6 @@ fn view(container: &Container, now: Instant) -> ContainerView {
         status,
         image: "sha256:1".into(),
         ports: Vec::new(),
+        addresses: vec![("bridge".to_owned(), std::net::Ipv4Addr::new(172, 17, 0, 2))],
     }
 }

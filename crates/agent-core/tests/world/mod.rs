@@ -87,7 +87,12 @@ impl World {
                 Action::Engine { op, call } => self.calls.push_back((*op, call.clone())),
                 Action::CancelEngine { op } => self.calls.retain(|(other, _)| other != op),
                 Action::Store { sequence, write } => self.writes.push_back((*sequence, (**write).clone())),
-                Action::Send { .. } | Action::OpenLogs { .. } | Action::Status(_) | Action::Exit => {}
+                Action::Send { .. }
+                | Action::OpenLogs { .. }
+                | Action::Mesh(_)
+                | Action::DrainTask { .. }
+                | Action::Status(_)
+                | Action::Exit => {}
             }
             self.log.push(action);
         }
@@ -249,7 +254,7 @@ impl World {
 fn agent(seed: u64, stored: Stored, now: Instant) -> Agent {
     let facts = Facts { hostname: "host".into(), ..Default::default() };
     let managers = vec!["m1:1".to_owned()];
-    Agent::new(Config { cluster: CLUSTER, node: NODE, managers, facts, seed }, stored, now)
+    Agent::new(Config { cluster: CLUSTER, node: NODE, managers, facts, mesh: None, seed }, stored, now)
 }
 
 fn apply(ledger: &mut Stored, write: StoreWrite) {

@@ -15,6 +15,12 @@ pub fn action(action: &Action) -> Option<String> {
         Action::CancelEngine { .. } => "cancel".to_owned(),
         Action::Store { write, .. } => format!("store {}", write_of(write)),
         Action::OpenLogs { containers, .. } => format!("logs {}", containers.join(" ")),
+        Action::Mesh(config) => format!(
+            "mesh: {} services, containers {}",
+            config.table.services.len(),
+            config.locals.iter().map(|local| local.task.0.to_string()).collect::<Vec<_>>().join(" ")
+        ),
+        Action::DrainTask { task } => format!("drain {}", task.0),
         Action::Status(_) => return None,
         Action::Exit => "exit".to_owned(),
     })
@@ -37,6 +43,7 @@ fn message_of(message: &AgentMessage) -> Option<String> {
         AgentMessage::Facts(facts) => format!("facts, engine ok {}", facts.engine_ok),
         AgentMessage::NeedFullSet => "need full set".to_owned(),
         AgentMessage::ImageResolved { image, outcome } => format!("{image} is {outcome:?}"),
+        AgentMessage::Routed(version) => format!("routed by {}.{}", version.session, version.sequence),
         AgentMessage::Goodbye { .. } => "goodbye".to_owned(),
     })
 }

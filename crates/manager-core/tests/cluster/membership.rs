@@ -109,8 +109,10 @@ fn a_member_whose_state_differs_from_the_majoritys_halts() {
     let mut recovered = world.hosts[&bad].disk.recovered();
     let snapshot = recovered.snapshot.as_mut().expect("a snapshot");
     let mut state: store::Store = proto::codec::decode(&snapshot.bytes).expect("a state");
-    let settings =
-        ClusterSettings { patience: Patience { server: Duration::from_secs(9), ..Patience::default() } };
+    let settings = ClusterSettings {
+        patience: Patience { server: Duration::from_secs(9), ..Patience::default() },
+        ..ClusterSettings::default()
+    };
     let entry =
         Entry { at: state.time(), request: None, actor: admin(), command: Command::SetSettings(settings) };
     state.apply(state.applied() + 1, &entry);

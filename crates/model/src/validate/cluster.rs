@@ -6,6 +6,7 @@ use super::{
     Problem, Problems,
     service::{at_most, labels, validate_scale, validate_service},
     text,
+    traffic::validate_network,
 };
 use crate::{
     cluster::ClusterSettings,
@@ -45,6 +46,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
             reference(&mut problems, "node", node);
             problems.0.extend(validate_node_change(change));
         }
+        Request::CreateNetwork(spec) => problems.0.extend(validate_network(spec)),
         Request::CreateToken { role, ttl, uses, node_spec } => {
             problems.0.extend(validate_token(*role, *ttl, *uses, node_spec));
         }
@@ -61,6 +63,9 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
         Request::RollbackService(of)
         | Request::RemoveService(of)
+        | Request::RemoveNetwork(of)
+        | Request::GetNetwork(of)
+        | Request::GetEndpoints(of)
         | Request::GetService(of)
         | Request::GetNode(of)
         | Request::Explain(of)
@@ -74,6 +79,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::TransferLeader { .. }
         | Request::RemoveMember(_)
         | Request::ListServices
+        | Request::ListNetworks
         | Request::ListNodes
         | Request::ListMembers
         | Request::ListTokens
@@ -149,6 +155,7 @@ pub fn validate_facts(facts: &Facts) -> Vec<Problem> {
     let mut problems = Problems::default();
     problems.judge("facts.hostname", text::host_name(&facts.hostname));
     labels(&mut problems, "facts.labels", &facts.labels);
+    facts.mesh.iter().for_each(|address| problems.judge("facts.mesh", text::address(address)));
     let texts = [
         ("os", &facts.os),
         ("arch", &facts.arch),

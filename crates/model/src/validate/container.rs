@@ -20,6 +20,8 @@ const MAX_ENV_VALUE: usize = 32 << 10;
 const MAX_WORDS: usize = 256;
 const MAX_MOUNTS: usize = 64;
 const MAX_PORTS: usize = 100;
+/// Networks of one container: an interface each.
+const MAX_NETWORKS: usize = 16;
 /// A host name inside a container: the kernel's bound is 64.
 const MAX_HOSTNAME: usize = 63;
 /// The kill path is a normal path: nobody waits longer for a stop.
@@ -59,7 +61,12 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     if let Some(signal) = &spec.stop_signal {
         problems.judge(at("stop_signal"), text::signal(signal));
     }
-    at_most(problems, path, &[("stop_grace", spec.stop_grace(), MAX_GRACE)]);
+    at_most(
+        problems,
+        path,
+        &[("stop_grace", spec.stop_grace(), MAX_GRACE), ("drain", spec.drain(), MAX_GRACE)],
+    );
+    networks(problems, &at("networks"), &spec.networks);
     ulimits(problems, &at("ulimits"), &spec.ulimits);
     log(problems, &at("log"), &spec.log);
 }
@@ -177,6 +184,16 @@ fn ports(problems: &mut Problems, path: &str, ports: &[PortSpec]) {
     }
 }
 
+fn networks(problems: &mut Problems, path: &str, networks: &[String]) {
+    problems.at_most(networks.len(), MAX_NETWORKS, path, "networks");
+    let mut seen = BTreeSet::new();
+    for (position, name) in networks.iter().enumerate() {
+        let path = format!("{path}[{position}]");
+        problems.judge(&path, text::dns_label(name));
+        problems.ensure(seen.insert(name), &path, || format!("{} is listed twice", text::quote(name)));
+    }
+}
+
 fn healthcheck(problems: &mut Problems, path: &str, check: &Healthcheck) {
     let words: Vec<&str> = check.test.iter().map(String::as_str).collect();
     let right = match words[..] {
@@ -229,5 +246,6 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
             .map(option)
             .sum::<usize>()
         + mounts.sum::<usize>()
+        + list(&spec.networks)
         + spec.healthcheck.as_ref().map_or(0, |check| list(&check.test))
 }

@@ -10,6 +10,7 @@ use super::{
     container::{container, container_bytes},
     placement::placement,
     text::{dns_label, label_key, quote},
+    traffic::{ports, ports_bytes},
 };
 use crate::{
     request::Reference,
@@ -42,7 +43,11 @@ pub fn validate_service(spec: &ServiceSpec) -> Vec<Problem> {
     placement(&mut problems, "template.placement", &spec.template.placement);
     restart(&mut problems, "template.restart", &spec.template.restart);
     update(&mut problems, "update", &spec.update);
-    let bytes = spec.name.len() + labels_bytes(&spec.labels) + container_bytes(&spec.template.container);
+    ports(&mut problems, "ports", &spec.ports, &spec.template.container.ports);
+    let bytes = spec.name.len()
+        + labels_bytes(&spec.labels)
+        + container_bytes(&spec.template.container)
+        + ports_bytes(&spec.ports);
     problems.ensure(bytes <= MAX_SPEC_BYTES, "", || {
         format!("the declaration has {bytes} bytes of text; at most {MAX_SPEC_BYTES} are allowed: mount large files instead")
     });

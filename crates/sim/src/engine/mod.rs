@@ -219,6 +219,7 @@ impl Container {
             status,
             image: self.image.clone(),
             ports,
+            addresses: Vec::new(),
         })
     }
 }

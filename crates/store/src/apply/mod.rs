@@ -4,17 +4,18 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `node`, `observe`, `decide`.
+//! Read in this order: this file, then `cluster`, `service`, `network`, `node`, `observe`, `decide`.
 
 mod cluster;
 mod decide;
+mod network;
 mod node;
 mod observe;
 mod service;
 
 use model::{
     command::{Answer, Command, Entry, Rejection},
-    id::{Generation, MemberId, NodeId, ServiceId, TaskId, TokenId},
+    id::{Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     service::Slot,
 };
 
@@ -61,6 +62,8 @@ pub enum Change {
     Member(MemberId),
     /// A token.
     Token(TokenId),
+    /// A network.
+    Network(NetworkId),
 }
 
 impl Applied {
@@ -113,6 +116,8 @@ impl Writer<'_> {
             Command::RollbackService { id } => self.rollback_service(*id),
             Command::RemoveService { id } => self.remove_service_of(*id),
             Command::PinImage { service, template, pin } => self.pin_image(*service, *template, pin),
+            Command::CreateNetwork { id, base, spec } => self.create_network(*id, *base, spec),
+            Command::RemoveNetwork { id } => self.remove_network_of(*id),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),

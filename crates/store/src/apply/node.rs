@@ -1,6 +1,6 @@
 //! Nodes: joining, registering, falling silent, leaving.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     command::{Answer, Rejection},
@@ -8,6 +8,7 @@ use model::{
     id::{Generation, NodeId, TaskId, TokenId},
     identity::JoinRole,
     node::{Availability, Facts, Incarnation, Node, NodeSpec, NodeState},
+    route::MAX_NODE_NUMBER,
     task::{Observed, Task, TaskState},
 };
 
@@ -34,10 +35,17 @@ impl Writer<'_> {
             incarnation: Incarnation(0),
             joined: self.at,
             certificate: serial,
+            number: self.free_number(),
         };
         self.node_event(&node, ObjectChange::Created, format!("joined as {}", node.spec.class));
         self.put_node(node);
         Ok(Answer::Node { id, generation: self.generation })
+    }
+
+    /// The lowest /24 that no node has; 0 when there is none.
+    fn free_number(&self) -> u8 {
+        let taken: BTreeSet<u8> = self.store.nodes().map(|node| node.number).collect();
+        (1..=MAX_NODE_NUMBER).find(|number| !taken.contains(number)).unwrap_or(0)
     }
 
     pub(super) fn update_node(
@@ -119,6 +127,9 @@ impl Writer<'_> {
         node.incarnation = incarnation;
         node.facts = facts.clone();
         node.message = String::new();
+        if node.number == 0 {
+            node.number = self.free_number();
+        }
         if anew || node.state != NodeState::Ready {
             node.state = NodeState::Ready;
             node.since = self.at;

@@ -15,6 +15,8 @@ use crate::{intern::Texts, requests::Outcome, write::Writer};
 
 /// Bytes kept of any text of a report: enough for an engine's error, and a bound on what a node can make all managers keep.
 const MAX_TEXT: usize = 512;
+/// Addresses kept: more than any container may have.
+const MAX_NETWORKS: usize = 16;
 /// Bound ports kept: more than any service may publish.
 const MAX_PORTS: usize = 256;
 
@@ -94,6 +96,7 @@ fn clip(observed: &Observed, images: &mut Texts) -> Observed {
         exit: observed.exit.as_deref().map(clip_exit).map(Box::new),
         attempts: observed.attempts[attempts..].iter().map(clip_attempt).collect(),
         ports: observed.ports.iter().take(MAX_PORTS).copied().collect(),
+        addresses: observed.addresses.iter().take(MAX_NETWORKS).copied().collect(),
     }
 }
 

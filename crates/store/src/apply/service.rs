@@ -28,6 +28,8 @@ impl Writer<'_> {
         if self.store.services.contains_key(&id) {
             return Err(Rejection::Conflict(format!("service id {id} is taken; ask again")));
         }
+        self.unclaimed_ports(id, spec)?;
+        let networks = self.attached(id, spec)?;
         let first = TemplateVersion(1);
         let service = Service {
             id,
@@ -44,6 +46,7 @@ impl Writer<'_> {
         };
         self.service_event(&service, ObjectChange::Created, format!("created, {}", describe(spec.mode)));
         self.put_service(service);
+        self.attach_all(networks);
         Ok(Answer::Service { id, generation: self.generation })
     }
 
@@ -69,6 +72,9 @@ impl Writer<'_> {
         if *spec == old.spec {
             return Ok(Answer::Service { id, generation: old.generation });
         }
+        self.unclaimed_ports(id, spec)?;
+        let networks = self.attached(id, spec)?;
+        self.attach_all(networks);
         let mut service = (*old).clone();
         service.spec = spec.clone();
         service.updated = self.at;
@@ -146,6 +152,7 @@ impl Writer<'_> {
             let message = format!("service \"{}\" has no previous declaration", old.spec.name);
             return Err(Rejection::Conflict(message));
         };
+        self.unclaimed_ports(old.id, &spec)?;
         let pin = previous_template(old).and_then(|version| old.pins.get(&version).cloned());
         let mut service = old.clone();
         service.spec = spec;
@@ -187,6 +194,28 @@ impl Writer<'_> {
             self.finish(service, format!("the image of template {} is {text}", template.0));
         }
         Ok(self.answer(id))
+    }
+
+    /// What a service publishes is published by no other. One that is being removed has its ports until it is gone.
+    fn unclaimed_ports(&self, id: ServiceId, spec: &ServiceSpec) -> Result<(), Rejection> {
+        for port in &spec.ports {
+            let claims =
+                |other: &&Service| other.id != id && other.spec.ports.iter().any(|held| held.clashes(port));
+            if let Some(holder) = self.store.services().find(claims) {
+                let place = match &port.http {
+                    Some(http) if !http.hosts.is_empty() || http.path != "/" => {
+                        format!(" for {}{}", http.hosts.join(", "), http.path)
+                    }
+                    _ => String::new(),
+                };
+                let message = format!(
+                    "port {}{place} is published by service \"{}\"",
+                    port.published, holder.spec.name
+                );
+                return Err(Rejection::Conflict(message));
+            }
+        }
+        Ok(())
     }
 
     /// The service, if it may change: it exists and is not being removed.
