@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use agent_core::{action::Action, event::Event};
-use model::session::AgentMessage;
+use model::{route::NetworkRoute, session::AgentMessage};
 use rpc::tls::ClientTls;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinError, JoinSet},
 };
 
@@ -20,13 +20,22 @@ use crate::{
     traffic::Wish,
 };
 
+/// Where what the core wants of traffic goes.
+#[derive(Debug)]
+pub struct Traffic {
+    /// To the mesh's keeper.
+    pub wishes: mpsc::UnboundedSender<Wish>,
+    /// To the networks' keeper: those to be kept whole.
+    pub networks: watch::Sender<Vec<NetworkRoute>>,
+}
+
 /// Everything that actions reach.
 #[derive(Debug)]
 pub struct Hands {
     engine: Engine,
     memory: Memory,
     logs: Logs,
-    mesh: mpsc::UnboundedSender<Wish>,
+    traffic: Traffic,
     tls: ClientTls,
     events: mpsc::Sender<Event>,
     addresses: Addresses,
@@ -43,7 +52,7 @@ impl Hands {
         engine: Engine,
         memory: Memory,
         logs: Logs,
-        mesh: mpsc::UnboundedSender<Wish>,
+        traffic: Traffic,
         tls: ClientTls,
         events: mpsc::Sender<Event>,
         addresses: Addresses,
@@ -52,7 +61,7 @@ impl Hands {
             engine,
             memory,
             logs,
-            mesh,
+            traffic,
             tls,
             events,
             addresses,
@@ -102,7 +111,14 @@ impl Hands {
                     self.spawn(push);
                 }
             }
-            Action::Mesh(config) => self.wish(Wish::Configure(config)),
+            Action::Mesh(config) => {
+                self.traffic.networks.send_if_modified(|networks| {
+                    let changed = *networks != config.table.networks;
+                    networks.clone_from(&config.table.networks);
+                    changed
+                });
+                self.wish(Wish::Configure(config));
+            }
             Action::DrainTask { task } => self.wish(Wish::Drain(task)),
             Action::Status(status) => {
                 tracing::info!(%status, "status");
@@ -115,7 +131,7 @@ impl Hands {
 
     fn wish(&self, wish: Wish) {
         // Its keeper ends with the agent only.
-        drop(self.mesh.send(wish));
+        drop(self.traffic.wishes.send(wish));
     }
 
     /// The next piece of work that ended, if one did.

@@ -12,6 +12,7 @@ use crate::{
     directory::Directory,
     engine::{self, Engine, Ours},
     identity::Identity,
+    network::Networks,
     traffic,
 };
 
@@ -36,6 +37,7 @@ pub async fn leave(args: Leave) -> Result<()> {
     let removals = containers.into_iter().map(|container| remove(&engine, container.id));
     stream::iter(removals).buffer_unordered(STOPS).try_collect::<Vec<()>>().await?;
     traffic::end(directory.path(), identity.node).await?;
+    Networks::new(ours).remove_all(&engine).await.map_err(|error| anyhow!(error))?;
     forget(&directory)?;
     println!(
         "removed {count} containers; this machine is no longer node {} of cluster {}",

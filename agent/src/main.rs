@@ -19,6 +19,7 @@ mod join;
 mod leave;
 mod logs;
 mod memory;
+mod network;
 mod notify;
 mod renew;
 mod run;

@@ -16,12 +16,12 @@ use anyhow::{Context, Result, bail};
 use model::{node::Facts, route::RouteTable};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
 use crate::{
-    act::Hands,
+    act::{Hands, Traffic},
     args::Run,
     clock::Clock,
     config::Config,
@@ -31,6 +31,7 @@ use crate::{
     identity::Identity,
     logs::Logs,
     memory::{self, Memory},
+    network::Networks,
     renew, traffic,
 };
 
@@ -110,18 +111,22 @@ impl Daemon {
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let logins = Logins::new(config.docker_config.as_deref(), variable);
         let address = config.engine.as_deref().unwrap_or(engine::DEFAULT_ADDRESS);
-        let engine = Engine::with_logins(address, logins);
+        let ours = Ours { cluster: identity.cluster, node: identity.node };
+        let networks = Networks::new(ours);
+        let engine = Engine::of_node(address, logins, Some(networks.clone()));
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();
-        let (mesh, wishes) = mpsc::unbounded_channel();
-        let traffic = traffic::keep(directory.path().to_owned(), identity.node, wishes, sender.clone());
+        let (wishes, heard) = mpsc::unbounded_channel();
+        let traffic = traffic::keep(directory.path().to_owned(), identity.node, heard, sender.clone());
         keepers.spawn(traffic);
-        let ours = Ours { cluster: identity.cluster, node: identity.node };
+        let (wanted, wanted_networks) = watch::channel(Vec::new());
+        keepers.spawn(networks.keep(engine.clone(), wanted_networks));
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
         let logs = Logs::new(engine.clone(), tls.clone());
-        let hands = Hands::new(engine, memory, logs, mesh, tls, sender, addresses);
+        let hands =
+            Hands::new(engine, memory, logs, Traffic { wishes, networks: wanted }, tls, sender, addresses);
         Ok(Self { agent, clock, events, hands, disk_failed, keepers })
     }
 

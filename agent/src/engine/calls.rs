@@ -82,6 +82,10 @@ impl Engine {
     async fn create(&self, request: &ContainerRequest) -> Outcome {
         let creating = |error| sorted(Doing::Create, &error);
         let client = self.client().await.map_err(creating)?;
+        if let Some(networks) = &self.0.networks {
+            let made = networks.make(self, &request.networks).await;
+            made.map_err(|message| EngineError { kind: EngineErrorKind::Other, message })?;
+        }
         let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
         let body = create::body(request, self.cpu_millis());
         let created = client.create_container(Some(options), body).await.map_err(creating)?;
@@ -89,6 +93,7 @@ impl Engine {
         for warning in created.warnings {
             tracing::warn!(container = %request.name, %warning, "the engine could not do all that was asked");
         }
+        self.connect(&created.id, request.networks.get(1..).unwrap_or_default()).await.map_err(creating)?;
         Ok(OpOutcome::Created { id: created.id })
     }
 

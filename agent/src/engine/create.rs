@@ -11,10 +11,12 @@ use agent_core::{
     labels::{CLUSTER, NODE},
 };
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
-    MountTmpfsOptions, MountType, MountVolumeOptions, PortBinding, PortMap, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount as DockerMount, MountTmpfsOptions, MountType, MountVolumeOptions, NetworkingConfig, PortBinding,
+    PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
+
+use crate::network::engine_name;
 use model::container::{Healthcheck, Mount, MountSource, PortSpec, Protocol};
 
 /// Processes and threads where the spec says nothing: plenty for a Java server, an end to a fork bomb.
@@ -37,6 +39,9 @@ pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCrea
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(whole_seconds(spec.stop_grace())),
         host_config: Some(host(request, cpu_millis)),
+        networking_config: request.networks.first().map(|network| NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(engine_name(network), EndpointSettings::default())])),
+        }),
         ..Default::default()
     }
 }
@@ -62,6 +67,8 @@ fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
         readonly_rootfs: Some(spec.read_only),
         mounts: some(&spec.mounts.iter().map(|m| mount(m, &request.labels)).collect::<Vec<_>>()),
         port_bindings: Some(port_bindings(&spec.ports)),
+        network_mode: request.networks.first().map(engine_name),
+        dns: some(&request.networks.iter().map(|network| network.gateway().to_string()).collect::<Vec<_>>()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
         log_config: Some(HostConfigLogConfig {

@@ -57,6 +57,8 @@ fn of_status(doing: Doing, status: u16, message: &str) -> Kind {
         (_, 503) => Kind::Unavailable,
         (Doing::Pull, _) => of_stream(doing, message),
         (Doing::Create, 404) if message.contains("No such image") => Kind::ImageMissing,
+        // A container whose network was removed by hand is there; only its network is not.
+        (_, 404) if message.contains("network") => Kind::Other,
         (Doing::Use, 404) => Kind::NotFound,
         (_, 409) => Kind::Conflict,
         _ if says(message, &PORT_TAKEN) => Kind::PortTaken,

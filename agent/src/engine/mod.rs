@@ -1,7 +1,7 @@
 //! The Docker Engine, as `agent-core` wants to see it.
 //!
 //! `calls` carries out one call and sorts what went wrong (`error`); `create` and `view` translate a container there
-//! and back; `credentials` reads the logins for registries; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
+//! and back; `credentials` reads the logins for registries; `networks` makes networks; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
 //! traps are: it sends its own API version unless asked to negotiate, its timeout is per client, and its streams end
 //! with the engine.
 
@@ -10,6 +10,7 @@ mod create;
 mod credentials;
 mod error;
 mod logs;
+mod networks;
 mod view;
 mod watch;
 
@@ -23,6 +24,8 @@ use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
 pub use credentials::Logins;
 pub use error::chain;
 pub use watch::{Ours, watch};
+
+use crate::network::Networks;
 
 /// Where an engine usually listens.
 pub const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
@@ -41,21 +44,23 @@ struct Inner {
     /// Thousandths of a core that the machine has, once it is known: the engine refuses limits beyond.
     cpu_millis: AtomicU64,
     logins: Logins,
+    networks: Option<Networks>,
 }
 
 impl Engine {
     /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
     pub fn new(address: &str) -> Self {
-        Self::with_logins(address, Logins::default())
+        Self::of_node(address, Logins::default(), None)
     }
 
-    /// The same, with what it may tell registries.
-    pub fn with_logins(address: &str, logins: Logins) -> Self {
+    /// The same, with what it may tell registries, and the node's networks to put containers into.
+    pub fn of_node(address: &str, logins: Logins, networks: Option<Networks>) -> Self {
         Self(Arc::new(Inner {
             address: address.to_owned(),
             negotiated: Mutex::new(None),
             cpu_millis: AtomicU64::new(0),
             logins,
+            networks,
         }))
     }
 

@@ -53,7 +53,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    fn filters(self) -> HashMap<String, Vec<String>> {
+    pub(super) fn filters(self) -> HashMap<String, Vec<String>> {
         let labels =
             vec![format!("{}={}", labels::CLUSTER, self.cluster), format!("{}={}", labels::NODE, self.node)];
         HashMap::from([("label".to_owned(), labels)])

@@ -1,0 +1,162 @@
+//! Links and routes, through netlink.
+
+use std::net::Ipv4Addr;
+
+use futures_util::TryStreamExt;
+use model::route::NetworkRoute;
+use rtnetlink::{
+    Error, Handle, LinkBridge, LinkUnspec, RouteMessageBuilder, new_connection,
+    packet_route::{
+        link::LinkAttribute,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
+    },
+};
+
+use super::plan;
+
+/// The table that says what is this host itself.
+const LOCAL_TABLE: u32 = 255;
+
+/// The kernel's network configuration of this process's namespace.
+pub struct Kernel {
+    handle: Handle,
+    connection: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Kernel {
+    pub fn open() -> Result<Self, String> {
+        let (connection, handle, _) = new_connection().map_err(|error| format!("netlink: {error}"))?;
+        Ok(Self { handle, connection: tokio::spawn(connection) })
+    }
+
+    /// The bridge of this name, up, made when it is missing; its index.
+    pub async fn bridge(&self, name: &str) -> Result<u32, String> {
+        let index = match self.index(name).await? {
+            Some(index) => index,
+            None => {
+                let made = self.handle.link().add(LinkBridge::new(name).up().build()).execute().await;
+                made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) })
+                    .map_err(|error| format!("bridge {name}: {error}"))?;
+                self.index(name).await?.ok_or_else(|| format!("bridge {name} went as soon as it was made"))?
+            }
+        };
+        let up = self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await;
+        up.map_err(|error| format!("bridge {name}: {error}"))?;
+        Ok(index)
+    }
+
+    pub async fn remove_bridge(&self, name: &str) -> Result<(), String> {
+        match self.index(name).await? {
+            Some(index) => self
+                .handle
+                .link()
+                .del(index)
+                .execute()
+                .await
+                .map_err(|error| format!("bridge {name}: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    async fn index(&self, name: &str) -> Result<Option<u32>, String> {
+        let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
+        match links.try_next().await {
+            Ok(link) => {
+                let named = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(own) if own == name);
+                Ok(link.filter(|link| link.attributes.iter().any(named)).map(|link| link.header.index))
+            }
+            Err(Error::NetlinkError(error)) if error.raw_code() == -NO_SUCH_DEVICE => Ok(None),
+            Err(error) => Err(format!("link {name}: {error}")),
+        }
+    }
+
+    /// Everything of the network but the node's own part is this host, on its bridge.
+    pub async fn routes(&self, network: &NetworkRoute, bridge: u32) -> Result<(), String> {
+        for (base, length) in plan::elsewhere(network) {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(base, length)
+                .output_interface(bridge)
+                .table_id(LOCAL_TABLE)
+                .kind(RouteType::Local)
+                .scope(RouteScope::Host)
+                .build();
+            let set = self.handle.route().add(route).replace().execute().await;
+            set.map_err(|error| format!("route to {base}/{length}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// A network whose addresses this machine reaches elsewhere would cut that off.
+    pub async fn refuse_overlap(&self, network: &NetworkRoute, bridge: u32) -> Result<(), String> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes = self.handle.route().get(all).execute();
+        while let Some(route) = routes.try_next().await.map_err(|error| format!("routes: {error}"))? {
+            if let Some((base, length)) = foreign(&route, bridge)
+                && clashes(network, base, length, route.header.scope == RouteScope::Link)
+            {
+                return Err(format!(
+                    "its addresses, {}, overlap {base}/{length}, which this machine reaches by another way; choose another \
+                     address pool for the cluster, or change that route",
+                    plan::whole(network)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A route of the main table that does not lead to our own bridge.
+fn foreign(route: &RouteMessage, bridge: u32) -> Option<(Ipv4Addr, u8)> {
+    let mut base = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => base = Some(*address),
+            RouteAttribute::Oif(index) if *index == bridge => return None,
+            _ => {}
+        }
+    }
+    let main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+    base.filter(|_| main).map(|base| (base, route.header.destination_prefix_length))
+}
+
+/// A wide route by a gateway, such as a company's 10.0.0.0/8, is no clash: a more special one goes before it.
+fn clashes(network: &NetworkRoute, base: Ipv4Addr, length: u8, connected: bool) -> bool {
+    let shared = length.min(16);
+    let mask = u32::MAX.checked_shl(u32::from(32 - shared)).unwrap_or(0);
+    let same = (u32::from(base) ^ u32::from(network.base)) & mask == 0;
+    same && length > 0 && (length >= 16 || connected)
+}
+
+fn exists(error: &Error) -> bool {
+    matches!(error, Error::NetlinkError(error) if error.raw_code() == -EXISTS)
+}
+
+/// Of the kernel's error numbers.
+const EXISTS: i32 = 17;
+const NO_SUCH_DEVICE: i32 = 19;
+
+#[cfg(test)]
+mod tests {
+    use model::id::NetworkId;
+
+    use super::*;
+
+    #[test]
+    fn a_route_clashes_when_it_is_as_special_as_the_network_or_a_wire_of_this_machine() {
+        let base = Ipv4Addr::new(10, 130, 0, 0);
+        let network = NetworkRoute { network: NetworkId(1), name: "shop".into(), base, number: 1 };
+        let at = |third: [u8; 4], length, connected| clashes(&network, third.into(), length, connected);
+        assert!(
+            at([10, 130, 7, 0], 24, false) && at([10, 130, 0, 0], 16, false) && at([10, 128, 0, 0], 10, true)
+        );
+        assert!(
+            !at([10, 0, 0, 0], 8, false) && !at([10, 131, 0, 0], 16, true) && !at([0, 0, 0, 0], 0, false)
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! This node's part of the cluster's networks: a bridge, the engine's network on it, routes and packet rules; made on demand, and
+//! mended when somebody removes a part.
+//!
+//! Containers get addresses of the node's own /24 in the network's /16. All other addresses of the /16 (the virtual ones of services,
+//! the other nodes' containers) are local to the host on its bridge: it answers for them, and TCP to them is redirected to the mesh,
+//! which finds out whom they mean. Nothing leaves the host on that bridge, and nothing of the engine's own rules is touched: they
+//! are in tables that the engine replaces as it likes, ours are in one of their own, replaced as a whole.
+//!
+//! Read in this order: `plan` (names and addresses), `kernel` (links and routes), `rules` (nftables), then this file.
+
+mod kernel;
+mod plan;
+mod rules;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use model::{id::NetworkId, route::NetworkRoute};
+use tokio::sync::{Mutex, watch};
+
+use crate::engine::{Engine, Ours};
+
+pub use plan::{bridge_name, engine_name};
+
+/// How often everything is looked at again: an admin's mistake lasts no longer.
+const MEND: Duration = Duration::from_secs(5);
+
+/// The node's networks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Networks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ours: Ours,
+    /// Made, or being made: one at a time.
+    made: Mutex<BTreeMap<NetworkId, NetworkRoute>>,
+}
+
+impl Networks {
+    /// None made yet.
+    pub fn new(ours: Ours) -> Self {
+        Self(Arc::new(Inner { ours, made: Mutex::default() }))
+    }
+
+    /// Makes what is missing of these networks, and leaves what is there as it is.
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub async fn make(&self, engine: &Engine, wanted: &[NetworkRoute]) -> Result<(), String> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut made = self.0.made.lock().await;
+        for network in wanted {
+            self.make_one(engine, network)
+                .await
+                .map_err(|error| format!("network {}: {error}", network.name))?;
+            made.insert(network.network, network.clone());
+        }
+        rules::replace(self.0.ours.node, made.values()).await
+    }
+
+    async fn make_one(&self, engine: &Engine, network: &NetworkRoute) -> Result<(), String> {
+        let kernel = kernel::Kernel::open()?;
+        let bridge = kernel.bridge(&plan::bridge_name(network)).await?;
+        kernel.refuse_overlap(network, bridge).await?;
+        engine.make_network(network, self.0.ours).await?;
+        kernel.routes(network, bridge).await
+    }
+
+    /// Removes what nobody wants any more. What containers still use stays until they are gone.
+    async fn tidy(&self, engine: &Engine, wanted: &[NetworkRoute]) -> Result<(), String> {
+        let mut made = self.0.made.lock().await;
+        let names: Vec<String> = wanted.iter().map(plan::engine_name).collect();
+        for (name, bridge) in engine.networks(self.0.ours).await? {
+            if names.contains(&name) || !engine.remove_network(&name).await {
+                continue;
+            }
+            kernel::Kernel::open()?.remove_bridge(&bridge).await?;
+            made.retain(|_, network| plan::engine_name(network) != name);
+        }
+        if made.is_empty() { rules::remove(self.0.ours.node).await } else { Ok(()) }
+    }
+
+    /// Keeps the wanted networks whole for as long as the agent lives.
+    pub async fn keep(self, engine: Engine, mut wanted: watch::Receiver<Vec<NetworkRoute>>) {
+        let mut last = Ok(());
+        let mut began = false;
+        loop {
+            let networks = wanted.borrow_and_update().clone();
+            if began || !networks.is_empty() {
+                began = true;
+                let mut outcome = self.make(&engine, &networks).await;
+                if outcome.is_ok() {
+                    outcome = self.tidy(&engine, &networks).await;
+                }
+                if let (Err(error), true) = (&outcome, outcome != last) {
+                    tracing::error!(%error, "a network of this node is not whole");
+                }
+                last = outcome;
+            }
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(MEND) => {}
+            }
+        }
+    }
+
+    /// Removes all of them, when the node leaves the cluster and its containers are gone.
+    ///
+    /// # Errors
+    /// What could not be removed, in words.
+    pub async fn remove_all(&self, engine: &Engine) -> Result<(), String> {
+        self.tidy(engine, &[]).await
+    }
+}
