@@ -117,7 +117,8 @@ impl Pass<'_> {
     pub(crate) fn stop(&mut self, task: &Task, reason: impl Into<String>) {
         self.act(task.service, task.slot);
         let (id, expected) = (task.id, task.generation);
-        self.decisions.push(Decision::StopTask { id, expected, reason: reason.into() });
+        let service = self.store.service(task.service).map(|service| service.generation);
+        self.decisions.push(Decision::StopTask { id, expected, service, reason: reason.into() });
     }
 
     pub(crate) fn lose(&mut self, task: &Task, reason: impl Into<String>) {

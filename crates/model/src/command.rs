@@ -275,6 +275,9 @@ pub enum Decision {
         id: TaskId,
         /// Decided on.
         expected: Generation,
+        /// Its service, as decided on: what it declares says who has to go. `None` in logs of 0.1.0: not compared.
+        #[serde(default)]
+        service: Option<Generation>,
         /// Why, for the history.
         reason: String,
     },

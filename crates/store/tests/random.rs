@@ -156,7 +156,11 @@ impl Chooser<'_> {
                 reason: PendingReason { nodes: self.random.below(2) as u32, ..Default::default() },
             },
             9 | 10 => {
-                Decision::StopTask { id: task, expected: self.generation(at), reason: "scaled away".into() }
+                let owner = self.store.task(task).and_then(|task| self.store.service(task.service));
+                let owner = owner.map(|service| service.generation);
+                let service = self.random.one_in(2).then(|| self.generation(owner));
+                let (expected, reason) = (self.generation(at), "scaled away".into());
+                Decision::StopTask { id: task, expected, service, reason }
             }
             11 => Decision::LoseTask { id: task, expected: self.generation(at), reason: "gone".into() },
             12 => Decision::ReapTask { id: task, expected: self.generation(at) },

@@ -67,6 +67,29 @@ fn a_slot_is_free_again_when_its_task_is_wanted_no_more_or_has_ended() {
 }
 
 #[test]
+fn a_stop_that_was_decided_before_the_service_changed_back_is_refused() {
+    let mut world = world();
+    world.fill(11, 1, Some(1)).expect("fills");
+    world.done(Command::ScaleServices(vec![(SERVICE, 0)]));
+    let late = world.stop_decided_now(11);
+    world.done(Command::ScaleServices(vec![(SERVICE, 3)]));
+    let refused = world.decide(late).expect_err("the task is wanted again");
+    assert!(matches!(&refused, Rejection::Stale { kind, .. } if kind == "service"), "{refused}");
+    assert!(world.task(11).is_active());
+}
+
+#[test]
+fn a_stop_of_an_older_log_which_names_no_service_is_applied() {
+    let mut world = world();
+    world.fill(11, 1, Some(1)).expect("fills");
+    let expected = world.task(11).generation;
+    world.done(Command::ScaleServices(vec![(SERVICE, 2)]));
+    let old = Decision::StopTask { id: TaskId(11), expected, service: None, reason: "scaled away".into() };
+    world.decide(old).expect("as it was applied then");
+    assert!(!world.task(11).is_active());
+}
+
+#[test]
 fn a_task_is_refused_for_a_slot_template_or_node_that_does_not_take_it() {
     let mut world = world();
     let first = TemplateVersion(1);

@@ -42,7 +42,9 @@ impl Writer<'_> {
             }
             Decision::AssignTask { id, expected, node } => self.assign_task(*id, *expected, *node),
             Decision::ExplainPending { id, expected, reason } => self.explain_pending(*id, *expected, reason),
-            Decision::StopTask { id, expected, reason } => self.stop_task(*id, *expected, reason),
+            Decision::StopTask { id, expected, service, reason } => {
+                self.stop_task(*id, *expected, *service, reason)
+            }
             Decision::LoseTask { id, expected, reason } => self.lose_task(*id, *expected, reason),
             Decision::ReapTask { id, expected } => self.reap_task(*id, *expected),
             Decision::SetRollout { service, expected, rollout } => {
@@ -146,8 +148,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn stop_task(&mut self, id: TaskId, expected: Generation, reason: &str) -> Decided {
+    /// A service that was scaled to nothing and back at once wants the tasks whose stop was decided in between.
+    fn stop_task(
+        &mut self,
+        id: TaskId,
+        expected: Generation,
+        service: Option<Generation>,
+        reason: &str,
+    ) -> Decided {
         let old = self.task_at(id, expected)?;
+        if let (Some(expected), Some(service)) = (service, self.store.services.get(&old.service)) {
+            expect_generation("service", &service.spec.name, expected, service.generation)?;
+        }
         if old.desired == DesiredState::Stopped {
             return Ok(());
         }

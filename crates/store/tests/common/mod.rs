@@ -133,9 +133,13 @@ impl World {
     }
 
     pub fn stop(&mut self, id: u64) {
-        let expected = self.task(id).generation;
-        self.decide(Decision::StopTask { id: TaskId(id), expected, reason: "scaled away".into() })
-            .expect("stops");
+        self.decide(self.stop_decided_now(id)).expect("stops");
+    }
+
+    /// What a leader that sees the present state decides.
+    pub fn stop_decided_now(&self, id: u64) -> Decision {
+        let (expected, service) = (self.task(id).generation, Some(self.generation()));
+        Decision::StopTask { id: TaskId(id), expected, service, reason: "scaled away".into() }
     }
 
     pub fn reap(&mut self, id: u64) -> Result<(), Rejection> {
