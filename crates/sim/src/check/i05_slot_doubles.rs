@@ -1,5 +1,5 @@
-//! I5: two live containers of one slot only where one replaces the other start-first, or while a node is unreachable and briefly after it
-//! is back.
+//! I5: two live containers of one slot only where one replaces the other start-first, or while a node is unreachable and
+//! briefly after it is back.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(crate) struct Doubles {
 impl World {
     /// A container started: no other of its slot lives on a node that could have been told.
     pub(crate) fn check_slot_doubles(&mut self, node: usize, happening: &Happening) {
-        let Some(labels) = happening.labels else { return };
+        let Some(labels) = happening.labels.filter(|_| !self.was_removed(node)) else { return };
         let Some((service, slot)) = self.checks.slots.get(&labels.task).copied() else { return };
         let others = self.live_of_slot(service, slot, labels.task);
         let paired = |other: &TaskId| self.checks.pairs.contains(labels.task, *other);
@@ -67,13 +67,16 @@ impl World {
             || known.is_none_or(|known| known.state == NodeState::Down)
     }
 
+    /// What runs on a node that was removed, and starts again there, nobody can stop any more.
+    fn was_removed(&self, node: usize) -> bool {
+        self.checks.frontier().is_some_and(|store| store.node(self.nodes[node].node).is_none())
+    }
+
     /// Doubles that last although nothing is disturbed.
     pub(crate) fn check_lasting_doubles(&mut self) {
         let now = self.now();
         let mut live: BTreeMap<(ServiceId, Slot), BTreeMap<TaskId, usize>> = BTreeMap::new();
-        let removed = |id| self.checks.frontier().is_some_and(|store| store.node(id).is_none());
-        // What runs on a node that was removed nobody can stop any more.
-        for (node, host) in self.nodes.iter().enumerate().filter(|(_, host)| !removed(host.node)) {
+        for (node, host) in self.nodes.iter().enumerate().filter(|(node, _)| !self.was_removed(*node)) {
             for labels in host.engine.live().filter_map(|container| container.labels) {
                 if let Some(slot) = self.checks.slots.get(&labels.task) {
                     live.entry(*slot).or_default().insert(labels.task, node);
