@@ -17,8 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use model::request::{ApiError, ErrorCode, Reply, Request, Response};
+use anyhow::{Context, Result, bail};
+use manager_core::replace::{Successor, may_pass};
+use model::request::{ApiError, Reply, Request};
 use pki::{KeyAndCsr, PrivateKey};
 use rpc::tls::{CertReloader, ClientTls};
 
@@ -135,21 +136,17 @@ async fn ask(dir: &DataDir, identity: &Identity, address: &str) -> Result<Replac
 }
 
 fn answered(identity: &Identity, pems: &Pems, address: &str, reply: Reply) -> Result<Replacement> {
-    let Response::Joined { certificate, member: Some(member), managers, .. } = reply.response else {
-        return Err(anyhow!("an unexpected answer"));
-    };
-    let others = managers.into_iter().filter(|other| other.id != member && other.id != identity.member);
-    let seeds = others.map(|other| Seed { member: other.id, address: other.address }).collect();
+    let successor = Successor::from_answer(identity.member, reply.response);
+    let Successor { member, certificate, seeds } = successor.context("an unexpected answer")?;
+    let seeds = seeds.into_iter().map(|(member, address)| Seed { member, address }).collect();
     let new = Identity::new(identity.cluster, member, &identity.name, address, seeds);
     Ok(Replacement::new(identity.member, new, &Pems { certificate, ..pems.clone() }))
 }
 
-/// Whether asking again cannot help. Nobody leading, and no majority, may pass.
+/// Whether asking again cannot help.
 fn is_final(error: &anyhow::Error) -> bool {
     let refusal = error.chain().find_map(|cause| cause.downcast_ref::<ApiError>());
-    refusal.is_some_and(|refusal| {
-        !matches!(refusal.code, ErrorCode::Unavailable | ErrorCode::NotLeader | ErrorCode::Exhausted)
-    })
+    refusal.is_some_and(|refusal| !may_pass(refusal))
 }
 
 fn advice(root: &Path, damage: &anyhow::Error) -> String {

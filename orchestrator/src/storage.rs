@@ -78,8 +78,8 @@ pub fn open(path: &Path, fresh: bool, log_id: u64) -> Result<(Wal, Recovered)> {
 /// read right now.
 pub fn is_lost(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        matches!(cause.downcast_ref(), Some(OpenError::Damaged { .. } | OpenError::Missing))
-            || matches!(cause.downcast_ref(), Some(WalError::DamagedSnapshot { .. }))
+        cause.downcast_ref().is_some_and(OpenError::is_loss)
+            || cause.downcast_ref().is_some_and(WalError::is_loss)
     })
 }
 

@@ -15,6 +15,8 @@ use model::{
     validate::Problem,
 };
 
+use planted::Bug;
+
 use crate::{Manager, SpaceState, issue::Issue, proposal::Purpose, query::Ask};
 
 /// What a change turns into.
@@ -29,7 +31,8 @@ impl Manager {
     /// Takes a change; this member leads and serves.
     pub(crate) fn change(&mut self, ask: Ask) {
         let Ask { handle, identity, request_id, request, .. } = ask;
-        if self.space != SpaceState::Enough && !matches!(request, Request::TransferLeader { .. }) {
+        let full = self.space != SpaceState::Enough && !planted::is(Bug::FullDiskIgnored);
+        if full && !matches!(request, Request::TransferLeader { .. }) {
             let message = "the leader's disk is nearly full: changes are refused until there is room again, or until \
                            another manager leads";
             return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));

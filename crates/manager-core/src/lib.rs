@@ -11,7 +11,8 @@
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
 //! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
-//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), and [`mod@recover`].
+//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
+//! [`mod@recover`].
 
 pub mod action;
 mod admit;
@@ -31,6 +32,7 @@ mod proposal;
 mod query;
 mod records;
 pub mod recover;
+pub mod replace;
 mod report;
 mod routes;
 mod session;

@@ -82,6 +82,12 @@ bugs! {
     HardStateTorn,
     /// A node is sent the tasks of its neighbour.
     NeighboursTasks,
+    /// An empty directory passes for the log of a member that has vouched for entries.
+    LostLogAccepted,
+    /// What the log finds damaged is cut off as if it had never been finished.
+    DamageCutOff,
+    /// Changes are taken although the disk is full.
+    FullDiskIgnored,
 }
 
 impl fmt::Display for Bug {

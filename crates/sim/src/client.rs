@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     JoinManager(usize),
     /// A node joins.
     JoinNode(usize),
+    /// A manager that lost its log asks for a new id.
+    ReplaceManager(usize),
     /// Whether all members vote.
     Members,
     /// The last look at a service.

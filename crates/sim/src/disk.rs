@@ -6,8 +6,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use manager_core::{LogRecord, Persist, Recovered, SnapshotBlob};
-use wal::{Batch, Disk, MemDisk, Options, Record, Tended, Wal};
+use manager_core::{LogRecord, Persist, Recovered, SnapshotBlob, SpaceState};
+use wal::{Batch, Disk, MemDisk, OpenError, Options, Record, Space, Tended, Wal, WalError};
 
 /// What a manager's process holds of its disk.
 pub(crate) struct Writer {
@@ -17,13 +17,43 @@ pub(crate) struct Writer {
     writing: usize,
     /// Cut the log up to here, once idle.
     compact: Option<u64>,
+    /// How much room there is, as the core was last told.
+    space: SpaceState,
 }
 
 /// The log does not do what it should: the process ends.
-pub(crate) type DiskError = String;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DiskError {
+    /// What the member vouched for may be missing: it must not go on under its id.
+    Lost(String),
+    /// The disk is full, the reserve used up.
+    Full(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<OpenError> for DiskError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NoSpace => Self::Full(error.to_string()),
+            _ if error.is_loss() => Self::Lost(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<WalError> for DiskError {
+    fn from(error: WalError) -> Self {
+        match error {
+            WalError::NoSpace => Self::Full(error.to_string()),
+            _ if error.is_loss() => Self::Lost(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
 
 impl Writer {
-    /// Opens the log, and reads it.
+    /// Opens the log, and reads it. `fresh`: the member has vouched for nothing yet, so that there may be none.
     ///
     /// # Errors
     /// What `wal` says.
@@ -31,17 +61,21 @@ impl Writer {
         disk: &MemDisk,
         segment_bytes: u64,
         log_id: u64,
+        fresh: bool,
     ) -> Result<(Self, Recovered), DiskError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        let options = Options { segment_bytes, reserve_bytes: 0, low_water_bytes: 0, ..Options::new(log_id) };
-        let (wal, found) = Wal::open(disk, options).map_err(|error| error.to_string())?;
+        let (reserve_bytes, low_water_bytes) = (segment_bytes, segment_bytes);
+        let options =
+            Options { create: fresh, segment_bytes, reserve_bytes, low_water_bytes, ..Options::new(log_id) };
+        let (wal, found) = Wal::open(disk, options)?;
         let snapshot = match found.snapshot {
             None => None,
             Some(meta) => Some(read_snapshot(&wal, meta.index, meta.term)?),
         };
         let entries = found.entries.into_iter().map(from_record).collect();
         let recovered = Recovered { hard_state: found.hard_state, snapshot, entries };
-        Ok((Self { wal, queue: VecDeque::new(), writing: 0, compact: None }, recovered))
+        let space = SpaceState::Enough;
+        Ok((Self { wal, queue: VecDeque::new(), writing: 0, compact: None, space }, recovered))
     }
 
     /// Takes a step. True when the writer was idle: it begins now.
@@ -86,11 +120,11 @@ impl Writer {
         let mut hard_state = step.hard_state;
         if let Some(blob) = step.snapshot {
             self.flush(batches)?;
-            let bytes = encode_snapshot(&blob);
-            let mut writer = self.wal.begin_snapshot(blob.index, blob.term).map_err(text)?;
-            writer.write(&bytes).map_err(text)?;
-            let finished = writer.finish().map_err(text)?;
-            let reset = self.wal.install_snapshot(finished, hard_state.take()).map_err(text)?;
+            let state = hard_state.take();
+            let reset = match self.install(&blob, state.clone()) {
+                Err(WalError::NoSpace) if self.wal.use_reserve()? => self.install(&blob, state)?,
+                installed => installed?,
+            };
             if step.reset_log && !reset && self.wal.last().index > blob.index {
                 truncate_from = Some(blob.index + 1);
             }
@@ -106,9 +140,19 @@ impl Writer {
         Ok(())
     }
 
+    fn install(&mut self, blob: &SnapshotBlob, hard_state: Option<Bytes>) -> Result<bool, WalError> {
+        let mut writer = self.wal.begin_snapshot(blob.index, blob.term)?;
+        writer.write(&encode_snapshot(blob))?;
+        let finished = writer.finish()?;
+        self.wal.install_snapshot(finished, hard_state)
+    }
+
     fn flush(&mut self, batches: &mut Vec<Batch>) -> Result<(), DiskError> {
         if !batches.is_empty() {
-            self.wal.append_all(batches).map_err(text)?;
+            match self.wal.append_all(batches) {
+                Err(WalError::NoSpace) if self.wal.use_reserve()? => self.wal.append_all(batches)?,
+                appended => appended?,
+            }
             batches.clear();
         }
         Ok(())
@@ -116,11 +160,38 @@ impl Writer {
 
     fn tend(&mut self) -> Result<(), DiskError> {
         if let Some(index) = self.compact.take() {
-            self.wal.compact(index).map_err(text)?;
+            self.wal.compact(index)?;
         }
-        while self.wal.tend().map_err(text)? == Tended::More {}
+        while self.wal.tend()? == Tended::More {}
         if self.queue.is_empty() {
-            self.wal.seal().map_err(text)?;
+            self.wal.seal()?;
+        }
+        Ok(())
+    }
+
+    /// How much room the core knows of.
+    pub(crate) fn space(&self) -> SpaceState {
+        self.space
+    }
+
+    /// Looks how much room there is; `Some` when that has changed.
+    pub(crate) fn look_at_space(&mut self) -> Option<SpaceState> {
+        let space = match self.wal.space() {
+            Space::Ok => SpaceState::Enough,
+            Space::Low => SpaceState::Low,
+            Space::Reserve => SpaceState::Exhausted,
+        };
+        let changed = std::mem::replace(&mut self.space, space) != space;
+        changed.then_some(space)
+    }
+
+    /// While there is little room and nothing to write: prepares what there may be room for again.
+    ///
+    /// # Errors
+    /// The process must end.
+    pub(crate) fn look_for_room(&mut self) -> Result<(), DiskError> {
+        if self.writing == 0 {
+            while self.wal.tend()? == Tended::More {}
         }
         Ok(())
     }
@@ -130,10 +201,6 @@ impl Writer {
         disk.stop_after(changes);
         self.finish().ok();
     }
-}
-
-fn text(error: wal::WalError) -> DiskError {
-    error.to_string()
 }
 
 fn to_record(record: LogRecord) -> Record {
@@ -155,9 +222,10 @@ fn encode_snapshot(blob: &SnapshotBlob) -> Bytes {
 }
 
 fn read_snapshot(wal: &Wal, index: u64, term: u64) -> Result<SnapshotBlob, DiskError> {
-    let mut reader = wal.read_snapshot().map_err(text)?.ok_or("the snapshot is gone")?;
+    let gone = || DiskError::Failed("the snapshot is gone".to_owned());
+    let mut reader = wal.read_snapshot()?.ok_or_else(gone)?;
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = reader.next_chunk().map_err(text)? {
+    while let Some(chunk) = reader.next_chunk()? {
         bytes.put_slice(&chunk);
     }
     let mut bytes = bytes.freeze();

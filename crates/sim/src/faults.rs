@@ -1,6 +1,7 @@
-//! What goes wrong: crashes, pauses, cuts, slow disks, engines that restart or hang, clocks that jump; each ends again.
+//! What goes wrong: crashes, pauses, cuts, disks that are slow, fail, fill up or decay, engines that restart or hang, clocks
+//! that jump; each ends again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     dice::Dice,
@@ -21,6 +22,12 @@ pub(crate) enum Fault {
     StopClock(usize),
     FailSync(usize),
     SlowDisk(usize),
+    /// No more room than this many bytes beyond what is there.
+    FillDisk(usize, u64),
+    /// The manager ends; when it starts again, some bits of its log or snapshot have changed.
+    RotDisk(usize),
+    /// The manager ends; when it starts again, its log is gone.
+    LoseLog(usize),
     CrashAgent(usize),
     CrashAgentMidStep(usize),
     PauseAgent(usize),
@@ -52,19 +59,27 @@ pub(crate) struct Faults {
     /// The last fault that touched managers or their links.
     pub(crate) managers_disturbed: Time,
     slow_disks: BTreeMap<usize, Time>,
-    failing_disks: BTreeMap<usize, ()>,
+    failing_disks: BTreeSet<usize>,
+    full_disks: BTreeSet<usize>,
+    /// Disks on which something is wrong that no copy of it may share.
+    pub(crate) rotten_disks: BTreeSet<usize>,
+    /// A stream of its own, so that worlds without such faults take the course that they always took.
+    pub(crate) disk_dice: Dice,
 }
 
 impl Faults {
-    pub(crate) fn new(dice: Dice) -> Self {
+    pub(crate) fn new(dice: Dice, disk_dice: Dice) -> Self {
         Self {
             dice,
+            disk_dice,
             counts: BTreeMap::new(),
             until: 0,
             healed_at: None,
             managers_disturbed: 0,
             slow_disks: BTreeMap::new(),
-            failing_disks: BTreeMap::new(),
+            failing_disks: BTreeSet::new(),
+            full_disks: BTreeSet::new(),
+            rotten_disks: BTreeSet::new(),
         }
     }
 
@@ -110,7 +125,23 @@ impl Faults {
 
     /// Whether a failure of this disk was put there by a fault.
     pub(crate) fn take_disk_fault(&mut self, manager: usize) -> bool {
-        self.failing_disks.remove(&manager).is_some()
+        self.failing_disks.remove(&manager)
+    }
+
+    /// The disk has, or lately had, no more room.
+    pub(crate) fn is_full(&self, manager: usize) -> bool {
+        self.full_disks.contains(&manager)
+    }
+
+    /// Something on this disk has decayed.
+    pub(crate) fn is_rotten(&self, manager: usize) -> bool {
+        self.rotten_disks.contains(&manager)
+    }
+
+    /// The host has another disk now.
+    pub(crate) fn forget_disk(&mut self, manager: usize) {
+        self.rotten_disks.remove(&manager);
+        self.full_disks.remove(&manager);
     }
 }
 
@@ -123,6 +154,9 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::StopClock(_) => "clock stood still, cut off",
         Fault::FailSync(_) => "sync failed",
         Fault::SlowDisk(_) => "disk slow",
+        Fault::FillDisk(..) => "disk full",
+        Fault::RotDisk(_) => "log decayed",
+        Fault::LoseLog(_) => "log lost",
         Fault::CrashAgent(_) => "agent crashed",
         Fault::CrashAgentMidStep(_) => "agent crashed mid-step",
         Fault::PauseAgent(_) => "agent paused",
@@ -153,7 +187,7 @@ impl World {
         self.queue.after(pause, Event::NextFault);
         let hosts = (self.managers.len(), self.nodes.len());
         let fault = match self.knobs.weather {
-            Weather::Rough => self.faults.choose(hosts.0, hosts.1),
+            Weather::Rough => self.disk_fault().unwrap_or_else(|| self.faults.choose(hosts.0, hosts.1)),
             Weather::Calm => Fault::JumpClock(self.faults.dice.below(hosts.0 + hosts.1)),
         };
         self.inject(fault);
@@ -186,10 +220,21 @@ impl World {
             }
             Fault::FailSync(manager) => {
                 self.managers[*manager].disk.fail_next_sync();
-                self.faults.failing_disks.insert(*manager, ());
+                self.faults.failing_disks.insert(*manager);
             }
             Fault::SlowDisk(manager) => {
                 self.faults.slow_disks.insert(*manager, now + lasts);
+            }
+            Fault::FillDisk(manager, room) => {
+                let disk = &self.managers[*manager].disk;
+                disk.set_capacity(Some(disk.used_bytes() + room));
+                self.faults.full_disks.insert(*manager);
+            }
+            Fault::RotDisk(manager) => self.rot_disk(*manager),
+            Fault::LoseLog(manager) => {
+                self.crash_manager(*manager, "and its log is gone");
+                self.managers[*manager].disk = wal::MemDisk::new();
+                self.faults.rotten_disks.insert(*manager);
             }
             Fault::CrashAgent(node) => {
                 let tells = self.faults.dice.permille(500);
@@ -298,7 +343,12 @@ impl World {
         self.disturb(fault);
         self.trace.fault(now, || format!("over: {fault:?}"));
         match fault {
-            Fault::CrashManager(manager) | Fault::CrashManagerMidStep(manager) | Fault::FailSync(manager) => {
+            Fault::FillDisk(manager, _) => self.managers[*manager].disk.set_capacity(None),
+            Fault::CrashManager(manager)
+            | Fault::CrashManagerMidStep(manager)
+            | Fault::FailSync(manager)
+            | Fault::RotDisk(manager)
+            | Fault::LoseLog(manager) => {
                 self.managers[*manager].crash_in = None;
                 self.start_manager(*manager);
             }
@@ -366,7 +416,10 @@ impl World {
             | Fault::PauseManager(manager)
             | Fault::StopClock(manager)
             | Fault::FailSync(manager)
-            | Fault::SlowDisk(manager) => hosts.push(*manager),
+            | Fault::SlowDisk(manager)
+            | Fault::FillDisk(manager, _)
+            | Fault::RotDisk(manager)
+            | Fault::LoseLog(manager) => hosts.push(*manager),
             Fault::CrashAllManagers => hosts.push(0),
             Fault::CrashAgent(node)
             | Fault::CrashAgentMidStep(node)
@@ -405,6 +458,7 @@ impl World {
         for manager in 0..self.managers.len() {
             self.managers[manager].crash_in = None;
             self.managers[manager].clock.stop(false, now);
+            self.managers[manager].disk.set_capacity(None);
             self.arm_manager(manager);
             self.resume_manager(manager);
             self.start_manager(manager);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use model::node::Patience;
+
 use crate::dice::Dice;
 
 /// How hard a world is.
@@ -34,6 +36,10 @@ pub struct Knobs {
     pub think_ms: u64,
     /// The managers' own knobs.
     pub manager: manager_core::Knobs,
+    /// How long a silent node is waited for.
+    pub patience: Patience,
+    /// Of a thousand faults so many are full or decaying disks.
+    pub disk_faults: u32,
     /// Events that the state keeps, in builds that can bound them.
     pub ring: usize,
     /// Of a thousand chances so many force a rare path, in builds that have them.
@@ -60,19 +66,26 @@ impl Knobs {
         let mut dice = Dice::new(seed, "knobs");
         let weather = if dice.permille(200) { Weather::Calm } else { Weather::Rough };
         let rough = weather == Weather::Rough;
+        let usual = manager_core::Knobs::default();
+        let pace = Pace::of_seed(seed, weather);
         let manager = manager_core::Knobs {
-            election_ticks: dice.range(12, 30) as u32,
-            election_spread: dice.range(12, 30) as u32,
-            heartbeat_ticks: dice.range(3, 5) as u32,
+            election_ticks: pace.ticks(dice.range(12, 30)),
+            election_spread: pace.ticks(dice.range(12, 30)),
+            heartbeat_ticks: pace.ticks(dice.range(3, 5)),
             snapshot_entries: *dice.pick(&[5, 20, 60, 200, 1_000]).expect("not empty"),
             keep_entries: *dice.pick(&[0, 3, 20, 100]).expect("not empty"),
             hash_every: *dice.pick(&[10, 50, 1_000]).expect("not empty"),
-            agent_heartbeat: Duration::from_millis(dice.range(300, 500)),
+            agent_heartbeat: pace.span(Duration::from_millis(dice.range(300, 500))),
+            pin_patience: pace.span(usual.pin_patience),
             // A few assignments: sets in parts are the rule here.
             assignment_part: 2 << 10,
-            ..manager_core::Knobs::default()
+            ..usual
         };
+        let server = pace.span(Patience::default().server);
+        let mut disks = Dice::new(seed, "disk knobs");
         Self {
+            patience: Patience { server, ..Patience::default() },
+            disk_faults: if disks.permille(400) { disks.range(20, 200) as u32 } else { 0 },
             managers: [3, 3, 3, 3, 3, 3, 3, 1, 5][dice.below(9)],
             nodes: dice.range(2, 6) as usize,
             operators: dice.range(1, 4) as usize,
@@ -92,5 +105,27 @@ impl Knobs {
             engine_tenths: dice.range(3, 20),
             live_restore: dice.permille(500),
         }
+    }
+}
+
+/// How much longer than usual all patience is, in this world alike: elections, heartbeats, leases.
+struct Pace {
+    percent: u64,
+}
+
+impl Pace {
+    /// From half to twice as long; in calm weather, where nobody may lose patience, not shorter than usual.
+    fn of_seed(seed: u64, weather: Weather) -> Self {
+        let mut dice = Dice::new(seed, "pace");
+        let shortest = if weather == Weather::Calm { 100 } else { 50 };
+        Self { percent: if dice.permille(500) { dice.range(shortest, 200) } else { 100 } }
+    }
+
+    fn ticks(&self, usual: u64) -> u32 {
+        (usual * self.percent / 100).max(1) as u32
+    }
+
+    fn span(&self, usual: Duration) -> Duration {
+        usual * self.percent as u32 / 100
     }
 }

@@ -5,8 +5,8 @@
 //! the end, `check` looks for a broken invariant. Not here: sockets, real files, real time; the daemons' shells.
 //!
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
-//! `agent`, `engine`; what they do, `manager_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
-//! `client_side`, `history`; `setup`, `faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
+//! `agent`, `engine`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
+//! `client_side`, `history`; `setup`, `faults`, `disk_faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
 //! many, `gate` those with a planted bug; `main.rs` is the command line.
 
 mod agent;
@@ -18,6 +18,8 @@ mod client_side;
 mod clock;
 mod dice;
 mod disk;
+mod disk_faults;
+mod disk_side;
 mod engine;
 mod engine_side;
 mod faults;

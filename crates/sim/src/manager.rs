@@ -1,6 +1,6 @@
 //! A manager's host: the real core, its disk, its requests under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use manager_core::{Bootstrap, Config, Manager, Recovered};
 use model::{
@@ -9,7 +9,12 @@ use model::{
 };
 use wal::MemDisk;
 
-use crate::{clock::HostClock, disk::Writer, queue::Time, world::Event};
+use crate::{
+    clock::HostClock,
+    disk::{DiskError, Writer},
+    queue::Time,
+    world::Event,
+};
 
 /// Who waits for an answer of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,10 @@ pub(crate) struct Process {
     pub(crate) armed: Option<Time>,
     pub(crate) callers: BTreeMap<u64, Caller>,
     pub(crate) next_handle: u64,
+    /// Changes asked for since it was told that its disk is full: none of them may be made.
+    pub(crate) while_full: BTreeSet<u64>,
+    /// It looks again and again whether there is room.
+    pub(crate) looks_for_room: bool,
 }
 
 /// The host.
@@ -49,6 +58,12 @@ pub(crate) struct ManagerHost {
     pub(crate) vote: (u64, u64),
     /// It has had some state of the cluster.
     pub(crate) has_state: bool,
+    /// It has vouched for nothing yet: its log may have to be created.
+    pub(crate) fresh: bool,
+    /// It lost its log and asks for a new id; until it has that, its process does not start.
+    pub(crate) replacing: bool,
+    /// The last copy of its disk that was whole, where nobody else has one.
+    pub(crate) backup: Option<MemDisk>,
     /// It was removed from the cluster: its process does not start again before it has joined anew.
     pub(crate) removed: bool,
     /// It said that it must end.
@@ -72,9 +87,10 @@ impl ManagerHost {
         segment_bytes: u64,
         seed: u64,
         now: Now,
-    ) -> Result<(), String> {
+    ) -> Result<(), DiskError> {
         let (writer, recovered): (Writer, Recovered) =
-            Writer::open(&self.disk, segment_bytes, self.member.0)?;
+            Writer::open(&self.disk, segment_bytes, self.member.0, self.fresh)?;
+        self.fresh = false;
         let config = Config {
             member: self.member,
             cluster,
@@ -86,7 +102,8 @@ impl ManagerHost {
             bootstrap: self.bootstrap.clone(),
             knobs: knobs.clone(),
         };
-        let core = Manager::new(config, recovered, now).map_err(|error| error.to_string())?;
+        let core = Manager::new(config, recovered, now)
+            .map_err(|error| DiskError::Failed(format!("the log cannot be used: {error}")))?;
         self.lives += 1;
         self.process = Some(Process {
             core,
@@ -95,7 +112,24 @@ impl ManagerHost {
             armed: None,
             callers: BTreeMap::new(),
             next_handle: 0,
+            while_full: BTreeSet::new(),
+            looks_for_room: false,
         });
         Ok(())
+    }
+
+    /// It begins with nothing, as another member.
+    pub(crate) fn begin_anew(&mut self, member: MemberId, seeds: Vec<(MemberId, String)>) {
+        self.member = member;
+        self.seeds = seeds;
+        self.disk = MemDisk::new();
+        self.backup = None;
+        self.bootstrap = None;
+        self.fresh = true;
+        self.replacing = false;
+        self.has_state = false;
+        self.removed = false;
+        self.halted = false;
+        self.vote = (0, 0);
     }
 }

@@ -7,7 +7,6 @@ use model::{
 };
 
 use crate::{
-    faults::Fault,
     manager::Caller,
     network::Frame,
     queue::{MS, Time},
@@ -38,6 +37,7 @@ impl World {
             }
             ManagerInput::Core(event) => self.tell_manager(manager, event),
             ManagerInput::Written => self.written(manager),
+            ManagerInput::LookForRoom => self.look_for_room(manager),
         }
     }
 
@@ -179,23 +179,10 @@ impl World {
                     self.begin_write(manager);
                 }
                 self.tell_manager(manager, Input::Persisted { sequence });
+                self.look_at_space(manager);
             }
-            Err(reason) => self.disk_failed(manager, &reason),
+            Err(error) => self.disk_failed(manager, &error),
         }
-    }
-
-    /// The log cannot go on: the process must end. After a fault of the disk that is right; otherwise it is a defect.
-    fn disk_failed(&mut self, manager: usize, reason: &str) {
-        if !self.faults.take_disk_fault(manager) {
-            self.violate(
-                "disk",
-                format!("m{manager} cannot write its log: {reason}"),
-                vec![format!("m{manager}")],
-            );
-        }
-        self.crash_manager(manager, "its disk failed");
-        let pause = self.dice.millis(500, 2_000);
-        self.queue.after(pause, Event::Undo(Fault::CrashManager(manager)));
     }
 
     fn send_peer(&mut self, manager: usize, to: model::id::MemberId, bytes: bytes::Bytes) {
@@ -218,6 +205,7 @@ impl World {
     }
 
     fn reply(&mut self, manager: usize, handle: u64, result: Result<Reply, ApiError>, more: bool) {
+        self.check_reply_on_full_disk(manager, handle, &result);
         let process = self.managers[manager].process.as_mut().expect("it just acted");
         let caller =
             if more { process.callers.get(&handle).copied() } else { process.callers.remove(&handle) };
@@ -312,7 +300,7 @@ impl World {
     /// Starts a manager's process again.
     pub(crate) fn start_manager(&mut self, manager: usize) {
         let host = &self.managers[manager];
-        if host.process.is_some() || host.halted || host.removed {
+        if host.process.is_some() || host.halted || host.removed || host.replacing {
             return;
         }
         let at = self.now();
@@ -320,21 +308,13 @@ impl World {
         let seed = self.dice.any();
         let now = self.manager_now(manager);
         let (knobs, segment) = (self.knobs.manager.clone(), self.knobs.segment_bytes);
-        if let Err(reason) = self.managers[manager].start(self.cluster, &knobs, segment, seed, now) {
-            if self.faults.take_disk_fault(manager) {
-                // The disk failed while the log was opened; its supervisor tries again.
-                self.managers[manager].disk.kill();
-                self.queue.after(500 * MS, Event::Undo(Fault::CrashManager(manager)));
-            } else {
-                self.violate(
-                    "I1",
-                    format!("m{manager} does not start: {reason}"),
-                    vec![format!("m{manager}")],
-                );
+        match self.managers[manager].start(self.cluster, &knobs, segment, seed, now) {
+            Ok(()) => {
+                self.tell_manager(manager, Input::Space(SpaceState::Enough));
+                self.later_manager(manager, 20 * MS, ManagerInput::LookForRoom);
             }
-            return;
+            Err(error) => self.not_started(manager, &error),
         }
-        self.tell_manager(manager, Input::Space(SpaceState::Enough));
     }
 
     /// A manager is no member any more: its process ends, and after a while the host joins anew, with an empty disk.
@@ -353,6 +333,7 @@ impl World {
     pub(crate) fn ask(&mut self, operation: usize, attempt: u32, manager: usize) {
         let caller = Caller::Operation { operation, attempt };
         let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
+        self.note_change_on_full_disk(manager, &request);
         let consistency = model::request::Consistency::Linearizable;
         self.request(manager, caller, move |handle| Input::Request {
             handle,

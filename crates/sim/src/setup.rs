@@ -30,6 +30,10 @@ use crate::{
 /// The set-up takes less than this, or it is broken.
 const SETUP_LIMIT: Time = 60 * SEC;
 
+/// What a certificate is asked for with.
+pub(crate) const CSR: &str =
+    "-----BEGIN CERTIFICATE REQUEST-----\nsimulated\n-----END CERTIFICATE REQUEST-----\n";
+
 /// A container on every node that belongs to somebody else.
 pub(crate) const FOREIGN: &str = "foreign-database";
 
@@ -46,6 +50,9 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         crash_in: None,
         vote: (0, 0),
         has_state: false,
+        fresh: true,
+        replacing: false,
+        backup: None,
         removed: false,
         halted: false,
         seeds: Vec::new(),
@@ -87,7 +94,7 @@ impl World {
     pub(crate) fn begin(&mut self) {
         self.managers[0].bootstrap = Some(Bootstrap {
             authority: Authority { certificate: "authority".into(), key: "key".into() },
-            settings: ClusterSettings::default(),
+            settings: ClusterSettings { patience: self.knobs.patience.clone() },
         });
         self.start_manager(0);
         self.queue.after(500 * MS, Event::Probe);
@@ -118,6 +125,7 @@ impl World {
                     }
                     Purpose::JoinManager(number) => self.join_manager(number),
                     Purpose::JoinNode(number) => self.join_node(number),
+                    Purpose::ReplaceManager(number) => self.not_replaced(number, &error),
                     Purpose::Members => {}
                     Purpose::Token(_) if self.phase != Phase::Setup => {}
                     _ => self.violate("setup", format!("{step:?}: {error}"), Vec::new()),
@@ -141,16 +149,9 @@ impl World {
                 }
             }
             (Purpose::JoinManager(number), Response::Joined { member: Some(member), managers, .. }) => {
-                let host = &mut self.managers[number];
-                host.member = member;
-                // A manager that joins begins with nothing.
-                host.disk = MemDisk::new();
-                host.bootstrap = None;
-                host.has_state = false;
-                host.removed = false;
-                host.halted = false;
-                host.vote = (0, 0);
-                host.seeds = managers.into_iter().map(|manager| (manager.id, manager.address)).collect();
+                let seeds = managers.into_iter().map(|manager| (manager.id, manager.address)).collect();
+                self.managers[number].begin_anew(member, seeds);
+                self.faults.forget_disk(number);
                 self.start_manager(number);
                 if self.phase != Phase::Setup {
                     return;
@@ -161,6 +162,7 @@ impl World {
                     self.join_node(0);
                 }
             }
+            (Purpose::ReplaceManager(number), answer) => self.replaced(number, answer),
             (Purpose::JoinNode(number), Response::Joined { node: Some(node), .. }) => {
                 self.nodes[number].node = node;
                 self.start_agent(number);
@@ -208,8 +210,7 @@ impl World {
             role,
             token,
             secret: Vec::new(),
-            csr: "-----BEGIN CERTIFICATE REQUEST-----\nsimulated\n-----END CERTIFICATE REQUEST-----\n"
-                .to_owned(),
+            csr: CSR.to_owned(),
             facts,
             address,
         }));

@@ -114,6 +114,10 @@ pub(crate) enum Event {
     Rejoin {
         manager: usize,
     },
+    /// A manager that lost its log asks again for a new id.
+    AskAgain {
+        manager: usize,
+    },
     /// Slow checks look at the whole.
     Probe,
     /// Bounds that a container's end set.
@@ -128,6 +132,8 @@ pub(crate) enum ManagerInput {
     Core(manager_core::Event),
     /// The disk has done what was begun.
     Written,
+    /// Its disk was full: is there room again?
+    LookForRoom,
 }
 
 /// What happens to an agent's process.
@@ -207,7 +213,7 @@ impl World {
             nodes,
             clients: Clients::new(Dice::new(seed, "clients"), knobs.operators),
             workload: Workload::new(Dice::new(seed, "workload"), names),
-            faults: Faults::new(Dice::new(seed, "faults")),
+            faults: Faults::new(Dice::new(seed, "faults"), Dice::new(seed, "disk faults")),
             checks: Checks::new(),
             trace: Trace::new(trace),
             phase: Phase::Setup,
@@ -262,11 +268,13 @@ impl World {
             Event::NextFault => self.next_fault(),
             Event::Undo(fault) => self.undo(&fault),
             Event::Retire { manager, member } => {
-                if self.managers[manager].member == member {
+                let host = &self.managers[manager];
+                if host.member == member && !host.replacing {
                     self.manager_removed(manager);
                 }
             }
             Event::Rejoin { manager } => self.join_manager(manager),
+            Event::AskAgain { manager } => self.ask_again(manager),
             Event::Probe => self.probe(),
             Event::Deadline(deadline) => self.deadline(&deadline),
         }

@@ -50,6 +50,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether what this member vouched for may be missing, and not only unreadable right now: it must not vote with what
+    /// is left.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing)
+    }
+
     pub(crate) fn io(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, file: file.to_owned(), source }
     }
@@ -101,6 +107,11 @@ pub enum WalError {
 }
 
 impl WalError {
+    /// As [`OpenError::is_loss`], of what is read after the log was opened.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::DamagedSnapshot { .. })
+    }
+
     pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> Self {
         Self::Io { action, file: file.to_owned(), source }
     }

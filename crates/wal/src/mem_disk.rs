@@ -127,6 +127,11 @@ impl MemDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Returns the sum of all file lengths.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used()
+    }
+
     /// Returns how many changes there have been.
     pub fn changes(&self) -> u64 {
         self.lock().changes
@@ -198,9 +203,12 @@ impl State {
         Ok(())
     }
 
+    fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.inodes[inode].current.len() as u64).sum()
+    }
+
     fn free(&self) -> u64 {
-        let used: u64 = self.names.values().map(|inode| self.inodes[inode].current.len() as u64).sum();
-        self.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
+        self.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(self.used()))
     }
 
     fn settle_names(&mut self, dice: &mut Dice, mode: u64) {

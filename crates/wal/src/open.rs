@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use planted::Bug;
+
 use crate::Options;
 use crate::batch::{Recovered, TruncatedTail};
 use crate::block::BLOCK;
@@ -31,7 +33,7 @@ impl Wal {
         assert!(options.segment_bytes >= MIN_SEGMENT, "a segment has at least {MIN_SEGMENT} bytes");
         let lock = lock(&disk)?;
         let mut found = scan(&*disk)?;
-        if found.active.is_none() && !options.create {
+        if found.active.is_none() && !options.create && !planted::is(Bug::LostLogAccepted) {
             return Err(OpenError::Missing);
         }
         let mut room = Room::new(disk.clone(), &options, found.reserve);

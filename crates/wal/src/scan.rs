@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use planted::Bug;
 
 use crate::batch::{Record, SnapshotMeta, TruncatedTail};
 use crate::block::{self, BLOCK, BlockState, Place};
@@ -191,7 +192,7 @@ impl Scan {
             (Some(_), Some((closing, true))) => {
                 Err(self.damaged(&file_name(closing.segment + 1), 0, "the segment is missing"))
             }
-            (Some(active), _) if self.sealed.latest.is_some_and(|extent| extent.seq > self.seq) => {
+            (Some(active), _) if self.misses(self.sealed.latest) => {
                 let name = file_name(active.header.number);
                 Err(self.damaged(&name, active.next_block, "durable batches are missing"))
             }
@@ -253,7 +254,11 @@ impl Scan {
         self.check_extent(name, &reader, extent)?;
         loop {
             let start = reader.block;
-            match reader.next_batch(self.seq + 1).map_err(|(block, what)| self.damaged(name, block, what))? {
+            let batch = match reader.next_batch(self.seq + 1) {
+                Err(_) if planted::is(Bug::DamageCutOff) => None,
+                read => read.map_err(|(block, what)| self.damaged(name, block, what))?,
+            };
+            match batch {
                 Some((stream, records)) => {
                     self.replay(&stream, records).map_err(|what| self.damaged(name, start, what))?;
                     last_batch = Some((start, reader.raw(start, reader.block)));
@@ -262,15 +267,22 @@ impl Scan {
                 None => break,
             }
         }
-        if extent.is_some_and(|extent| extent.seq > self.seq) {
+        if self.misses(extent) {
             return Err(self.damaged(name, reader.block, "durable batches are missing"));
         }
-        let (written, torn_end) =
-            reader.judge_tail(self.seq + 1).map_err(|(block, what)| self.damaged(name, block, what))?;
+        let (written, torn_end) = match reader.judge_tail(self.seq + 1) {
+            Err(_) if planted::is(Bug::DamageCutOff) => (1, reader.header.blocks),
+            judged => judged.map_err(|(block, what)| self.damaged(name, block, what))?,
+        };
         let offset = reader.block * BLOCK as u64;
         let torn = (written > 0).then(|| TruncatedTail { file: name.to_owned(), offset, blocks: written });
         self.active = Some(ActiveScan { header, next_block: reader.block, last_batch, torn, torn_end });
         Ok(extent.is_some_and(|extent| extent.continued))
+    }
+
+    /// Whether an extent vouches for batches that were not read.
+    fn misses(&self, extent: Option<Extent>) -> bool {
+        extent.is_some_and(|extent| extent.seq > self.seq) && !planted::is(Bug::DamageCutOff)
     }
 
     /// Compares what is read so far with the extents that end just here.

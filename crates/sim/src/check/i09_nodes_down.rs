@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use model::node::{NodeState, Patience};
+use model::node::NodeState;
 use store::Store;
 
 use crate::{
@@ -74,7 +74,7 @@ impl World {
             self.checks.count("nodes down");
             let silence = self.checks.silence.longest(number, now);
             // Clocks drift apart by less than a thousandth.
-            let patience = Patience::default().server.as_nanos() as Time / 1_000 * 999;
+            let patience = self.knobs.patience.server.as_nanos() as Time / 1_000 * 999;
             if silence < patience || self.knobs.weather == Weather::Calm {
                 let invariant = if self.knobs.weather == Weather::Calm { "I17" } else { "I9" };
                 let what = format!(

@@ -182,6 +182,9 @@ impl World {
     fn find_removed_managers(&mut self) {
         for manager in 0..self.managers.len() {
             let host = &self.managers[manager];
+            if host.replacing {
+                continue;
+            }
             let of = |store: &Store| store.member(host.member).is_some();
             let was = self.checks.recent.iter().any(|(_, store)| of(store));
             if was && !self.checks.frontier().is_some_and(of) && !host.removed {
