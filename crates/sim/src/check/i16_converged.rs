@@ -1,4 +1,4 @@
-//! I16, with I13 and I14: after the last fault, every slot that can be filled is filled by exactly one fit container, every
+//! I16, with I14: after the last fault, every slot that can be filled is filled by exactly one fit container, every
 //! update has ended, a drained node is empty, and nothing is left behind.
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ mod i09_no_restart;
 mod i09_nodes_down;
 mod i11_floor;
 mod i12_rollback;
+mod i13_rollouts;
 mod i14_drained;
 mod i15_bounds;
 mod i16_converged;
@@ -61,6 +62,7 @@ pub(crate) struct Checks {
     doubles: i05_slot_doubles::Doubles,
     starts: i08_alone::Starts,
     floors: i11_floor::Floors,
+    courses: i13_rollouts::Courses,
     events: i18_watch::Events,
 }
 
@@ -82,6 +84,7 @@ impl Checks {
             doubles: i05_slot_doubles::Doubles::default(),
             starts: i08_alone::Starts::default(),
             floors: i11_floor::Floors::default(),
+            courses: i13_rollouts::Courses::default(),
             events: i18_watch::Events::default(),
         }
     }
@@ -176,6 +179,7 @@ impl World {
             self.check_placements(before, store);
         }
         self.check_floors(store);
+        self.follow_rollouts(store);
     }
 
     /// Members that the newest state does not know any more.
@@ -280,6 +284,7 @@ impl World {
     pub(crate) fn look(&mut self) {
         self.check_lasting_doubles();
         self.check_agents();
+        self.check_rollouts();
     }
 
     /// At the end of a run that broke nothing.
