@@ -94,7 +94,7 @@ impl World {
     pub(crate) fn begin(&mut self) {
         self.managers[0].bootstrap = Some(Bootstrap {
             authority: Authority { certificate: "authority".into(), key: "key".into() },
-            settings: ClusterSettings { patience: self.knobs.patience.clone() },
+            settings: ClusterSettings { patience: self.knobs.patience.clone(), ..ClusterSettings::default() },
         });
         self.start_manager(0);
         self.queue.after(500 * MS, Event::Probe);
