@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::resolve;
+
 /// The page whose body tells a working application from a broken one.
 pub const STATUS_PATH: &str = "/ispyb/ispyb-ws/rest/schema/status";
 /// A check that takes longer has failed; the engine's own timeout is usually longer.
@@ -43,8 +45,25 @@ pub fn print(address: &str, path: &str) -> ExitCode {
     }
 }
 
+/// Prints the addresses of `name`, one a line.
+pub fn resolve(name: &str) -> ExitCode {
+    match resolve::addresses(name) {
+        Ok(addresses) => {
+            addresses.iter().for_each(|address| println!("{address}"));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("mimic: {name}: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn get(address: &str, path: &str) -> Result<(u16, String), String> {
-    let address: SocketAddr = address.parse().map_err(|_| format!("{address} is not IP:PORT"))?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address} is not HOST:PORT"))?;
+    let port: u16 = port.parse().map_err(|_| format!("{address} is not HOST:PORT"))?;
+    let found = resolve::addresses(host)?;
+    let address = SocketAddr::from((*found.first().ok_or_else(|| format!("{host} has no address"))?, port));
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;

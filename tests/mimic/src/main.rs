@@ -5,12 +5,13 @@
 //! by URL instead of waiting for one. It is a static binary without a runtime: an image of it is one file.
 //!
 //! Read in this order: [`config`] (what the environment asks for), [`app`] (the state), [`site`] (what each URL
-//! answers), [`server`] (sockets and threads), [`signals`] (life as PID 1), [`check`] (the health check's client).
+//! answers), [`server`] (sockets and threads), [`signals`] (life as PID 1), [`check`] and [`resolve`] (the health check's client).
 
 mod app;
 mod check;
 mod config;
 mod request;
+mod resolve;
 mod server;
 mod signals;
 mod site;
@@ -24,6 +25,7 @@ use config::Config;
 const USAGE: &str = "usage: mimic [serve]
        mimic check [PATH]      exit 0 when PATH answers 200 (default: the schema status, which must not be broken)
        mimic get HOST:PORT PATH  print the answer's body, exit 0 when it is 200
+       mimic resolve NAME      print the name's addresses, one a line
 
 serve reads: MIMIC_PORT (8080), MIMIC_VERSION (1), MIMIC_START_MS (0), MIMIC_FAIL_INIT (exit code),
              MIMIC_IGNORE_TERM (1), MIMIC_DRAIN_MS (2000)";
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["check"] => check::healthy(check::STATUS_PATH),
         ["check", path] => check::healthy(path),
         ["get", address, path] => check::print(address, path),
+        ["resolve", name] => check::resolve(name),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
