@@ -14,7 +14,7 @@
 
 mod ground;
 pub mod host;
-mod namespace;
+pub mod namespace;
 pub mod switch;
 
 use std::net::Ipv4Addr;

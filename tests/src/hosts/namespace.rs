@@ -11,12 +11,19 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// # Errors
 /// The namespace is gone.
 pub fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
-    let namespace = File::open(format!("/run/netns/{name}"))?;
     std::thread::scope(|scope| {
-        let entered = scope.spawn(move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map(|()| work())
-        });
+        let entered = scope.spawn(move || enter(name).map(|()| work()));
         entered.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-    .with_context(|| format!("cannot enter {name}"))
+}
+
+/// Moves this thread, and what it starts from now on, into the namespace for good.
+///
+/// # Errors
+/// The namespace is gone.
+pub fn enter(name: &str) -> Result<()> {
+    let namespace =
+        File::open(format!("/run/netns/{name}")).with_context(|| format!("cannot enter {name}"))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter {name}"))
 }
