@@ -1,5 +1,18 @@
-//! Traffic between services, without a socket: which replica takes a connection or a request.
+//! Traffic between services, without a socket: which replica takes a connection or a request, and what a name means.
 //!
-//! The sockets are in `agent/src/mesh`.
+//! In come a [`MeshConfig`](control::MeshConfig), the time and random numbers; out come a compiled [`Table`], choices among
+//! endpoints, verdicts on retries, and the bytes of the small headers. The sockets are in `agent/src/mesh`.
+//!
+//! Reading order: [`control`] is what the agent says, [`table`] what the mesh makes of it; [`balance`] and [`retry`] decide on
+//! each connection and request, [`http`] on paths and cookies, [`names`] on questions; [`leg`] and [`proxy_protocol`] are bytes.
 
+pub mod balance;
 pub mod control;
+pub mod http;
+pub mod leg;
+pub mod names;
+pub mod proxy_protocol;
+pub mod retry;
+pub mod table;
+
+pub use table::Table;
