@@ -78,6 +78,12 @@ pub enum TlsError {
     /// A certificate of the cluster, but not of a manager.
     #[error("the other side is not a manager of this cluster")]
     NotAManager,
+    /// A certificate of the cluster, but not of the node that should be there, or of no node at all.
+    #[error("the other side is {found}")]
+    WrongNode {
+        /// Its certificate's name.
+        found: String,
+    },
     /// The other side has no certificate.
     #[error("the other side presented no certificate")]
     NoCertificate,

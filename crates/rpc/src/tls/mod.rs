@@ -11,13 +11,14 @@
 //! Clients verify the one name [`MANAGER_SERVER_NAME`](model::identity::MANAGER_SERVER_NAME) whatever address they dialled. There is no plaintext mode.
 //!
 //! Reading order: `credentials` (what we present), `server` and `incoming` (accept), `client` (dial), `pinned` (the
-//! joiner's first contact), `error`.
+//! joiner's first contact), `node` (nodes among themselves), `error`.
 
 mod client;
 mod connections;
 mod credentials;
 mod error;
 mod incoming;
+mod node;
 mod pinned;
 mod server;
 
@@ -26,6 +27,7 @@ pub use connections::Connections;
 pub use credentials::{CertReloader, Credentials};
 pub use error::{Refusal, TlsError};
 pub use incoming::{Incoming, TlsConnection};
+pub use node::NodeTls;
 pub use server::ServerTls;
 
 use std::io;
