@@ -22,6 +22,9 @@ pub enum Command {
     Run(Run),
     /// Stop and remove this node's containers, then forget its identity. The agent must not run.
     Leave(Leave),
+    /// Carry this node's traffic; started by the agent.
+    #[command(hide = true)]
+    Mesh(Mesh),
     /// Print the version.
     Version,
 }
@@ -66,6 +69,14 @@ pub struct Leave {
     /// The configuration; by default agent.toml in that directory, if there is one.
     #[arg(long)]
     pub config: Option<PathBuf>,
+}
+
+/// How to carry traffic.
+#[derive(Debug, Args)]
+pub struct Mesh {
+    /// The agent's directory.
+    #[arg(long, default_value = DEFAULT_DIR)]
+    pub dir: PathBuf,
 }
 
 const DEFAULT_DIR: &str = "/var/lib/orch-agent";

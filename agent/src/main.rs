@@ -1,7 +1,7 @@
 //! `orch-agent`: the daemon around `agent-core`. It waits, feeds the core and carries out what the core wants.
 //!
 //! Read in this order: `args`, `join`, `leave` and `identity` (being a node), `run` (the loop), `act` (the hands), `engine`
-//! (Docker), `connection` and `logs` (managers), `memory` (the ledger), `renew`.
+//! (Docker), `connection` and `logs` (managers), `memory` (the ledger), `renew`; `mesh` is a process of its own.
 
 mod act;
 mod args;
@@ -19,6 +19,7 @@ mod join;
 mod leave;
 mod logs;
 mod memory;
+mod mesh;
 mod network;
 mod notify;
 mod renew;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<()> {
+    if let Command::Mesh(mesh) = &cli.command {
+        return mesh::run(&mesh.dir);
+    }
     // One thread: the work is waiting, and an idle agent is to be small.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime")?;
@@ -53,6 +57,8 @@ fn start(cli: Cli) -> Result<()> {
         Command::Join(join) => runtime.block_on(join::join(join)),
         Command::Run(run) => runtime.block_on(run::run(run)),
         Command::Leave(leave) => runtime.block_on(leave::leave(leave)),
+        // It has a runtime of its own.
+        Command::Mesh(_) => Ok(()),
         Command::Version => {
             println!("orch-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -176,6 +176,13 @@ impl Table {
         services.chain(published).flat_map(|service| service.endpoints.iter().map(|r| r.node)).collect()
     }
 
+    /// Every service that something leads to.
+    pub fn services(&self) -> BTreeSet<ServiceId> {
+        let named = self.virtuals.values().chain(self.containers.values()).map(|(_, service)| service.id);
+        let published = self.ports.values().flat_map(Port::services).map(|service| service.id);
+        named.chain(published).collect()
+    }
+
     fn add(&mut self, route: &ServiceRoute, ingress: bool, seal: Seal<'_>, problems: &mut Vec<String>) {
         let service = Arc::new(Service::new(route, seal));
         self.endpoints.extend(route.endpoints.iter().map(|endpoint| endpoint.task));

@@ -1,0 +1,199 @@
+//! The conversation with the agent: one at a time, the newest.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result, bail};
+use mesh::{
+    Table,
+    control::{AgentFrame, MAX_FRAME, MeshConfig, MeshFrame},
+};
+use model::id::{ServiceId, TaskId};
+use rustix::fs::Mode;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{peers::Listener, ports::Ports, storage::Storage, world::World};
+
+/// Answers that an agent has not read yet. One that reads nothing is waited for no further than this.
+const ANSWERS: usize = 256;
+
+/// What a configuration changes.
+#[derive(Debug)]
+pub struct Desk {
+    /// What all connections share.
+    pub world: Arc<World>,
+    /// The published ports.
+    pub ports: Ports,
+    /// Where other nodes dial this one.
+    pub listener: Mutex<Listener>,
+    /// The file.
+    pub storage: Storage,
+    /// Makes cookies opaque.
+    pub seal: ring::hmac::Key,
+}
+
+impl Desk {
+    /// Serves a configuration from now on; says what could not be done.
+    pub fn apply(&self, config: &MeshConfig) -> Vec<String> {
+        let seal = |service: ServiceId, task: TaskId| self.opaque(service, task);
+        let (table, mut problems) = Table::compile(config, &seal);
+        let locals: BTreeSet<TaskId> = config.locals.iter().map(|local| local.task).collect();
+        self.world.exchange(table, &locals);
+        problems.extend(self.reconcile());
+        problems
+    }
+
+    /// Makes listeners match the table; repeated, because a port may become free.
+    pub fn reconcile(&self) -> Vec<String> {
+        let table = self.world.table.load();
+        let mut problems = self.ports.reconcile(&table);
+        let heard = self.listener().reconcile(&self.world, table.listen.as_deref());
+        problems.extend(heard.err());
+        problems
+    }
+
+    /// Accepts nothing any more.
+    pub fn close(&self) {
+        self.ports.close();
+        self.listener().close();
+    }
+
+    fn listener(&self) -> MutexGuard<'_, Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opaque(&self, service: ServiceId, task: TaskId) -> String {
+        let mut ids = service.0.to_be_bytes().to_vec();
+        ids.extend(task.0.to_be_bytes());
+        let tag = ring::hmac::sign(&self.seal, &ids);
+        tag.as_ref()[..9].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Opens the socket, for its owner only; one that a dead process left is replaced.
+///
+/// # Errors
+/// The directory cannot be used.
+pub fn listen(path: &Path) -> Result<UnixListener> {
+    let fresh = path.with_extension("fresh");
+    for old in [&fresh, path] {
+        match std::fs::remove_file(old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{}", old.display()));
+            }
+            _ => {}
+        }
+    }
+    // Bound under another name, so that nobody finds it before it is closed to others.
+    let listener = UnixListener::bind(&fresh).with_context(|| format!("{}", path.display()))?;
+    rustix::fs::chmod(&fresh, Mode::RUSR | Mode::WUSR).with_context(|| format!("{}", path.display()))?;
+    std::fs::rename(&fresh, path).with_context(|| format!("{}", path.display()))?;
+    Ok(listener)
+}
+
+/// Talks with agents for as long as it is polled.
+pub async fn serve(desk: Arc<Desk>, listener: UnixListener) {
+    let mut current = CancellationToken::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        current.cancel();
+        current = CancellationToken::new();
+        let (desk, replaced) = (desk.clone(), current.clone());
+        tokio::spawn(async move {
+            match replaced.run_until_cancelled(converse(desk, stream)).await {
+                Some(Err(error)) => {
+                    tracing::info!(error = %format!("{error:#}"), "the agent's connection ended");
+                }
+                Some(Ok(())) => tracing::info!("the agent went away; its last configuration stays"),
+                None => tracing::info!("another agent connected"),
+            }
+        });
+    }
+}
+
+async fn converse(desk: Arc<Desk>, stream: UnixStream) -> Result<()> {
+    let (mut reader, mut writer) = stream.into_split();
+    let (answers, mut queue) = mpsc::channel::<MeshFrame>(ANSWERS);
+    let writing = async {
+        while let Some(frame) = queue.recv().await {
+            write(&mut writer, &frame).await?;
+        }
+        Ok(())
+    };
+    let reading = async {
+        while let Some(frame) = read(&mut reader).await? {
+            handle(&desk, frame, &answers).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = writing => ended,
+    }
+}
+
+async fn handle(desk: &Arc<Desk>, frame: AgentFrame, answers: &mpsc::Sender<MeshFrame>) -> Result<()> {
+    let answer = match frame {
+        AgentFrame::Hello { version, node } => {
+            if node != desk.world.node {
+                bail!("it is the agent of node {node}, this is the mesh of {}", desk.world.node);
+            }
+            tracing::info!(version, "an agent connected");
+            MeshFrame::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+        }
+        AgentFrame::Configure { number, config } => {
+            let mut problems = desk.apply(&config);
+            if let Err(error) = desk.storage.save(&config) {
+                problems.push(format!("the configuration cannot be kept: {error:#}"));
+            }
+            MeshFrame::Applied { number, version: config.table.version, problems }
+        }
+        AgentFrame::Drain { task } => {
+            let over = desk.world.drain(task);
+            let answers = answers.clone();
+            tokio::spawn(async move {
+                if over.await.is_ok() {
+                    // An agent that went away asks again when it is back.
+                    drop(answers.send(MeshFrame::Drained { task }).await);
+                }
+            });
+            return Ok(());
+        }
+        AgentFrame::Stats => MeshFrame::Stats(desk.world.balancer().stats(desk.world.clock.now())),
+    };
+    answers.send(answer).await.context("the agent's connection ended")
+}
+
+async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Option<AgentFrame>> {
+    let length = match reader.read_u32().await {
+        Ok(length) => length as usize,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if length > MAX_FRAME {
+        bail!("a frame of {length} bytes; {MAX_FRAME} at most");
+    }
+    // Grows with what comes: a length alone costs nothing.
+    let mut bytes = Vec::new();
+    reader.take(length as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() < length {
+        return Ok(None);
+    }
+    rmp_serde::from_slice(&bytes).map(Some).context("a frame that is not understood")
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), frame: &MeshFrame) -> Result<()> {
+    let bytes = rmp_serde::to_vec_named(frame).context("a frame has no encoding")?;
+    writer.write_u32(u32::try_from(bytes.len()).context("too long a frame")?).await?;
+    writer.write_all(&bytes).await?;
+    Ok(writer.flush().await?)
+}

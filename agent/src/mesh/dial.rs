@@ -1,0 +1,116 @@
+//! One connection to a replica, wherever it runs.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use mesh::{
+    Table,
+    balance::Failure,
+    table::{Reach, Replica},
+};
+use model::id::TaskId;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{gate::Passage, peers::Leg, socket, world::World};
+
+/// A container on this host answers within a millisecond or not at all: one that was killed does not even refuse.
+const CONNECT: Duration = Duration::from_millis(300);
+
+/// A connection to a replica.
+#[derive(Debug)]
+pub struct Backend {
+    /// The bytes.
+    pub wire: Wire,
+    /// Of a local task: counted until it is dropped.
+    passage: Option<Passage>,
+}
+
+impl Backend {
+    /// The bytes, and what is to be held for as long as they move.
+    pub fn into_parts(self) -> (Wire, Option<Passage>) {
+        (self.wire, self.passage)
+    }
+}
+
+/// What carries a connection's bytes.
+#[derive(Debug)]
+pub enum Wire {
+    /// A socket to a container.
+    Socket(TcpStream),
+    /// A stream to another node, which has the container.
+    Leg(Box<Leg>),
+}
+
+/// Connects to a replica.
+///
+/// # Errors
+/// Nothing was sent to it, so another may be tried.
+pub async fn open(
+    world: &World,
+    table: &Table,
+    replica: &Replica,
+    port: u16,
+    client: SocketAddr,
+) -> Result<Backend, Failure> {
+    match table.reach(replica, world.node) {
+        Some(Reach::Local(address)) => open_local(world, replica.task, address.into(), port).await,
+        Some(Reach::Remote(node)) => {
+            let leg = world.peers.open(node, replica.task, port, client).await?;
+            Ok(Backend { wire: Wire::Leg(Box::new(leg)), passage: None })
+        }
+        None => Err(Failure::Unreachable),
+    }
+}
+
+/// Connects to a container of this node.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_local(world: &World, task: TaskId, address: IpAddr, port: u16) -> Result<Backend, Failure> {
+    let passage = world.gates.pass(task).ok_or(Failure::Withdrawn)?;
+    let dialled = timeout(CONNECT, TcpStream::connect((address, port))).await;
+    let socket = dialled.map_err(|_| Failure::Unreachable)?.map_err(|_| Failure::Unreachable)?;
+    socket::tune(&socket).map_err(|_| Failure::Unreachable)?;
+    Ok(Backend { wire: Wire::Socket(socket), passage: Some(passage) })
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Leg(leg) => Pin::new(leg).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Socket(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Leg(leg) => Pin::new(leg).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Leg(leg) => Pin::new(leg).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Leg(leg) => Pin::new(leg).poll_shutdown(cx),
+        }
+    }
+}

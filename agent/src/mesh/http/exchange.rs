@@ -1,0 +1,121 @@
+//! One HTTP/1.1 connection to a replica, and one request over it.
+//!
+//! The connection has no task of its own: whoever waits for the answer, or reads it, drives it. That saves two changes between
+//! tasks for each request; an idle connection is not driven at all, and looked at before it is used again.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{Builder, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use mesh::balance::Failure;
+use tokio::time::Instant;
+
+use super::body::Upload;
+use crate::mesh::{dial::Backend, gate::Passage};
+
+/// The library's type has no public name.
+type Connection = dyn Future<Output = hyper::Result<()>> + Send;
+
+/// A connection to a replica.
+pub struct Line {
+    sender: SendRequest<Upload>,
+    /// `None` when it has ended.
+    connection: Option<Pin<Box<Connection>>>,
+    /// When it was last used.
+    pub used: Instant,
+    _passage: Option<Passage>,
+}
+
+/// A request that was not answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub failure: Failure,
+    /// The request's body, when nothing of the request was sent.
+    pub unsent: Option<Upload>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// Speaks HTTP over a connection.
+    ///
+    /// # Errors
+    /// It broke.
+    pub async fn new(backend: Backend) -> Result<Self, Failure> {
+        let (wire, passage) = backend.into_parts();
+        let shaken = Builder::new().handshake(TokioIo::new(wire)).await;
+        let (sender, connection) = shaken.map_err(|_| Failure::Unreachable)?;
+        Ok(Self {
+            sender,
+            connection: Some(Box::pin(connection.with_upgrades())),
+            used: Instant::now(),
+            _passage: passage,
+        })
+    }
+
+    /// Lets the connection read and write.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Whether it takes a request now.
+    pub fn is_ready(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Drives it to its end: after a change of protocol the bytes are somebody else's.
+    pub async fn finish(mut self) -> Option<Passage> {
+        if let Some(connection) = self.connection.take() {
+            // What went wrong shows on the bytes.
+            drop(connection.await);
+        }
+        self._passage
+    }
+
+    /// Sends a request and waits until its answer begins. To be dropped when that takes too long, the line with it.
+    ///
+    /// # Errors
+    /// It broke first.
+    pub async fn exchange(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Unanswered> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let answered = std::future::poll_fn(|cx| {
+            if let Some(open) = connection
+                && open.as_mut().poll(cx).is_ready()
+            {
+                *connection = None;
+            }
+            match answer.as_mut().poll(cx) {
+                Poll::Pending if connection.is_none() => Poll::Ready(None),
+                other => other.map(Some),
+            }
+        });
+        match answered.await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut error)) => {
+                let unsent = error.take_message().map(Request::into_body);
+                let failure = if unsent.is_some() { Failure::Unreachable } else { Failure::Broken };
+                Err(Unanswered { failure, unsent })
+            }
+            None => Err(Unanswered { failure: Failure::Broken, unsent: None }),
+        }
+    }
+}

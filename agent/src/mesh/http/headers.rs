@@ -1,0 +1,155 @@
+//! Headers that concern one connection only are taken away; those that name the client are ours to write.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, CONNECTION, UPGRADE},
+};
+use mesh::http as rules;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What a client might say of itself to be believed by the service.
+const CLAIMS: [HeaderName; 6] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-real-ip"),
+    header::FORWARDED,
+];
+
+/// RFC 9110, 7.6.1; and `Expect`, which we answer ourselves.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    UPGRADE,
+    header::EXPECT,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Who asks, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// From where.
+    pub address: IpAddr,
+    /// Over TLS.
+    pub secure: bool,
+}
+
+/// The protocol that a request or an answer wants to change to.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    names_connection(headers, "upgrade").then(|| headers.get(UPGRADE).cloned()).flatten()
+}
+
+/// Makes a client's headers those of a request to the replica.
+pub fn towards_replica(headers: &mut HeaderMap, client: Client, host: &HeaderValue) {
+    let upgrade = upgrade(headers);
+    strip_hop_by_hop(headers);
+    CLAIMS.iter().for_each(|claim| drop(headers.remove(claim)));
+    let address = HeaderValue::from_str(&client.address.to_string()).expect("an address is ASCII");
+    let scheme = HeaderValue::from_static(if client.secure { "https" } else { "http" });
+    headers.insert(X_FORWARDED_FOR, address);
+    headers.insert(X_FORWARDED_PROTO, scheme);
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    headers.insert(header::HOST, host.clone());
+    restore(headers, upgrade);
+}
+
+/// Makes a replica's headers those of an answer to the client.
+pub fn towards_client(headers: &mut HeaderMap) {
+    let upgrade = upgrade(headers);
+    strip_hop_by_hop(headers);
+    restore(headers, upgrade);
+}
+
+/// The value of a cookie, whichever of the Cookie headers has it.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.find_map(|value| rules::cookie(value, name))
+}
+
+fn restore(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = tokens(headers).filter_map(|name| name.parse().ok()).collect();
+    named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
+}
+
+fn names_connection(headers: &HeaderMap, token: &str) -> bool {
+    tokens(headers).any(|name| name.eq_ignore_ascii_case(token))
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn sent(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = headers(lines);
+        let client = Client { address: "10.0.0.9".parse().unwrap(), secure: true };
+        towards_replica(&mut headers, client, &HeaderValue::from_static("ispyb.example.org"));
+        headers
+    }
+
+    #[test]
+    fn what_a_client_claims_of_itself_is_replaced() {
+        let sent = sent(&[
+            ("x-forwarded-for", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-forwarded-proto", "http"),
+        ]);
+        assert_eq!(sent["x-forwarded-for"], "10.0.0.9");
+        assert_eq!(sent["x-forwarded-proto"], "https");
+        assert_eq!(sent["x-forwarded-host"], "ispyb.example.org");
+        assert!(!sent.contains_key("forwarded") && !sent.contains_key("x-real-ip"));
+    }
+
+    #[test]
+    fn headers_of_one_connection_go_no_further() {
+        let sent = sent(&[
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(sent["accept"], "*/*");
+        for gone in ["connection", "x-mine", "keep-alive", "te"] {
+            assert!(!sent.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_passed_on_when_the_connection_asks_for_it() {
+        let asked = sent(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(
+            (&asked["connection"], &asked["upgrade"]),
+            (&HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
+        );
+        assert!(!sent(&[("upgrade", "h2c")]).contains_key("upgrade"));
+    }
+}

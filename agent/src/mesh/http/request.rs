@@ -1,0 +1,310 @@
+//! One request: who is to answer it, the tries, the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    header::{CONTENT_LENGTH, HOST, SET_COOKIE},
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Body, Incoming},
+    upgrade::OnUpgrade,
+};
+use mesh::{
+    Table,
+    balance::Failure,
+    http as rules,
+    retry::{self, Attempt},
+    table::{HttpRoute, Port, Replica},
+};
+use model::id::TaskId;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    body::{Download, Progress, Upload},
+    exchange::{Line, Unanswered},
+    headers::{self, Client},
+    pool::{FRESH, Lease},
+    reply::{Reply, refuse},
+    serve::Arrival,
+    upgrade,
+};
+use crate::mesh::world::{Ticket, World};
+
+/// A body up to this length is kept until it is answered, so that another replica can be asked.
+const SMALL_BODY: u64 = 64 * 1024;
+/// A client's body that does not move for this long is given up.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// A request that can be tried.
+struct Exchange<'a> {
+    arrival: &'a Arrival,
+    world: &'a Arc<World>,
+    table: &'a Table,
+    route: &'a HttpRoute,
+    head: Parts,
+    upload: Option<Upload>,
+    progress: Option<Arc<Progress>>,
+    deadline: Instant,
+}
+
+/// What a try that failed leads to.
+enum Outcome {
+    Answer(Box<(Response<Incoming>, Lease)>),
+    Again { tried: Option<TaskId>, failure: Failure },
+    Failed(Failure),
+}
+
+/// Answers a request.
+pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Response<Reply> {
+    let world = &arrival.world;
+    let table = world.table.load_full();
+    let Some(Port::Http(routes)) = table.ports.get(&arrival.port) else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "this port is not published any more\n");
+    };
+    let Some(host) = host_of(&request) else {
+        return refuse(StatusCode::BAD_REQUEST, "the request names no host\n");
+    };
+    let bare = rules::without_port(host.to_str().unwrap_or_default());
+    let Some(route) = routes.find(bare, request.uri().path()) else {
+        return refuse(StatusCode::NOT_FOUND, "no service answers to this host and path\n");
+    };
+    if route.service.endpoints.is_empty() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica is ready\n");
+    }
+    let changed = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
+    let (mut head, body) = request.into_parts();
+    let client = Client { address: arrival.client.ip(), secure: arrival.secure };
+    let cookie = headers::cookie(&head.headers, &route.service.cookie).map(str::to_owned);
+    let Some(uri) = origin_form(&head.uri) else {
+        return refuse(StatusCode::BAD_REQUEST, "the request names no path\n");
+    };
+    (head.uri, head.version) = (uri, Version::HTTP_11);
+    headers::towards_replica(&mut head.headers, client, &host);
+    let (upload, progress) = match keep(&mut head.headers, body).await {
+        Ok(kept) => kept,
+        Err(refusal) => return refusal,
+    };
+    world.balancer().budget(route.service.id).deposit();
+    let deadline = Instant::now() + route.settings.timeout;
+    let upload = Some(upload);
+    let exchange = Exchange { arrival, world, table: &table, route, head, upload, progress, deadline };
+    exchange.run(cookie, changed).await
+}
+
+impl Exchange<'_> {
+    async fn run(mut self, cookie: Option<String>, changed: Option<OnUpgrade>) -> Response<Reply> {
+        let service = &self.route.service;
+        let is_sticky = self.route.settings.sticky;
+        let named = cookie.as_deref().filter(|_| is_sticky).and_then(|cookie| service.named(cookie));
+        let mut preferred = named.map(|replica| replica.task);
+        let (mut tried, mut tries, mut only_new) = (Vec::new(), 0, false);
+        let mut failed = Failure::Unreachable;
+        loop {
+            let Some((replica, ticket)) = self.world.choose(service, &tried, preferred) else {
+                return in_words(failed);
+            };
+            tries += 1;
+            match self.try_once(replica, ticket, tries, only_new).await {
+                Outcome::Answer(answer) => {
+                    let (response, lease) = *answer;
+                    let fresh = (is_sticky && cookie.as_deref() != Some(&replica.opaque)).then_some(replica);
+                    return self.pass_on(response, lease, changed, fresh);
+                }
+                Outcome::Again { tried: Some(task), failure } => {
+                    tried.push(task);
+                    (preferred, only_new, failed) = (None, false, failure);
+                }
+                // An idle connection that had ended says nothing about its replica.
+                Outcome::Again { tried: None, failure } => {
+                    (preferred, only_new, failed) = (Some(replica.task), true, failure);
+                }
+                Outcome::Failed(failure) => return in_words(failure),
+            }
+        }
+    }
+
+    async fn try_once(&mut self, replica: &Replica, ticket: Ticket, tries: usize, only_new: bool) -> Outcome {
+        let pooled = if only_new { None } else { self.pooled(replica.task) };
+        let is_pooled = pooled.is_some();
+        let line = match pooled {
+            Some(line) => Ok(line),
+            None => self.dial(replica).await,
+        };
+        let mut line = match line {
+            Ok(line) => line,
+            Err(failure) => return self.judge(failure, &ticket, Some(replica.task), tries),
+        };
+        let request = self.request();
+        match self.patiently(&mut line, request).await {
+            Ok(response) => {
+                ticket.succeed();
+                let (world, port) = (self.world.clone(), self.route.target);
+                Outcome::Answer(Box::new((response, Lease { line, ticket, world, port })))
+            }
+            Err(Unanswered { failure, unsent }) => {
+                if unsent.is_some() {
+                    self.upload = unsent;
+                }
+                let is_stale = is_pooled && failure != Failure::Late;
+                self.judge(failure, &ticket, (!is_stale).then_some(replica.task), tries)
+            }
+        }
+    }
+
+    fn pooled(&self, task: TaskId) -> Option<Line> {
+        let repeatable = retry::is_idempotent(self.head.method.as_str()) && self.progress.is_none();
+        let idle_at_most = if repeatable { Duration::MAX } else { FRESH };
+        self.world.pool.take(task, self.route.target, idle_at_most)
+    }
+
+    async fn dial(&self, replica: &Replica) -> Result<Line, Failure> {
+        let opened = self.world.open(self.table, replica, self.route.target, self.arrival.client);
+        Line::new(opened.await?).await
+    }
+
+    /// The request once more, with its body if that is still here.
+    fn request(&mut self) -> Request<Upload> {
+        let upload = match &self.upload {
+            Some(Upload::Kept(bytes)) => Upload::Kept(bytes.clone()),
+            _ => self.upload.take().unwrap_or(Upload::Kept(None)),
+        };
+        Request::from_parts(self.head.clone(), upload)
+    }
+
+    /// Waits for the answer's beginning: a replica's time counts from the end of the request's body.
+    async fn patiently(
+        &self,
+        line: &mut Line,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let late = || Unanswered { failure: Failure::Late, unsent: None };
+        let Some(progress) = &self.progress else {
+            let patience = self.route.settings.try_timeout.min(self.deadline - Instant::now());
+            return timeout(patience, line.exchange(request)).await.unwrap_or_else(|_| Err(late()));
+        };
+        let mut exchange = std::pin::pin!(line.exchange(request));
+        loop {
+            let (moved, ended) = progress.last();
+            let until = moved + if ended { self.route.settings.try_timeout } else { BODY_IDLE };
+            tokio::select! {
+                answered = &mut exchange => return answered,
+                () = sleep_until(until) => if progress.last() == (moved, ended) {
+                    return Err(late());
+                },
+            }
+        }
+    }
+
+    /// What a failure leads to. `task` is `None` when it says nothing about the replica.
+    fn judge(&self, failure: Failure, ticket: &Ticket, task: Option<TaskId>, tries: usize) -> Outcome {
+        if task.is_some() {
+            ticket.fail(failure);
+        }
+        let body = match &self.upload {
+            Some(Upload::Kept(_)) => retry::Body::Kept,
+            Some(Upload::Streamed(..)) => retry::Body::Streamed,
+            None => retry::Body::Begun,
+        };
+        let idempotent = retry::is_idempotent(self.head.method.as_str());
+        let attempt = Attempt { idempotent, body, tries };
+        let has_time = self.progress.is_some() || Instant::now() < self.deadline;
+        let mut balancer = self.world.balancer();
+        if has_time && retry::may_retry(failure, attempt, balancer.budget(self.route.service.id)) {
+            return Outcome::Again { tried: task, failure };
+        }
+        Outcome::Failed(failure)
+    }
+
+    fn pass_on(
+        &self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        changed: Option<OnUpgrade>,
+        fresh: Option<&Replica>,
+    ) -> Response<Reply> {
+        let replica_changed =
+            (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+        let (mut head, body) = response.into_parts();
+        head.version = Version::default();
+        headers::towards_client(&mut head.headers);
+        if let Some(replica) = fresh {
+            let settings = &self.route.settings;
+            let name = &self.route.service.cookie;
+            let cookie = rules::set_cookie(name, &replica.opaque, &settings.path, self.arrival.secure);
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                head.headers.append(SET_COOKIE, cookie);
+            }
+        }
+        match (replica_changed, changed) {
+            (Some(replica), Some(client)) => {
+                upgrade::carry(self.world, client, replica, lease);
+                Response::from_parts(head, Reply::Own(None))
+            }
+            (Some(_), None) => refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n"),
+            (None, _) => Response::from_parts(head, Reply::Theirs(Download::new(body, Box::new(lease)))),
+        }
+    }
+}
+
+/// The answer to a request that nobody answered.
+fn in_words(failure: Failure) -> Response<Reply> {
+    match failure {
+        Failure::Unreachable | Failure::Withdrawn => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica takes the request\n")
+        }
+        Failure::Broken => refuse(StatusCode::BAD_GATEWAY, "the replica broke the connection\n"),
+        Failure::Late => refuse(StatusCode::GATEWAY_TIMEOUT, "the replica did not answer in time\n"),
+    }
+}
+
+/// Reads a small body, so that it can be sent again; a long or unbounded one is passed through.
+async fn keep(
+    headers: &mut HeaderMap,
+    mut body: Incoming,
+) -> Result<(Upload, Option<Arc<Progress>>), Response<Reply>> {
+    if body.is_end_stream() {
+        return Ok((Upload::Kept(None), None));
+    }
+    let length = body.size_hint().exact();
+    if length.is_none_or(|length| length > SMALL_BODY) {
+        // Its length is known to the body, or it goes in chunks.
+        headers.remove(CONTENT_LENGTH);
+        let progress = Progress::new();
+        return Ok((Upload::Streamed(body, progress.clone()), Some(progress)));
+    }
+    let mut kept = Vec::new();
+    loop {
+        match timeout(BODY_IDLE, body.frame()).await {
+            Err(_late) => {
+                return Err(refuse(StatusCode::REQUEST_TIMEOUT, "the request's body did not come\n"));
+            }
+            Ok(None) => break,
+            Ok(Some(Err(_broken))) => {
+                return Err(refuse(StatusCode::BAD_REQUEST, "the request's body broke off\n"));
+            }
+            Ok(Some(Ok(frame))) => kept.extend(frame.into_data().unwrap_or_default()),
+        }
+    }
+    Ok((Upload::Kept(Some(Bytes::from(kept))), None))
+}
+
+/// The host that a request is for: HTTP/2 and absolute URIs say it in another place than the header.
+fn host_of(request: &Request<Incoming>) -> Option<HeaderValue> {
+    if let Some(authority) = request.uri().authority() {
+        return HeaderValue::from_str(authority.as_str()).ok();
+    }
+    let host = request.headers().get(HOST).cloned();
+    // HTTP/1.0 has none.
+    host.or_else(|| (request.version() == Version::HTTP_10).then(|| HeaderValue::from_static("")))
+}
+
+fn origin_form(uri: &Uri) -> Option<Uri> {
+    if uri.authority().is_none() && uri.path_and_query().is_some() {
+        return Some(uri.clone());
+    }
+    Uri::builder().path_and_query(uri.path_and_query()?.clone()).build().ok()
+}

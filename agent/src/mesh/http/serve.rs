@@ -1,0 +1,100 @@
+//! A client's connection, from its first byte to its last.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::request::answer;
+use crate::mesh::world::World;
+
+/// A request's head comes in this time, and the next one on the same connection too.
+const HEAD: Duration = Duration::from_secs(10);
+/// Of a request's head. More than 100 headers, the library's own bound, are refused as well.
+const MAX_HEAD: usize = 64 * 1024;
+/// Requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 200;
+/// An HTTP/2 client that answers no ping is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How HTTP/2 begins when nobody asked for it.
+const PREFACE: &[u8] = b"PRI ";
+
+/// A client's connection as its requests see it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What all connections share.
+    pub world: Arc<World>,
+    /// The published port.
+    pub port: u16,
+    /// From where.
+    pub client: SocketAddr,
+    /// Over TLS.
+    pub secure: bool,
+}
+
+/// Serves a plain connection: HTTP/1.1, or HTTP/2 when it begins so.
+pub async fn serve(arrival: Arrival, socket: TcpStream) {
+    let mut first = [0; PREFACE.len()];
+    // Who says nothing at all is not waited for; what comes in smaller pieces is HTTP/1.
+    let Ok(Ok(read)) = timeout(HEAD, socket.peek(&mut first)).await else { return };
+    if read == PREFACE.len() && first == PREFACE {
+        serve_http2(arrival, socket).await;
+    } else {
+        serve_http1(arrival, socket).await;
+    }
+}
+
+async fn serve_http1(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let arrival = Arc::new(arrival);
+    let retiring = arrival.world.retiring.clone();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_header_size(MAX_HEAD);
+    let connection = builder.serve_connection(TokioIo::new(io), service_fn(service(arrival)));
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    // How a client's connection ends is of no interest here: it is gone.
+    tokio::select! {
+        _ended = connection.as_mut() => return,
+        () = retiring.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+async fn serve_http2(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let arrival = Arc::new(arrival);
+    let retiring = arrival.world.retiring.clone();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).expect("64 KiB"))
+        .keep_alive_interval(PING_INTERVAL);
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(io), service_fn(service(arrival))));
+    tokio::select! {
+        _ended = connection.as_mut() => return,
+        () = retiring.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+fn service(
+    arrival: Arc<Arrival>,
+) -> impl Fn(Request<Incoming>) -> super::serve::Answering + Clone + Send + 'static {
+    move |request| {
+        let arrival = arrival.clone();
+        Box::pin(async move { Ok(answer(&arrival, request).await) })
+    }
+}
+
+type Answering =
+    std::pin::Pin<Box<dyn Future<Output = Result<http::Response<super::reply::Reply>, Infallible>> + Send>>;

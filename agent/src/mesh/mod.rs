@@ -1,0 +1,48 @@
+//! `orch-agent mesh`: the process that carries a node's traffic.
+//!
+//! It is a process of its own, started by the agent and outliving it, so that an agent's crash or upgrade cuts no connection. It
+//! serves the last configuration that an agent gave it, from its own file after a crash. What is decided is decided in the crate
+//! `mesh`; here are the sockets.
+//!
+//! Reading order: `process` (start and end), `control` (the agent), `world` (what all connections share), `ports` (listeners),
+//! `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
+//! nodes).
+
+mod control;
+mod dial;
+mod duplex;
+mod gate;
+mod http;
+mod identity;
+mod peers;
+mod ports;
+mod process;
+mod random;
+mod socket;
+mod splice;
+mod storage;
+mod tcp;
+mod world;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// More threads than this help nobody on a node that runs containers.
+const MOST_THREADS: usize = 4;
+
+/// Serves until it is told to end.
+///
+/// # Errors
+/// The directory or the identity cannot be used.
+pub fn run(directory: &Path) -> Result<()> {
+    telemetry::init(&telemetry::LogConfig::default())?;
+    telemetry::abort_on_panic();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("the runtime")?;
+    runtime.block_on(process::serve(directory))
+}

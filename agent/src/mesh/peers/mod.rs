@@ -1,0 +1,106 @@
+//! The remote leg: streams between nodes, each to one task, over few connections that are kept.
+//!
+//! Every pair of nodes has up to [`LINKS`] connections, TLS with both certificates and yamux within. Who made a connection does not
+//! matter: streams are opened from either end, so that a node that can only dial out is reached over the connections that it
+//! made. A stream ends at the task's own node, which refuses at once what is not there: an answer within one round trip.
+//!
+//! Reading order: `link` (a connection), `leg` (a stream), `inbound` (streams that others open), `dialler` (which connections
+//! there should be), `listener`.
+
+mod dialler;
+mod inbound;
+mod leg;
+mod link;
+mod listener;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use mesh::{balance::Failure, leg::Header};
+use model::id::{NodeId, TaskId};
+use tokio::{sync::Notify, time::timeout};
+
+pub use dialler::keep_links;
+pub use leg::Leg;
+pub use listener::Listener;
+
+use self::link::Link;
+
+/// Connections to a node: a second one, so that one stalled by bulk does not hold up the rest.
+const LINKS: usize = 2;
+/// Until the task's node has answered: its own connect timeout and a way there and back.
+const OPEN: Duration = Duration::from_millis(700);
+
+/// All connections with other nodes.
+#[derive(Debug, Default)]
+pub struct Peers {
+    links: Mutex<BTreeMap<NodeId, Vec<Arc<Link>>>>,
+    /// Links came or went, or other nodes are wanted.
+    changed: Notify,
+}
+
+impl Peers {
+    /// Opens a stream to a task on its node.
+    ///
+    /// # Errors
+    /// Nothing was sent to the task.
+    pub async fn open(
+        &self,
+        node: NodeId,
+        task: TaskId,
+        port: u16,
+        client: SocketAddr,
+    ) -> Result<Leg, Failure> {
+        let link = self.least_loaded(node).ok_or(Failure::Unreachable)?;
+        let opened = timeout(OPEN, link.open(Header::Open { task, port, client })).await;
+        opened.unwrap_or(Err(Failure::Unreachable))
+    }
+
+    /// Something changed that connections follow from.
+    pub fn look_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Asks every other node to open its streams elsewhere from now on.
+    pub async fn retire(&self) {
+        let links: Vec<Arc<Link>> = self.lock().values().flatten().cloned().collect();
+        for link in links {
+            // One that does not hear of it notices when the connection ends.
+            drop(timeout(OPEN, link.open(Header::Retire)).await);
+        }
+    }
+
+    fn least_loaded(&self, node: NodeId) -> Option<Arc<Link>> {
+        let links = self.lock();
+        let usable = links.get(&node)?.iter().filter(|link| link.takes_streams());
+        usable.min_by_key(|link| link.streams()).cloned()
+    }
+
+    fn count(&self, node: NodeId) -> usize {
+        self.lock().get(&node).map_or(0, |links| links.iter().filter(|link| !link.is_retired()).count())
+    }
+
+    fn add(&self, link: Arc<Link>) {
+        self.lock().entry(link.node).or_default().push(link);
+    }
+
+    fn remove(&self, link: &Arc<Link>) {
+        let mut links = self.lock();
+        if let Some(known) = links.get_mut(&link.node) {
+            known.retain(|other| !Arc::ptr_eq(other, link));
+            if known.is_empty() {
+                links.remove(&link.node);
+            }
+        }
+        drop(links);
+        self.look_again();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vec<Arc<Link>>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,75 @@
+//! Layer 4: a client's connection goes to a replica as it is.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use mesh::{
+    Table, proxy_protocol,
+    retry::MAX_TRIES,
+    table::{Service, TcpRoute},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    dial::Backend,
+    duplex,
+    world::{Ticket, World},
+};
+
+/// Carries a connection to a published port. Without a replica that takes it, it is closed at once.
+pub async fn serve(
+    world: Arc<World>,
+    table: Arc<Table>,
+    route: &TcpRoute,
+    socket: TcpStream,
+    client: SocketAddr,
+) {
+    let mut head = Vec::new();
+    if route.proxy_protocol
+        && let Ok(server) = socket.local_addr()
+    {
+        head = proxy_protocol::header(client, super::socket::canonical(server));
+    }
+    carry(&world, &table, &route.service, route.target, socket, client, &head).await;
+}
+
+/// Carries a connection to one of a service's replicas.
+pub async fn carry(
+    world: &Arc<World>,
+    table: &Table,
+    service: &Service,
+    port: u16,
+    mut socket: TcpStream,
+    client: SocketAddr,
+    head: &[u8],
+) {
+    let Some((mut backend, _ticket)) = reach(world, table, service, port, client).await else { return };
+    if backend.wire.write_all(head).await.is_ok() {
+        // A broken connection is its two ends' business: both see it closed.
+        drop(duplex::join_socket(&mut socket, &mut backend.wire).await);
+    }
+}
+
+async fn reach(
+    world: &Arc<World>,
+    table: &Table,
+    service: &Service,
+    port: u16,
+    client: SocketAddr,
+) -> Option<(Backend, Ticket)> {
+    let mut tried = Vec::new();
+    while tried.len() < MAX_TRIES {
+        let (replica, ticket) = world.choose(service, &tried, None)?;
+        match world.open(table, replica, port, client).await {
+            Ok(backend) => {
+                ticket.succeed();
+                return Some((backend, ticket));
+            }
+            Err(failure) => {
+                ticket.fail(failure);
+                tracing::debug!(service = service.name, task = %replica.task, ?failure, "not connected");
+                tried.push(replica.task);
+            }
+        }
+    }
+    None
+}

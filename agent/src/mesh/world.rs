@@ -1,0 +1,161 @@
+//! What all connections share: the table, what was seen of the replicas, the gates, and the signal to end.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use mesh::{
+    Table,
+    balance::{Balancer, Failure},
+    table::{Replica, Service},
+};
+use model::id::{NodeId, TaskId};
+use rpc::tls::NodeTls;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    dial::{self, Backend},
+    gate::Gates,
+    http::Pool,
+    peers::Peers,
+    random::Random,
+};
+use crate::clock::Clock;
+
+/// Shared by everything that runs here.
+#[derive(Debug)]
+pub struct World {
+    /// This node.
+    pub node: NodeId,
+    /// What is served.
+    pub table: ArcSwap<Table>,
+    /// The way to this node's tasks.
+    pub gates: Gates,
+    /// Idle connections to replicas.
+    pub pool: Pool,
+    /// Connections with other nodes.
+    pub peers: Peers,
+    /// How they are made.
+    pub tls: NodeTls,
+    /// For choices.
+    pub random: Random,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Connections that are waited for at the end.
+    pub connections: TaskTracker,
+    /// Nothing new is accepted, idle connections close.
+    pub retiring: CancellationToken,
+    balancer: Mutex<Balancer>,
+}
+
+/// One connection or request that a replica was chosen for; over when it is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    world: Arc<World>,
+    task: TaskId,
+}
+
+impl World {
+    /// An empty one.
+    pub fn new(node: NodeId, tls: NodeTls, seed: u64) -> Self {
+        Self {
+            node,
+            table: ArcSwap::default(),
+            gates: Gates::default(),
+            pool: Pool::default(),
+            peers: Peers::default(),
+            tls,
+            random: Random::new(seed),
+            clock: Clock::start(),
+            connections: TaskTracker::new(),
+            retiring: CancellationToken::new(),
+            balancer: Mutex::default(),
+        }
+    }
+
+    /// What was seen of the replicas. A panic elsewhere cannot leave it half-changed.
+    pub fn balancer(&self) -> MutexGuard<'_, Balancer> {
+        self.balancer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves another table from now on.
+    pub fn exchange(&self, table: Table, locals: &BTreeSet<TaskId>) {
+        let services = table.services();
+        self.balancer().retain(&table.endpoints, &services);
+        self.gates.retain(locals);
+        let endpoints = table.endpoints.clone();
+        self.table.store(Arc::new(table));
+        self.pool.retain(&endpoints);
+        self.peers.look_again();
+    }
+
+    /// Opens a local task for nobody any more; the receiver hears when nothing of its traffic is under way.
+    pub fn drain(&self, task: TaskId) -> oneshot::Receiver<()> {
+        let over = self.gates.drain(task);
+        self.pool.forget(task);
+        over
+    }
+
+    /// Chooses a replica of a service and counts the connection or request in; the choice keeps to the newest table.
+    pub fn choose<'a>(
+        self: &Arc<Self>,
+        service: &'a Service,
+        tried: &[TaskId],
+        preferred: Option<TaskId>,
+    ) -> Option<(&'a Replica, Ticket)> {
+        let now = self.clock.now();
+        let mut tasks = service.endpoints.iter().map(|replica| replica.task);
+        let mut balancer = self.balancer();
+        let task = balancer.choose(&mut tasks, tried, preferred, now, self.random.next())?;
+        balancer.begin(task, now);
+        let ticket = Ticket { world: self.clone(), task };
+        drop(balancer);
+        Some((service.replica(task)?, ticket))
+    }
+
+    /// Connects to a replica that was chosen.
+    ///
+    /// # Errors
+    /// Nothing was sent to it, so another may be tried.
+    pub async fn open(
+        &self,
+        table: &Table,
+        replica: &Replica,
+        port: u16,
+        client: SocketAddr,
+    ) -> Result<Backend, Failure> {
+        let opened = dial::open(self, table, replica, port, client).await?;
+        // It may have left while we dialled; from the moment that this was acknowledged it gets nothing new.
+        if !self.table.load().endpoints.contains(&replica.task) {
+            return Err(Failure::Withdrawn);
+        }
+        Ok(opened)
+    }
+}
+
+impl Ticket {
+    /// For whom it is.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The replica does its work.
+    pub fn succeed(&self) {
+        self.world.balancer().succeed(self.task);
+    }
+
+    /// The replica failed.
+    pub fn fail(&self, failure: Failure) {
+        self.world.balancer().fail(self.task, failure, self.world.clock.now());
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.world.balancer().end(self.task);
+    }
+}
