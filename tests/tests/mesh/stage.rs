@@ -1,0 +1,214 @@
+//! A mesh process with an agent's end of its control socket, and the words to configure it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mesh::control::{AgentFrame, LocalTask, MeshConfig, MeshFrame, TaskStats};
+use model::id::{ClusterId, NodeId, ServiceId, TaskId};
+use model::identity::{CertName, Identity};
+use model::route::{Endpoint, HttpPort, IngressPort, PeerRoute, RouteTable, ServiceRoute};
+use model::time::WallTime;
+use pki::{ClusterCa, KeyAndCsr};
+use tempfile::TempDir;
+use tests::binaries::Binaries;
+use tests::process::Process;
+use tests::wait;
+
+/// Generous: other tests may hold both cores.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A cluster's authority.
+pub struct Authority(ClusterCa);
+
+/// A running mesh process and its agent.
+pub struct Mesh {
+    pub dir: TempDir,
+    pub node: NodeId,
+    pub process: Process,
+    agent: UnixStream,
+    configured: u64,
+}
+
+impl Authority {
+    pub fn found() -> Self {
+        Self(ClusterCa::generate(ClusterId(7), now()).unwrap())
+    }
+
+    /// Writes a node's identity as the agent does.
+    fn enrol(&self, dir: &TempDir, node: NodeId) {
+        let pair = KeyAndCsr::generate().unwrap();
+        let name = CertName { cluster: ClusterId(7), identity: Identity::Node(node) };
+        let hour = Duration::from_secs(3_600);
+        let certificate = self.0.issue(pair.csr_pem.as_bytes(), &name, hour, now(), node.0).unwrap();
+        let identity = serde_json::json!({
+            "format": 1, "cluster": ClusterId(7), "node": node, "managers": [],
+            "authority": self.0.certificate_pem(), "certificate": certificate, "key": pair.key_pem(),
+        });
+        std::fs::write(dir.path().join("identity.json"), identity.to_string()).unwrap();
+    }
+}
+
+fn now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    WallTime(u64::try_from(since.as_micros()).unwrap())
+}
+
+impl Mesh {
+    /// Starts one for a node of a cluster.
+    pub fn start(authority: &Authority, node: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeId(node);
+        authority.enrol(&dir, node);
+        let process = spawn(&dir, "first");
+        let agent = connect(&dir, node);
+        Self { dir, node, process, agent, configured: 0 }
+    }
+
+    /// One that is alone.
+    pub fn alone() -> Self {
+        Self::start(&Authority::found(), 1)
+    }
+
+    /// Starts the program once more in the same directory and connects to it; the old process is returned.
+    pub fn start_again(&mut self) -> Process {
+        let old = std::mem::replace(&mut self.process, spawn(&self.dir, "next"));
+        let pid = u32::try_from(self.process.pid()).unwrap();
+        wait::until_true("the new process to answer", LIMIT, || {
+            self.agent = connect(&self.dir, self.node);
+            self.send(&AgentFrame::Hello { version: "test".into(), node: self.node });
+            matches!(self.try_receive(), Some(MeshFrame::Hello { pid: answered, .. }) if answered == pid)
+        })
+        .unwrap();
+        old
+    }
+
+    pub fn send(&mut self, frame: &AgentFrame) {
+        let bytes = rmp_serde::to_vec_named(frame).unwrap();
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        // Somebody who lost the connection hears of it when he reads.
+        drop(self.agent.write_all(&[&length[..], &bytes].concat()));
+    }
+
+    fn try_receive(&mut self) -> Option<MeshFrame> {
+        let mut length = [0; 4];
+        self.agent.read_exact(&mut length).ok()?;
+        let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+        self.agent.read_exact(&mut bytes).ok()?;
+        Some(rmp_serde::from_slice(&bytes).unwrap())
+    }
+
+    /// Whether the other end still answers.
+    pub fn is_connected(&mut self) -> bool {
+        self.try_receive().is_some()
+    }
+
+    pub fn receive(&mut self) -> MeshFrame {
+        self.try_receive().unwrap_or_else(|| panic!("no frame:\n{}", self.process.log_text()))
+    }
+
+    /// Configures it and returns what could not be done.
+    pub fn configure(&mut self, config: &MeshConfig) -> Vec<String> {
+        self.configured += 1;
+        self.send(&AgentFrame::Configure { number: self.configured, config: Box::new(config.clone()) });
+        loop {
+            if let MeshFrame::Applied { number, problems, .. } = self.receive()
+                && number == self.configured
+            {
+                return problems;
+            }
+        }
+    }
+
+    /// Configures it; everything must be possible.
+    pub fn serve(&mut self, config: &MeshConfig) {
+        assert_eq!(self.configure(config), [""; 0]);
+    }
+
+    pub fn stats(&mut self, task: u64) -> Option<TaskStats> {
+        self.send(&AgentFrame::Stats);
+        loop {
+            if let MeshFrame::Stats(all) = self.receive() {
+                return all.into_iter().find(|stats| stats.task == TaskId(task));
+            }
+        }
+    }
+
+    /// Asks for a drain; [`Mesh::is_drained`] says whether it was answered.
+    pub fn drain(&mut self, task: u64) {
+        self.send(&AgentFrame::Drain { task: TaskId(task) });
+    }
+
+    /// Waits for the answer to a drain, `limit` at most.
+    pub fn is_drained(&mut self, task: u64, limit: Duration) -> bool {
+        self.agent.set_read_timeout(Some(limit)).unwrap();
+        let frame = self.try_receive();
+        self.agent.set_read_timeout(Some(LIMIT)).unwrap();
+        frame == Some(MeshFrame::Drained { task: TaskId(task) })
+    }
+}
+
+fn spawn(dir: &TempDir, name: &str) -> Process {
+    let mut command = Command::new(Binaries::get().unwrap().agent);
+    command.arg("mesh").arg("--dir").arg(dir.path());
+    Process::spawn(name, dir.path(), command).unwrap()
+}
+
+fn connect(dir: &TempDir, node: NodeId) -> UnixStream {
+    let socket = dir.path().join("mesh.sock");
+    let stream = wait::until("the control socket", LIMIT, || UnixStream::connect(&socket).ok())
+        .unwrap_or_else(|error| panic!("node {node}: {error:#}"));
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// A port that nobody uses at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The address on loopback that stands for a task's container.
+pub fn address_of(task: u64) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 77, u8::try_from(task).unwrap())
+}
+
+/// A service of one published port whose tasks all run on this node.
+pub fn config(port: IngressPort, tasks: &[u64]) -> MeshConfig {
+    let endpoint = |task: &u64| Endpoint { task: TaskId(*task), node: NodeId(1), addresses: Vec::new() };
+    let service = ServiceRoute {
+        service: ServiceId(1),
+        name: "ispyb".into(),
+        addresses: Vec::new(),
+        ports: vec![port],
+        endpoints: tasks.iter().map(endpoint).collect(),
+    };
+    let table = RouteTable { ingress: true, services: vec![service], ..RouteTable::default() };
+    let locals = tasks.iter().map(|task| LocalTask { task: TaskId(*task), address: address_of(*task) });
+    MeshConfig { table, locals: locals.collect(), listen: None }
+}
+
+/// The same service, without some of its tasks' endpoints.
+pub fn withdrawn(config: &MeshConfig, task: u64) -> MeshConfig {
+    let mut config = config.clone();
+    config.table.services[0].endpoints.retain(|endpoint| endpoint.task != TaskId(task));
+    config
+}
+
+pub fn tcp(published: u16, target: u16) -> IngressPort {
+    IngressPort { published, target, http: None, proxy_protocol: false }
+}
+
+pub fn http(published: u16, target: u16) -> IngressPort {
+    IngressPort { published, target, http: Some(HttpPort::default()), proxy_protocol: false }
+}
+
+pub fn sticky(published: u16, target: u16) -> IngressPort {
+    let settings = HttpPort { sticky: true, ..HttpPort::default() };
+    IngressPort { http: Some(settings), ..http(published, target) }
+}
+
+pub fn peer(node: u64, mesh: Option<String>) -> PeerRoute {
+    PeerRoute { node: NodeId(node), name: format!("n{node}"), mesh }
+}
