@@ -1,0 +1,101 @@
+//! Published ports: every node answers, whichever runs the replicas; what can be saved is saved.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn hostname(body: &str) -> String {
+    body.split("\"hostname\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn every_node_answers_on_a_published_port_for_replicas_that_run_elsewhere() {
+    let Some(site) = Site::start("ingress", 3) else { return };
+    site.create("web", 1, &["--publish", "8080:8080"]);
+    site.served(8080, "/version");
+    site.ok(&["scale", "web=3"]);
+    site.whole("web", 3);
+    let target = site.everywhere(8080)[0];
+    let mut seen = BTreeSet::new();
+    wait::until_true("one node to balance over three replicas", PATIENCE, || {
+        if let Ok(answer) = site.host(1).get(target, "/version") {
+            seen.insert(hostname(&answer.body));
+        }
+        seen.len() == 3
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {seen:?}"));
+    let refused = site.cluster.ctl().say(&[
+        "service",
+        "create",
+        "--name",
+        "other",
+        "--publish",
+        "8080:80",
+        "--detach",
+        "x",
+    ]);
+    assert_eq!(refused.code, 5, "{}", refused.all());
+    assert!(refused.all().contains("port 8080 is published by service \"web\""), "{}", refused.all());
+    let endpoints = site.ok(&["service", "endpoints", "web"]);
+    assert_eq!(endpoints.matches("  yes").count(), 3, "{endpoints}");
+}
+
+#[test]
+fn scaling_and_updating_under_load_fail_no_request() {
+    let Some(site) = Site::start("drain", 2) else { return };
+    let port = "published=80,target=8080,http";
+    site.create("web", 2, &["--publish", port, "--update-order", "start-first", "--drain", "5s"]);
+    site.served(80, "/version");
+    let quick = Load::start(Clients { keep_alive: true, ..site.clients(80) });
+    let slow = Load::start(Clients { path: "/slow?ms=800".into(), clients: 4, ..site.clients(80) });
+    site.ok(&["scale", "web=4"]);
+    quick.wait_for(200).expect("requests");
+    site.ok(&["scale", "web=1"]);
+    quick.wait_for(200).expect("requests");
+    site.ok(&["service", "update", "web", "--env-add", "A=1", "--quiet"]);
+    quick.wait_for(200).expect("requests");
+    whole(&quick.finish(), "quick requests");
+    whole(&slow.finish(), "slow requests");
+}
+
+#[test]
+fn killed_replica_costs_no_request_that_may_be_repeated() {
+    let Some(site) = Site::start("kill", 2) else { return };
+    site.create("web", 3, &["--publish", "published=80,target=8080,http"]);
+    site.served(80, "/version");
+    let load = Load::start(Clients { keep_alive: true, ..site.clients(80) });
+    for _ in 0..3 {
+        load.wait_for(100).expect("requests");
+        let container = site.cluster.containers("web").into_iter().next().expect("a container");
+        let (node, _) = site.cluster.locate(&container).expect("where it runs");
+        node.engine().docker(&["kill", "--signal", "KILL", &container.id]).expect("killed");
+    }
+    load.wait_for(200).expect("requests");
+    whole(&load.finish(), "GET while replicas are killed");
+}
+
+#[test]
+fn traffic_goes_on_without_managers_and_without_agents() {
+    let Some(site) = Site::start("without", 2) else { return };
+    site.create("web", 2, &["--publish", "published=80,target=8080,http"]);
+    site.served(80, "/version");
+    let load = Load::start(Clients { keep_alive: true, ..site.clients(80) });
+    site.cluster.manager(0).kill().expect("killed");
+    load.wait_for(100).expect("requests");
+    for node in site.cluster.nodes() {
+        node.agent().kill().expect("killed");
+    }
+    load.wait_for(200).expect("requests");
+    for node in site.cluster.nodes() {
+        node.agent().start().expect("started");
+    }
+    load.wait_for(200).expect("requests");
+    site.cluster.manager(0).start().expect("started");
+    load.wait_for(200).expect("requests");
+    whole(&load.finish(), "GET without managers and agents");
+    site.whole("web", 2);
+}

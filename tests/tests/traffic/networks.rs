@@ -1,0 +1,61 @@
+//! Networks: containers find services by name, and only those of their own networks.
+
+use super::*;
+
+/// What the mimic in a service's first container prints.
+fn inside(site: &Site, service: &str, words: &[&str]) -> Result<String, String> {
+    let container = site.cluster.containers(service).into_iter().next().ok_or("no container")?;
+    let (node, _) = site.cluster.locate(&container).map_err(|error| format!("{error:#}"))?;
+    let args: Vec<&str> =
+        ["exec", &container.id, "/mimic"].into_iter().chain(words.iter().copied()).collect();
+    node.engine().docker(&args).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn containers_reach_services_of_their_network_by_name_on_whatever_node() {
+    let Some(site) = Site::start("names", 2) else { return };
+    site.ok(&["network", "create", "shop"]);
+    site.ok(&["network", "create", "vault"]);
+    let on = |node: usize| format!("node.hostname=={}", site.cluster.node(node).name());
+    site.create("mariadb", 1, &["--network", "shop", "--constraint", &on(0)]);
+    site.create("near", 1, &["--network", "shop", "--constraint", &on(0)]);
+    site.create("far", 1, &["--network", "shop", "--constraint", &on(1)]);
+    site.create("stranger", 1, &["--network", "vault", "--constraint", &on(0)]);
+    let mut addresses = Vec::new();
+    for from in ["near", "far"] {
+        wait::until_true(&format!("{from} to reach mariadb"), PATIENCE, || {
+            inside(&site, from, &["get", "mariadb:8080", "/version"])
+                .is_ok_and(|body| body.contains("hostname"))
+        })
+        .unwrap_or_else(|error| {
+            panic!(
+                "{error:#}: {:?}\n{}",
+                inside(&site, from, &["get", "mariadb:8080", "/version"]),
+                site.cluster.last_words()
+            )
+        });
+        addresses.push(inside(&site, from, &["resolve", "mariadb"]).expect("an address"));
+        let task = inside(&site, from, &["resolve", "tasks.mariadb"]).expect("the task's address");
+        assert_ne!(addresses.last(), Some(&task));
+        inside(&site, from, &["get", &format!("{}:8080", task.trim()), "/version"])
+            .expect("the task itself answers");
+    }
+    assert_eq!(addresses[0], addresses[1], "the name means one address everywhere");
+    let refusal = inside(&site, "stranger", &["resolve", "mariadb"]).expect_err("not its network");
+    assert!(refusal.contains("no such name"), "{refusal}");
+    inside(&site, "stranger", &["get", &format!("{}:8080", addresses[0].trim()), "/version"])
+        .expect_err("another network's address");
+
+    // The address outlives its replicas, and what is removed by hand comes back.
+    site.ok(&["service", "update", "mariadb", "--force", "--quiet"]);
+    assert_eq!(inside(&site, "near", &["resolve", "mariadb"]).as_ref(), Ok(&addresses[0]));
+    let mut flush = site.host(0).command("nft");
+    flush.args(["flush", "ruleset"]);
+    tests::command::run(&mut flush).expect("nft");
+    wait::until_true("the rules to be mended", PATIENCE, || {
+        inside(&site, "near", &["get", "mariadb:8080", "/version"]).is_ok()
+    })
+    .expect("mended");
+    let refused = site.cluster.ctl().say(&["network", "rm", "shop"]);
+    assert_eq!(refused.code, 5, "{}", refused.all());
+}
