@@ -77,6 +77,9 @@ pub struct Mesh {
     /// The agent's directory.
     #[arg(long, default_value = DEFAULT_DIR)]
     pub dir: PathBuf,
+    /// Names the resolvers for names that are not the cluster's.
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
 }
 
 const DEFAULT_DIR: &str = "/var/lib/orch-agent";

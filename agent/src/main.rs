@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<()> {
     if let Command::Mesh(mesh) = &cli.command {
-        return mesh::run(&mesh.dir);
+        return mesh::run(&mesh.dir, &mesh.resolv_conf);
     }
     // One thread: the work is waiting, and an idle agent is to be small.
     let runtime =

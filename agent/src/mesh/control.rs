@@ -21,7 +21,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{peers::Listener, ports::Ports, storage::Storage, world::World};
+use super::{
+    addresses::Redirected, dns::Names, peers::Listener, ports::Ports, storage::Storage, world::World,
+};
 
 /// Answers that an agent has not read yet. One that reads nothing is waited for no further than this.
 const ANSWERS: usize = 256;
@@ -35,6 +37,10 @@ pub struct Desk {
     pub ports: Ports,
     /// Where other nodes dial this one.
     pub listener: Mutex<Listener>,
+    /// Names in this node's networks.
+    pub names: Names,
+    /// Connections to services' own addresses.
+    pub redirected: Mutex<Redirected>,
     /// The file.
     pub storage: Storage,
     /// Makes cookies opaque.
@@ -44,20 +50,42 @@ pub struct Desk {
 impl Desk {
     /// Serves a configuration from now on; says what could not be done.
     pub fn apply(&self, config: &MeshConfig) -> Vec<String> {
-        let seal = |service: ServiceId, task: TaskId| self.opaque(service, task);
-        let (table, mut problems) = Table::compile(config, &seal);
-        let locals: BTreeSet<TaskId> = config.locals.iter().map(|local| local.task).collect();
-        self.world.exchange(table, &locals);
+        let mut problems = self.adopt(config);
         problems.extend(self.reconcile());
         problems
+    }
+
+    /// Routes by a configuration, and hears nobody yet who was not heard; says what in it contradicts itself.
+    pub fn adopt(&self, config: &MeshConfig) -> Vec<String> {
+        let seal = |service: ServiceId, task: TaskId| self.opaque(service, task);
+        let (table, problems) = Table::compile(config, &seal);
+        let locals: BTreeSet<TaskId> = config.locals.iter().map(|local| local.task).collect();
+        self.world.exchange(table, &locals);
+        problems
+    }
+
+    /// Hears other nodes where the table says.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn hear_nodes(&self) -> Result<(), String> {
+        let wanted = self.world.table.load().listen.clone();
+        self.listener().reconcile(&self.world, wanted.as_deref())
+    }
+
+    /// Hears other nodes no more.
+    pub fn hear_no_nodes(&self) {
+        self.listener().close();
     }
 
     /// Makes listeners match the table; repeated, because a port may become free.
     pub fn reconcile(&self) -> Vec<String> {
         let table = self.world.table.load();
-        let mut problems = self.ports.reconcile(&table);
-        let heard = self.listener().reconcile(&self.world, table.listen.as_deref());
-        problems.extend(heard.err());
+        let mut problems = self.world.certificates.reconcile(&table);
+        problems.extend(self.ports.reconcile(&table));
+        problems.extend(self.hear_nodes().err());
+        problems.extend(self.names.reconcile(&table));
+        problems.extend(self.redirected().reconcile(&self.world, &table).err());
         problems
     }
 
@@ -65,6 +93,12 @@ impl Desk {
     pub fn close(&self) {
         self.ports.close();
         self.listener().close();
+        self.names.close();
+        self.redirected().close();
+    }
+
+    fn redirected(&self) -> MutexGuard<'_, Redirected> {
+        self.redirected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listener(&self) -> MutexGuard<'_, Listener> {

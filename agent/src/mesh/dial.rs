@@ -4,6 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,7 +21,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{gate::Passage, peers::Leg, socket, world::World};
+use super::{
+    gate::Passage,
+    peers::{Leg, Link},
+    socket,
+    world::World,
+};
 
 /// A container on this host answers within a millisecond or not at all: one that was killed does not even refuse.
 const CONNECT: Duration = Duration::from_millis(300);
@@ -30,14 +36,26 @@ const CONNECT: Duration = Duration::from_millis(300);
 pub struct Backend {
     /// The bytes.
     pub wire: Wire,
-    /// Of a local task: counted until it is dropped.
-    passage: Option<Passage>,
+    /// To be kept for as long as they move.
+    pub hold: Hold,
 }
 
-impl Backend {
-    /// The bytes, and what is to be held for as long as they move.
-    pub fn into_parts(self) -> (Wire, Option<Passage>) {
-        (self.wire, self.passage)
+/// What a connection to a replica rests on.
+#[derive(Debug)]
+pub enum Hold {
+    /// The gate of a task of this node.
+    Passage {
+        /// Counted until it is dropped.
+        _counted: Passage,
+    },
+    /// The connection with the task's node.
+    Link(Arc<Link>),
+}
+
+impl Hold {
+    /// Whether what follows is better sent over another connection.
+    pub fn is_retired(&self) -> bool {
+        matches!(self, Self::Link(link) if link.is_retired())
     }
 }
 
@@ -64,8 +82,8 @@ pub async fn open(
     match table.reach(replica, world.node) {
         Some(Reach::Local(address)) => open_local(world, replica.task, address.into(), port).await,
         Some(Reach::Remote(node)) => {
-            let leg = world.peers.open(node, replica.task, port, client).await?;
-            Ok(Backend { wire: Wire::Leg(Box::new(leg)), passage: None })
+            let (leg, link) = world.peers.open(node, replica.task, port, client).await?;
+            Ok(Backend { wire: Wire::Leg(Box::new(leg)), hold: Hold::Link(link) })
         }
         None => Err(Failure::Unreachable),
     }
@@ -80,7 +98,7 @@ pub async fn open_local(world: &World, task: TaskId, address: IpAddr, port: u16)
     let dialled = timeout(CONNECT, TcpStream::connect((address, port))).await;
     let socket = dialled.map_err(|_| Failure::Unreachable)?.map_err(|_| Failure::Unreachable)?;
     socket::tune(&socket).map_err(|_| Failure::Unreachable)?;
-    Ok(Backend { wire: Wire::Socket(socket), passage: Some(passage) })
+    Ok(Backend { wire: Wire::Socket(socket), hold: Hold::Passage { _counted: passage } })
 }
 
 impl AsyncRead for Wire {

@@ -4,14 +4,17 @@
 //! serves the last configuration that an agent gave it, from its own file after a crash. What is decided is decided in the crate
 //! `mesh`; here are the sockets.
 //!
-//! Reading order: `process` (start and end), `control` (the agent), `world` (what all connections share), `ports` (listeners),
+//! Reading order: `process` (start and end), `handover` (from one process to the next), `control` (the agent), `world` (what all connections share), `ports` (listeners),
 //! `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
-//! nodes).
+//! nodes), `dns` (names), `addresses` (services by their own address).
 
+mod addresses;
 mod control;
 mod dial;
+mod dns;
 mod duplex;
 mod gate;
+mod handover;
 mod http;
 mod identity;
 mod peers;
@@ -19,6 +22,7 @@ mod ports;
 mod process;
 mod random;
 mod socket;
+mod sockets;
 mod splice;
 mod storage;
 mod tcp;
@@ -35,7 +39,7 @@ const MOST_THREADS: usize = 4;
 ///
 /// # Errors
 /// The directory or the identity cannot be used.
-pub fn run(directory: &Path) -> Result<()> {
+pub fn run(directory: &Path, resolv_conf: &Path) -> Result<()> {
     telemetry::init(&telemetry::LogConfig::default())?;
     telemetry::abort_on_panic();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -44,5 +48,5 @@ pub fn run(directory: &Path) -> Result<()> {
         .enable_all()
         .build()
         .context("the runtime")?;
-    runtime.block_on(process::serve(directory))
+    runtime.block_on(process::serve(directory, resolv_conf))
 }

@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Result;
 use mesh::{Table, table::Port};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    http::{self, Arrival},
+    http::{self, Arrival, secure},
     socket, tcp,
     world::World,
 };
@@ -55,11 +57,9 @@ impl Ports {
             if open.contains_key(port) {
                 continue;
             }
-            match socket::listen_everywhere(*port) {
-                Ok(listener) => {
-                    open.insert(*port, self.listen(*port, listener));
-                }
-                Err(error) => problems.push(format!("port {port} cannot be opened: {error}")),
+            match self.listen(*port) {
+                Ok(listening) => drop(open.insert(*port, listening)),
+                Err(error) => problems.push(format!("port {port} cannot be opened: {error:#}")),
             }
         }
         problems
@@ -70,12 +70,21 @@ impl Ports {
         self.lock().clear();
     }
 
-    fn listen(&self, port: u16, listener: TcpListener) -> Listening {
+    fn listen(&self, port: u16) -> Result<Listening> {
+        let (listener, held) = self.world.sockets.listen_everywhere(port)?;
         let stop = CancellationToken::new();
-        let accepting = accept(self.world.clone(), self.places.clone(), port, listener);
+        let shared = Shared {
+            world: self.world.clone(),
+            places: self.places.clone(),
+            acceptor: secure::acceptor(&self.world, port)?,
+            port,
+        };
         let stopped = stop.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled(accepting).await });
-        Listening(stop)
+        tokio::spawn(async move {
+            let _held = held;
+            stopped.run_until_cancelled(accept(shared, listener)).await
+        });
+        Ok(Listening(stop))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, Listening>> {
@@ -89,7 +98,17 @@ impl Drop for Listening {
     }
 }
 
-async fn accept(world: Arc<World>, places: Arc<Semaphore>, port: u16, listener: TcpListener) {
+/// What a port's connections have in common.
+#[derive(Clone)]
+struct Shared {
+    world: Arc<World>,
+    places: Arc<Semaphore>,
+    acceptor: TlsAcceptor,
+    port: u16,
+}
+
+async fn accept(shared: Shared, listener: TcpListener) {
+    let port = shared.port;
     loop {
         let (client, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -99,25 +118,30 @@ async fn accept(world: Arc<World>, places: Arc<Semaphore>, port: u16, listener: 
                 continue;
             }
         };
-        let Ok(place) = timeout(WAIT_FOR_A_PLACE, places.clone().acquire_owned()).await else {
+        let Ok(place) = timeout(WAIT_FOR_A_PLACE, shared.places.clone().acquire_owned()).await else {
             tracing::warn!(port, "a client was turned away: {MAX_CONNECTIONS} connections are open");
             continue;
         };
-        let carried = serve(world.clone(), port, client, socket::canonical(address));
-        world.connections.spawn(async move {
+        let carried = serve(shared.clone(), client, socket::canonical(address));
+        shared.world.connections.spawn(async move {
             carried.await;
             drop(place);
         });
     }
 }
 
-async fn serve(world: Arc<World>, port: u16, client: TcpStream, address: SocketAddr) {
+async fn serve(shared: Shared, client: TcpStream, address: SocketAddr) {
+    let Shared { world, acceptor, port, .. } = shared;
     if socket::tune_client(&client).is_err() {
         return;
     }
     let table = world.table.load_full();
     match table.ports.get(&port) {
         Some(Port::Tcp(route)) => tcp::serve(world, table.clone(), route, client, address).await,
+        Some(Port::Http(routes)) if !routes.certificates.is_empty() => {
+            let arrival = Arrival { world, port, client: address, secure: true };
+            secure::serve(arrival, acceptor, client).await;
+        }
         Some(Port::Http(_)) => {
             http::serve(Arrival { world, port, client: address, secure: false }, client).await;
         }

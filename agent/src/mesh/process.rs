@@ -9,12 +9,16 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
+    net::UnixListener,
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, timeout},
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
     control::{self, Desk},
+    dns::Names,
+    handover::{self, Succession},
     identity::Paper,
     peers,
     ports::Ports,
@@ -27,35 +31,45 @@ use crate::entropy;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Connections that are under way at the end may go on this long; then they are cut.
 const DRAIN: Duration = Duration::from_secs(60);
+/// Between two looks at which nodes are connected.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Serves until SIGTERM.
+/// Serves until SIGTERM, or until another process takes over.
 ///
 /// # Errors
 /// The directory or the identity cannot be used.
-pub async fn serve(directory: &Path) -> Result<()> {
+pub async fn serve(directory: &Path, resolv_conf: &Path) -> Result<()> {
     raise_descriptors();
     let mut paper = Paper::read(directory)?;
     let node = paper.node();
     let world = Arc::new(World::new(node, paper.tls()?, entropy::number()?));
     let desk = Arc::new(Desk {
         ports: Ports::new(world.clone()),
-        storage: Storage::new(directory),
         listener: Mutex::default(),
+        names: Names::new(world.clone(), resolv_conf),
+        redirected: Mutex::default(),
         seal: paper.cookie_key(),
+        storage: Storage::new(directory),
         world: world.clone(),
     });
-    match desk.storage.load() {
-        Ok(Some(config)) => report(&desk.apply(&config)),
-        Ok(None) => {}
-        // The agent brings a fresh one.
-        Err(error) => tracing::warn!(error = %format!("{error:#}"), "the last configuration is lost"),
-    }
-    let listener = control::listen(&directory.join("mesh.sock"))?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    tracing::info!(node = %node, "the mesh serves");
+    let serving = async {
+        let succession = take_over(&desk, directory).await?;
+        let agents = control::listen(&directory.join("mesh.sock"))?;
+        let newcomers = control::listen(&directory.join(handover::SOCKET))?;
+        if let Some(succession) = succession {
+            spawn_blocking(|| succession.ready()).await?.context("the mesh that served before")?;
+        }
+        tracing::info!(%node, "the mesh serves");
+        tokio::select! {
+            () = control::serve(desk.clone(), agents) => {}
+            () = hand_over(&desk, newcomers) => {}
+            () = try_again(&desk, &mut paper) => {}
+        }
+        anyhow::Ok(())
+    };
     tokio::select! {
-        () = control::serve(desk.clone(), listener) => {}
-        () = try_again(&desk, &mut paper) => {}
+        served = serving => served?,
         () = peers::keep_links(&world) => {}
         _ = terminate.recv() => {}
     }
@@ -63,10 +77,79 @@ pub async fn serve(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Serves the last configuration, with the sockets of the process that served before, if there is one.
+async fn take_over(desk: &Desk, directory: &Path) -> Result<Option<Succession>> {
+    let place = directory.to_owned();
+    let given = spawn_blocking(move || handover::ask(&place)).await??;
+    let succession = given.map(|(succession, sockets)| {
+        tracing::info!(sockets = sockets.len(), "taken over");
+        desk.world.sockets.inherit(sockets);
+        succession
+    });
+    match desk.storage.load() {
+        Ok(Some(config)) => {
+            report(&desk.adopt(&config));
+            if succession.is_some() {
+                report(desk.hear_nodes().err().as_slice());
+                meet_nodes(desk).await;
+            }
+            report(&desk.reconcile());
+        }
+        Ok(None) => {}
+        // The agent brings a fresh one.
+        Err(error) => tracing::warn!(error = %format!("{error:#}"), "the last configuration is lost"),
+    }
+    desk.world.sockets.drop_unused();
+    Ok(succession)
+}
+
+/// Waits for connections with the nodes that traffic goes to, but not for ever: some node may be down.
+async fn meet_nodes(desk: &Desk) {
+    let world = &desk.world;
+    let nodes = peers::expected(world);
+    let met = async {
+        while !world.peers.reaches(&nodes) {
+            sleep(LOOK).await;
+        }
+    };
+    if timeout(handover::LINKS, met).await.is_err() {
+        tracing::warn!("not all nodes are connected yet");
+    }
+}
+
+/// Serves until a newcomer has taken over.
+async fn hand_over(desk: &Desk, newcomers: UnixListener) {
+    loop {
+        let Ok((newcomer, _)) = newcomers.accept().await else { continue };
+        match give(desk, newcomer).await {
+            Ok(()) => {
+                tracing::info!("another process has taken over");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the newcomer did not take over");
+                report(&desk.reconcile());
+            }
+        }
+    }
+}
+
+async fn give(desk: &Desk, newcomer: tokio::net::UnixStream) -> Result<()> {
+    let newcomer = newcomer.into_std()?;
+    newcomer.set_nonblocking(false)?;
+    let sockets = desk.world.sockets.copies()?;
+    let newcomer = spawn_blocking(move || handover::give(&newcomer, &sockets).map(|()| newcomer)).await??;
+    desk.hear_no_nodes();
+    desk.world.peers.retire().await;
+    spawn_blocking(move || handover::wait_ready(newcomer)).await?
+}
+
 /// What is done again and again: listeners that could not be opened, idle connections, our own certificate.
 async fn try_again(desk: &Desk, paper: &mut Paper) {
     let mut tick = interval(TRY_AGAIN);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first one is at once, and nothing is served yet.
+    tick.tick().await;
     loop {
         tick.tick().await;
         desk.reconcile();
@@ -80,6 +163,7 @@ async fn drain(desk: &Desk) {
     desk.close();
     let world = &desk.world;
     world.retiring.cancel();
+    world.pool.clear();
     world.connections.close();
     world.peers.retire().await;
     tracing::info!(connections = world.connections.len(), "the mesh ends when they have");

@@ -20,9 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dial::{self, Backend},
     gate::Gates,
-    http::Pool,
+    http::{Pool, secure::Certificates},
     peers::Peers,
     random::Random,
+    sockets::Sockets,
 };
 use crate::clock::Clock;
 
@@ -35,8 +36,12 @@ pub struct World {
     pub table: ArcSwap<Table>,
     /// The way to this node's tasks.
     pub gates: Gates,
+    /// What is listened on.
+    pub sockets: Sockets,
     /// Idle connections to replicas.
     pub pool: Pool,
+    /// Certificates of published ports.
+    pub certificates: Certificates,
     /// Connections with other nodes.
     pub peers: Peers,
     /// How they are made.
@@ -66,7 +71,9 @@ impl World {
             node,
             table: ArcSwap::default(),
             gates: Gates::default(),
+            sockets: Sockets::default(),
             pool: Pool::default(),
+            certificates: Certificates::default(),
             peers: Peers::default(),
             tls,
             random: Random::new(seed),

@@ -138,7 +138,7 @@ impl Load {
 fn ask_until(stop: &AtomicBool, done: &AtomicUsize, port: u16, method: &str, fresh: bool) -> Vec<String> {
     let (mut failed, mut kept) = (Vec::new(), None);
     while !stop.load(Ordering::SeqCst) {
-        let asked = || -> Result<()> {
+        let mut asked = || -> Result<bool> {
             let client: &mut Client = match &mut kept {
                 Some(client) if !fresh => client,
                 _ => kept.insert(Client::connect(port)?),
@@ -148,12 +148,15 @@ fn ask_until(stop: &AtomicBool, done: &AtomicUsize, port: u16, method: &str, fre
             if answer.status != 200 {
                 bail!("{} {}", answer.status, answer.body);
             }
-            Ok(())
+            Ok(answer.header("connection") == Some("close"))
         };
-        let mut asked = asked;
-        if let Err(error) = asked() {
-            failed.push(format!("{error:#}"));
-            kept = None;
+        match asked() {
+            Ok(false) => {}
+            Ok(true) => kept = None,
+            Err(error) => {
+                failed.push(format!("{error:#}"));
+                kept = None;
+            }
         }
         done.fetch_add(1, Ordering::SeqCst);
     }

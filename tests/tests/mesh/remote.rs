@@ -82,6 +82,30 @@ fn a_node_that_only_dials_out_serves_its_tasks_all_the_same() {
 }
 
 #[test]
+fn a_hub_is_replaced_without_a_failed_request_to_a_node_that_only_dials_out() {
+    let authority = Authority::found();
+    let (mut hub, mut workstation) = (Mesh::start(&authority, 1), Mesh::start(&authority, 2));
+    let (port, target, address) = (free_port(), free_port(), somewhere());
+    let _backend = Backend::start(1, target);
+    let wanted = config(http(port, target), &[1]);
+    hub.serve(&MeshConfig { listen: Some(address.clone()), ..from_afar(wanted.clone(), None) });
+    workstation.serve(&at_home(wanted, Some(address)));
+    wait_until_served(port);
+    let load = Load::start(port, 3, "GET", false);
+    load.wait_for(100);
+    let old = hub.start_again();
+    load.wait_for(300);
+    assert!(old.wait_exit(LIMIT).unwrap().success());
+    load.wait_for(100);
+    let old = workstation.start_again();
+    load.wait_for(300);
+    assert!(old.wait_exit(LIMIT).unwrap().success());
+    load.wait_for(100);
+    let (done, failed) = load.stop();
+    assert!(failed.is_empty(), "{} of {done}: {failed:?}", failed.len());
+}
+
+#[test]
 fn a_task_that_is_not_there_is_refused_at_once() {
     let authority = Authority::found();
     let (mut here, mut there) = (Mesh::start(&authority, 1), Mesh::start(&authority, 2));

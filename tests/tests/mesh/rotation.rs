@@ -124,3 +124,33 @@ fn a_mesh_that_is_told_to_end_finishes_what_is_under_way() {
     assert!(mesh.process.wait_exit(LIMIT).unwrap().success());
     assert!(idle.is_closed(LIMIT));
 }
+
+#[test]
+fn a_newer_process_takes_over_and_no_connection_is_refused() {
+    let (mut mesh, port, raw, target) = (Mesh::alone(), free_port(), free_port(), free_port());
+    let backends = [1, 2].map(|task| Backend::start(task, target));
+    let mut wanted = config(http(port, target), &[1, 2]);
+    wanted.table.services[0].ports.push(tcp(raw, target));
+    mesh.serve(&wanted);
+    let mut under_way = Client::connect(raw).unwrap();
+    under_way.ask("GET", "/", "", "").unwrap();
+    let loads =
+        [(port, false), (port, true), (raw, true)].map(|(port, fresh)| Load::start(port, 2, "GET", fresh));
+    for _ in 0..2 {
+        loads.iter().for_each(|load| load.wait_for(100));
+        let old = mesh.start_again();
+        loads.iter().for_each(|load| load.wait_for(200));
+        // The new one obeys from now on.
+        mesh.serve(&wanted);
+        under_way.ask("GET", "/", "", "").unwrap();
+        assert!(old.exited().is_none(), "it carries what is under way");
+        under_way = Client::connect(raw).unwrap();
+        under_way.ask("GET", "/", "", "").unwrap();
+        assert!(old.wait_exit(LIMIT).unwrap().success());
+    }
+    for load in loads {
+        let (done, failed) = load.stop();
+        assert!(failed.is_empty(), "{} of {done}: {failed:?}", failed.len());
+    }
+    assert!(backends.iter().all(|backend| backend.requests() > 0));
+}

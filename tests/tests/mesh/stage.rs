@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh::control::{AgentFrame, LocalTask, MeshConfig, MeshFrame, TaskStats};
-use model::id::{ClusterId, NodeId, ServiceId, TaskId};
+use model::id::{ClusterId, MemberId, NodeId, ServiceId, TaskId};
 use model::identity::{CertName, Identity};
 use model::route::{Endpoint, HttpPort, IngressPort, PeerRoute, RouteTable, ServiceRoute};
 use model::time::WallTime;
@@ -37,6 +37,20 @@ impl Authority {
         Self(ClusterCa::generate(ClusterId(7), now()).unwrap())
     }
 
+    /// The authority's certificate, PEM.
+    pub fn pem(&self) -> &str {
+        self.0.certificate_pem()
+    }
+
+    /// A certificate for the host `orch-manager`, and its key.
+    pub fn host(&self, serial: u64) -> (String, String) {
+        let pair = KeyAndCsr::generate().unwrap();
+        let name = CertName { cluster: ClusterId(7), identity: Identity::Manager(MemberId(1)) };
+        let hour = Duration::from_secs(3_600);
+        let certificate = self.0.issue(pair.csr_pem.as_bytes(), &name, hour, now(), serial).unwrap();
+        (certificate, pair.key_pem())
+    }
+
     /// Writes a node's identity as the agent does.
     fn enrol(&self, dir: &TempDir, node: NodeId) {
         let pair = KeyAndCsr::generate().unwrap();
@@ -59,7 +73,11 @@ fn now() -> WallTime {
 impl Mesh {
     /// Starts one for a node of a cluster.
     pub fn start(authority: &Authority, node: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), authority, node)
+    }
+
+    /// Starts one in a directory, with the resolvers of its `resolv.conf`.
+    pub fn start_in(dir: TempDir, authority: &Authority, node: u64) -> Self {
         let node = NodeId(node);
         authority.enrol(&dir, node);
         let process = spawn(&dir, "first");
@@ -153,6 +171,7 @@ impl Mesh {
 fn spawn(dir: &TempDir, name: &str) -> Process {
     let mut command = Command::new(Binaries::get().unwrap().agent);
     command.arg("mesh").arg("--dir").arg(dir.path());
+    command.arg("--resolv-conf").arg(dir.path().join("resolv.conf"));
     Process::spawn(name, dir.path(), command).unwrap()
 }
 

@@ -19,7 +19,7 @@ use mesh::balance::Failure;
 use tokio::time::Instant;
 
 use super::body::Upload;
-use crate::mesh::{dial::Backend, gate::Passage};
+use crate::mesh::dial::{Backend, Hold};
 
 /// The library's type has no public name.
 type Connection = dyn Future<Output = hyper::Result<()>> + Send;
@@ -31,7 +31,7 @@ pub struct Line {
     connection: Option<Pin<Box<Connection>>>,
     /// When it was last used.
     pub used: Instant,
-    _passage: Option<Passage>,
+    hold: Hold,
 }
 
 /// A request that was not answered.
@@ -55,14 +55,14 @@ impl Line {
     /// # Errors
     /// It broke.
     pub async fn new(backend: Backend) -> Result<Self, Failure> {
-        let (wire, passage) = backend.into_parts();
+        let Backend { wire, hold } = backend;
         let shaken = Builder::new().handshake(TokioIo::new(wire)).await;
         let (sender, connection) = shaken.map_err(|_| Failure::Unreachable)?;
         Ok(Self {
             sender,
             connection: Some(Box::pin(connection.with_upgrades())),
             used: Instant::now(),
-            _passage: passage,
+            hold,
         })
     }
 
@@ -78,16 +78,16 @@ impl Line {
     /// Whether it takes a request now.
     pub fn is_ready(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready() && !self.hold.is_retired()
     }
 
     /// Drives it to its end: after a change of protocol the bytes are somebody else's.
-    pub async fn finish(mut self) -> Option<Passage> {
+    pub async fn finish(mut self) -> Hold {
         if let Some(connection) = self.connection.take() {
             // What went wrong shows on the bytes.
             drop(connection.await);
         }
-        self._passage
+        self.hold
     }
 
     /// Sends a request and waits until its answer begins. To be dropped when that takes too long, the line with it.

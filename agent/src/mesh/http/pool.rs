@@ -60,6 +60,11 @@ impl Pool {
         self.lock().retain(|(task, _), _| endpoints.contains(task));
     }
 
+    /// Closes all.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Closes connections that were idle for too long.
     pub fn sweep(&self) {
         let now = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, Version, header::CONNECTION};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -54,22 +54,18 @@ pub async fn serve(arrival: Arrival, socket: TcpStream) {
     }
 }
 
-async fn serve_http1(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+/// Serves HTTP/1.1.
+pub async fn serve_http1(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let arrival = Arc::new(arrival);
-    let retiring = arrival.world.retiring.clone();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_header_size(MAX_HEAD);
     let connection = builder.serve_connection(TokioIo::new(io), service_fn(service(arrival)));
-    let mut connection = std::pin::pin!(connection.with_upgrades());
     // How a client's connection ends is of no interest here: it is gone.
-    tokio::select! {
-        _ended = connection.as_mut() => return,
-        () = retiring.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    drop(connection.await);
+    drop(connection.with_upgrades().await);
 }
 
-async fn serve_http2(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+/// Serves HTTP/2.
+pub async fn serve_http2(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let arrival = Arc::new(arrival);
     let retiring = arrival.world.retiring.clone();
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -92,7 +88,16 @@ fn service(
 ) -> impl Fn(Request<Incoming>) -> super::serve::Answering + Clone + Send + 'static {
     move |request| {
         let arrival = arrival.clone();
-        Box::pin(async move { Ok(answer(&arrival, request).await) })
+        Box::pin(async move {
+            let version = request.version();
+            let mut response = answer(&arrival, request).await;
+            let is_changed = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if arrival.world.retiring.is_cancelled() && version < Version::HTTP_2 && !is_changed {
+                // With its answer, and not before: a request that is on its way is not lost.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
     }
 }
 

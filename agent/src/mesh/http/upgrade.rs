@@ -13,7 +13,7 @@ pub fn carry(world: &Arc<World>, client: OnUpgrade, replica: OnUpgrade, lease: L
     let Lease { line, ticket, .. } = lease;
     world.connections.spawn(async move {
         let _ticket = ticket;
-        let _passage = line.finish().await;
+        let _hold = line.finish().await;
         let (Ok(client), Ok(replica)) = tokio::join!(client, replica) else { return };
         let (mut client, mut replica) = (TokioIo::new(client), TokioIo::new(replica));
         // A broken connection is its two ends' business: both see it closed.

@@ -56,6 +56,15 @@ pub async fn keep_links(world: &Arc<World>) {
     }
 }
 
+/// Nodes that are to be connected before traffic is accepted: where it goes, and where we must be heard.
+pub fn expected(world: &World) -> BTreeSet<NodeId> {
+    let table = world.table.load();
+    let mut nodes = table.destinations();
+    nodes.extend(wanted(&table, world.node).into_keys());
+    nodes.remove(&world.node);
+    nodes
+}
+
 fn wanted(table: &Table, own: NodeId) -> BTreeMap<NodeId, String> {
     let destinations = table.destinations();
     let everybody = table.listen.is_none();

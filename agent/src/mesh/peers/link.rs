@@ -113,7 +113,7 @@ impl Link {
 
     /// Whether a stream can be opened.
     pub fn takes_streams(&self) -> bool {
-        !self.is_retired() && self.streams() < MAX_STREAMS
+        self.streams() < MAX_STREAMS
     }
 
     /// The other end asked us to open streams elsewhere.

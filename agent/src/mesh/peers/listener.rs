@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{link, link::Link};
-use crate::mesh::{socket, world::World};
+use crate::mesh::world::World;
 
 /// After a power cut all nodes come back at once; the rest waits in the kernel's backlog.
 const CONCURRENT_HANDSHAKES: usize = 64;
@@ -34,10 +34,13 @@ impl Listener {
         let Some(wanted) = wanted else { return Ok(()) };
         let refused = |error: &dyn std::fmt::Display| format!("nodes cannot be heard at {wanted}: {error}");
         let address: SocketAddr = wanted.parse().map_err(|error| refused(&error))?;
-        let listener = socket::listen(address).map_err(|error| refused(&error))?;
+        let (listener, held) = world.sockets.listen(address).map_err(|error| refused(&error))?;
         let stop = CancellationToken::new();
         let (stopped, world) = (stop.clone(), world.clone());
-        tokio::spawn(async move { stopped.run_until_cancelled(accept(world, listener)).await });
+        tokio::spawn(async move {
+            let _held = held;
+            stopped.run_until_cancelled(accept(world, listener)).await
+        });
         self.0 = Some((wanted.to_owned(), stop));
         Ok(())
     }

@@ -14,7 +14,7 @@ mod link;
 mod listener;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,11 +24,10 @@ use mesh::{balance::Failure, leg::Header};
 use model::id::{NodeId, TaskId};
 use tokio::{sync::Notify, time::timeout};
 
-pub use dialler::keep_links;
+pub use dialler::{expected, keep_links};
 pub use leg::Leg;
+pub use link::Link;
 pub use listener::Listener;
-
-use self::link::Link;
 
 /// Connections to a node: a second one, so that one stalled by bulk does not hold up the rest.
 const LINKS: usize = 2;
@@ -54,10 +53,11 @@ impl Peers {
         task: TaskId,
         port: u16,
         client: SocketAddr,
-    ) -> Result<Leg, Failure> {
+    ) -> Result<(Leg, Arc<Link>), Failure> {
         let link = self.least_loaded(node).ok_or(Failure::Unreachable)?;
         let opened = timeout(OPEN, link.open(Header::Open { task, port, client })).await;
-        opened.unwrap_or(Err(Failure::Unreachable))
+        let leg = opened.unwrap_or(Err(Failure::Unreachable))?;
+        Ok((leg, link))
     }
 
     /// Something changed that connections follow from.
@@ -74,10 +74,16 @@ impl Peers {
         }
     }
 
+    /// Whether every one of these nodes is connected.
+    pub fn reaches(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        nodes.iter().all(|node| self.count(*node) > 0)
+    }
+
     fn least_loaded(&self, node: NodeId) -> Option<Arc<Link>> {
         let links = self.lock();
         let usable = links.get(&node)?.iter().filter(|link| link.takes_streams());
-        usable.min_by_key(|link| link.streams()).cloned()
+        // One that retires serves until there is another.
+        usable.min_by_key(|link| (link.is_retired(), link.streams())).cloned()
     }
 
     fn count(&self, node: NodeId) -> usize {
