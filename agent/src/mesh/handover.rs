@@ -46,11 +46,14 @@ pub struct Succession {
     stream: UnixStream,
 }
 
+/// A succession, and the sockets that come with it.
+pub type Given = (Succession, Vec<(Key, OwnedFd)>);
+
 /// Asks the process that serves a directory for its sockets; `None` when there is none. Blocks.
 ///
 /// # Errors
 /// It does not answer as it should.
-pub fn ask(directory: &Path) -> Result<Option<(Succession, Vec<(Key, OwnedFd)>)>> {
+pub fn ask(directory: &Path) -> Result<Option<Given>> {
     let Ok(mut stream) = UnixStream::connect(directory.join(SOCKET)) else { return Ok(None) };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
