@@ -210,7 +210,9 @@ impl Manager {
         }
         let incarnation = self.incarnation(node, &hello);
         let registered = node.state == NodeState::Ready && node.incarnation == incarnation;
-        let settled = registered && node.facts == hello.facts;
+        // A registration on its way may be that of the last connection, with older facts: these come after it.
+        let overtaken = self.proposals.any(|of| matches!(of, Purpose::Register { node } if *node == id));
+        let settled = registered && node.facts == hello.facts && !overtaken;
         if let Some(old) = self.sessions.by_node.insert(id, connection).filter(|old| *old != connection) {
             self.drop_session(old, "the agent has connected anew");
         }

@@ -29,6 +29,8 @@ pub struct Agent {
     /// Times that it was asked so.
     pub asked: u32,
     beats: u64,
+    /// What it says of its engine.
+    pub engine_ok: bool,
 }
 
 impl Agent {
@@ -46,6 +48,7 @@ impl Agent {
             resolves: true,
             asked: 0,
             beats: 0,
+            engine_ok: true,
         }
     }
 
@@ -55,7 +58,7 @@ impl Agent {
             os: "linux".into(),
             arch: "x86_64".into(),
             engine: "28".into(),
-            engine_ok: true,
+            engine_ok: self.engine_ok,
             cpu_millis: 64_000,
             memory: 1 << 40,
             ..Facts::default()

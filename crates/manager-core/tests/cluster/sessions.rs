@@ -151,6 +151,21 @@ fn a_newer_connection_of_a_node_replaces_the_older_one() {
 }
 
 #[test]
+fn a_registration_on_its_way_does_not_outlive_the_facts_of_a_newer_connection() {
+    let mut world = World::new(14);
+    let node = world.join_node();
+    let is_ready =
+        |world: &World| world.store(ONE).node(node).is_some_and(|node| node.state == NodeState::Ready);
+    world.until("it is ready", is_ready);
+    for engine_ok in [false, true] {
+        world.agents.get_mut(&node).expect("an agent").engine_ok = engine_ok;
+        world.connect(node, Some(ONE));
+    }
+    world.run_for(Duration::from_secs(1));
+    assert!(world.store(ONE).node(node).expect("known").facts.engine_ok, "as it was said last");
+}
+
+#[test]
 fn an_agent_that_asks_for_the_whole_set_gets_it() {
     let mut world = World::new(12);
     let node = world.join_node();
