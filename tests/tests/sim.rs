@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use sim::{Knobs, World, check_seed};
+use sim::{Case, Knobs, World, check_seed};
 
 /// What the fixed seeds are when nothing else is asked for.
 const SEEDS: u64 = 24;
@@ -35,7 +35,7 @@ fn check(seeds: impl IntoIterator<Item = u64>) {
 fn broken(seed: u64) -> Option<String> {
     let report = check_seed(seed);
     let violation = report.violation()?;
-    let replay = sim::replay_command(seed);
+    let replay = sim::replay_command(&Case::of_seed(seed));
     Some(format!("seed {seed}: {violation}\n  replay: {replay}\n  {}", violation.trace.join("\n  ")))
 }
 

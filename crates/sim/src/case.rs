@@ -27,6 +27,11 @@ impl Case {
         Self { seed, knobs: Knobs::of_seed(seed), bug: None }
     }
 
+    /// With so many nodes.
+    pub fn with_nodes(self, nodes: usize) -> Self {
+        Self { knobs: self.knobs.with_nodes(nodes), ..self }
+    }
+
     /// Lives through it. A panic is a violation like any other.
     pub fn live(&self) -> Report {
         self.run(World::new(self.seed, self.knobs.clone()))

@@ -12,6 +12,7 @@ use crate::{
     history::{Ask, Call, Outcome, Seen},
     manager::Caller,
     queue::{MS, SEC, Time},
+    skip::Item,
     workload::{Known, SERVICES, Wish, value_of},
     world::{Event, Phase, World},
 };
@@ -70,6 +71,9 @@ impl World {
         }
         let members: Vec<_> = self.managers.iter().map(|host| host.member).collect();
         let wish = self.workload.wish(&self.clients.known[operator], &members);
+        if self.knobs.skip.contains(Item::Step(self.workload.steps)) {
+            return self.think_again(operator);
+        }
         self.submit(Purpose::Work { operator }, Self::operator(), wish);
     }
 

@@ -1,5 +1,8 @@
 //! Which disks may fill up or decay, and how they decay. A decay is bounded: of everything acknowledged a good copy remains.
 
+use std::collections::BTreeSet;
+
+use model::id::MemberId;
 use wal::Disk as _;
 
 use crate::{faults::Fault, manager::ManagerHost, world::World};
@@ -7,6 +10,7 @@ use crate::{faults::Fault, manager::ManagerHost, world::World};
 impl World {
     /// A fault of a manager's disk, where this world has them.
     pub(crate) fn disk_fault(&mut self) -> Option<Fault> {
+        self.look_at_voters();
         let managers = self.managers.len();
         let (chance, segment) = (self.knobs.disk_faults, self.knobs.segment_bytes);
         let dice = &mut self.faults.disk_dice;
@@ -25,19 +29,34 @@ impl World {
         Some(if spoils && !self.may_spoil(manager) { Fault::FillDisk(manager, room) } else { fault })
     }
 
+    /// Looks whether all managers vote, by what each of them knows.
+    pub(crate) fn look_at_voters(&mut self) {
+        let members: BTreeSet<MemberId> = self.managers.iter().map(|host| host.member).collect();
+        let votes = |host: &ManagerHost| {
+            let status = host.process.as_ref().map(|process| process.core.status());
+            status.filter(|status| status.membership.voters == members && !status.membership.is_joint())
+        };
+        let standings: Option<Vec<_>> = self.managers.iter().map(votes).collect();
+        let newest = standings.and_then(|all| all.iter().map(|status| status.committed).max());
+        match (newest, &self.faults.settled) {
+            (None, _) => self.faults.settled = None,
+            (Some(_), Some((known, _))) if *known == members => {}
+            (Some(newest), _) => self.faults.settled = Some((members, newest)),
+        }
+    }
+
     /// Whether the others still are a majority with whole disks, all of them voters, when this one's is spoiled: what was
     /// acknowledged has a good copy then. (A cluster of one has its backup.)
+    ///
+    /// All must know so from their own disks: to one that comes back in the middle of a change of members, a voter that
+    /// was replaced counts still, and with another one lost nobody could lead.
     fn may_spoil(&self, manager: usize) -> bool {
         let all = self.managers.len();
         let spoiled = self.faults.rotten_disks.iter().filter(|other| **other != manager).count() + 1;
-        let processes = self.managers.iter().filter_map(|host| host.process.as_ref());
-        let newest = processes.map(|process| process.core.status()).max_by_key(|status| status.committed);
-        let Some(newest) = newest.filter(|status| !status.membership.is_joint()) else { return false };
-        let votes = |host: &ManagerHost| {
-            !host.removed && !host.replacing && newest.membership.voters.contains(&host.member)
-        };
-        let minority = if all == 1 { spoiled == 1 } else { spoiled <= (all - 1) / 2 };
-        minority && newest.membership.voters.len() == all && self.managers.iter().all(votes)
+        let bounded = if all == 1 { spoiled == 1 } else { spoiled <= (all - 1) / 2 };
+        let settled = self.faults.settled.as_ref();
+        let known = |since: u64| self.managers.iter().all(|host| host.commits[2] >= since);
+        bounded && settled.is_some_and(|(_, since)| known(*since))
     }
 
     /// Flips some bits where something was written.

@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::id::MemberId;
+
 use crate::{
     dice::Dice,
     engine::Power,
     knobs::Weather,
     network::HostId,
     queue::{MS, SEC, Time},
+    skip::Item,
     world::{AgentInput, Event, Phase, World},
 };
 
@@ -50,6 +53,14 @@ pub(crate) enum Fault {
     JumpClock(HostId),
 }
 
+/// What was drawn for a fault beside its kind and its victim.
+struct Details {
+    lasts: Time,
+    number: u64,
+    leap: i64,
+    container: Option<String>,
+}
+
 /// What the faults remember.
 pub(crate) struct Faults {
     dice: Dice,
@@ -63,6 +74,11 @@ pub(crate) struct Faults {
     full_disks: BTreeSet<usize>,
     /// Disks on which something is wrong that no copy of it may share.
     pub(crate) rotten_disks: BTreeSet<usize>,
+    /// Faults so far, those left out included.
+    pub(crate) drawn: u32,
+    /// Who the members were when all of them last were known to vote, and how far the log was committed at the first such
+    /// look.
+    pub(crate) settled: Option<(BTreeSet<MemberId>, u64)>,
     /// A stream of its own, so that worlds without such faults take the course that they always took.
     pub(crate) disk_dice: Dice,
 }
@@ -72,6 +88,8 @@ impl Faults {
         Self {
             dice,
             disk_dice,
+            settled: None,
+            drawn: 0,
             counts: BTreeMap::new(),
             until: 0,
             healed_at: None,
@@ -145,6 +163,16 @@ impl Faults {
     }
 }
 
+/// By how much a wall clock leaps, in microseconds: seconds or days, either way.
+fn leap(dice: &mut Dice) -> i64 {
+    match dice.range(0, 3) {
+        0 => dice.range(0, 10_000_000) as i64,
+        1 => -(dice.range(0, 10_000_000) as i64),
+        2 => dice.range(0, 172_800_000_000) as i64,
+        _ => -(dice.range(0, 172_800_000_000) as i64),
+    }
+}
+
 fn kind(fault: &Fault) -> &'static str {
     match fault {
         Fault::CrashManager(_) => "manager crashed",
@@ -190,19 +218,44 @@ impl World {
             Weather::Rough => self.disk_fault().unwrap_or_else(|| self.faults.choose(hosts.0, hosts.1)),
             Weather::Calm => Fault::JumpClock(self.faults.dice.below(hosts.0 + hosts.1)),
         };
-        self.inject(fault);
+        let details = self.details(&fault);
+        self.faults.drawn += 1;
+        if !self.knobs.skip.contains(Item::Fault(self.faults.drawn)) {
+            self.inject(fault, details);
+        }
     }
 
-    fn inject(&mut self, fault: Fault) {
+    /// Draws what else there is to choose. A fault that is left out draws it too, so that those after it stay the same.
+    fn details(&mut self, fault: &Fault) -> Details {
+        let now_live = match fault {
+            Fault::CrashContainer(node) => self.own_containers(*node),
+            _ => Vec::new(),
+        };
+        let dice = &mut self.faults.dice;
+        let lasts = dice.millis(200, 6_000);
+        let number = match fault {
+            Fault::CrashManagerMidStep(_) => dice.range(0, 12),
+            Fault::CrashAgent(_) => u64::from(dice.permille(500)),
+            Fault::CrashAgentMidStep(_) => dice.range(0, 8),
+            Fault::ReplayToAgent(_) => dice.below(1 << 16) as u64,
+            Fault::SlowLink(..) => dice.millis(20, 800),
+            _ => 0,
+        };
+        let leap = if matches!(fault, Fault::JumpClock(_)) { leap(dice) } else { 0 };
+        let container = dice.pick(&now_live).cloned();
+        Details { lasts, number, leap, container }
+    }
+
+    fn inject(&mut self, fault: Fault, details: Details) {
+        let Details { lasts, number, leap, container } = details;
         let now = self.now();
         self.trace.fault(now, || format!("{fault:?}"));
         *self.faults.counts.entry(kind(&fault)).or_default() += 1;
         self.disturb(&fault);
-        let lasts = self.faults.dice.millis(200, 6_000);
         match &fault {
             Fault::CrashManager(manager) => self.crash_manager(*manager, "by a fault"),
             Fault::CrashManagerMidStep(manager) => {
-                self.managers[*manager].crash_in = Some(self.faults.dice.range(0, 12) as u32);
+                self.managers[*manager].crash_in = Some(number as u32);
             }
             Fault::CrashAllManagers => {
                 (0..self.managers.len()).for_each(|manager| self.crash_manager(manager, "by a fault"));
@@ -237,11 +290,10 @@ impl World {
                 self.faults.rotten_disks.insert(*manager);
             }
             Fault::CrashAgent(node) => {
-                let tells = self.faults.dice.permille(500);
-                self.crash_agent(*node, "by a fault", tells);
+                self.crash_agent(*node, "by a fault", number == 1);
             }
             Fault::CrashAgentMidStep(node) => {
-                self.nodes[*node].crash_in = Some(self.faults.dice.range(0, 8) as u32);
+                self.nodes[*node].crash_in = Some(number as u32);
             }
             Fault::PauseAgent(node) => {
                 let host = &mut self.nodes[*node];
@@ -273,46 +325,36 @@ impl World {
                 }
             }
             Fault::BreakStream(node) => self.break_stream(*node, "the stream broke"),
-            Fault::CrashContainer(node) => self.crash_container(*node),
-            Fault::ReplayToAgent(node) => {
-                let choice = self.faults.dice.below(1 << 16);
-                self.replay(*node, choice);
+            Fault::CrashContainer(node) => {
+                container.into_iter().for_each(|id| self.crash_container(*node, &id));
             }
+            Fault::ReplayToAgent(node) => self.replay(*node, number as usize),
             Fault::StopRegistry => self.nodes.iter_mut().for_each(|host| host.engine.registry_up = false),
             Fault::Isolate(host) => self.cut(&[*host], true),
             Fault::Split(hosts) => self.cut(hosts, true),
             Fault::CutOneWay(from, to) => self.network.cut(*from, *to, true),
             Fault::SlowLink(from, to) => {
-                let by = self.faults.dice.millis(20, 800);
-                self.network.slow(*from, *to, by);
+                self.network.slow(*from, *to, number);
             }
-            Fault::JumpClock(host) => self.jump_clock(*host),
+            Fault::JumpClock(host) => self.jump_clock(*host, leap),
         }
         self.queue.after(lasts, Event::Undo(fault));
     }
 
-    fn crash_container(&mut self, node: usize) {
+    fn own_containers(&self, node: usize) -> Vec<String> {
+        let live = self.nodes[node].engine.live().filter(|container| container.labels.is_some());
+        live.map(|container| container.id.clone()).collect()
+    }
+
+    fn crash_container(&mut self, node: usize, id: &str) {
         let now = self.now();
-        let live: Vec<String> = self.nodes[node]
-            .engine
-            .live()
-            .filter(|container| container.labels.is_some())
-            .map(|container| container.id.clone())
-            .collect();
-        let Some(id) = self.faults.dice.pick(&live).cloned() else { return };
         if self.nodes[node].engine.power == Power::Up {
-            self.nodes[node].engine.die(&id, 139, false, "killed by a fault", now);
+            self.nodes[node].engine.die(id, 139, false, "killed by a fault", now);
             self.after_engine(node);
         }
     }
 
-    fn jump_clock(&mut self, host: HostId) {
-        let by = match self.faults.dice.range(0, 3) {
-            0 => self.faults.dice.range(0, 10_000_000) as i64,
-            1 => -(self.faults.dice.range(0, 10_000_000) as i64),
-            2 => self.faults.dice.range(0, 172_800_000_000) as i64,
-            _ => -(self.faults.dice.range(0, 172_800_000_000) as i64),
-        };
+    fn jump_clock(&mut self, host: HostId, by: i64) {
         match host.checked_sub(self.managers.len()) {
             None => self.managers[host].clock.jump(by),
             Some(node) => self.nodes[node].clock.jump(by),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Case, Report, check_seed};
+use crate::{Case, Report, check_case};
 
 /// One seed in so many is lived through twice and must take the same course.
 const TWICE_EVERY: u64 = 100;
@@ -26,6 +26,8 @@ pub struct Fleet {
     pub jobs: usize,
     /// Go on after the first broken world.
     pub all: bool,
+    /// So many nodes in each of them, if not as its seed says.
+    pub nodes: Option<usize>,
 }
 
 /// What all worlds together came to.
@@ -56,6 +58,15 @@ pub struct Sum {
 }
 
 impl Fleet {
+    /// The world of one of its seeds.
+    fn case(self, seed: u64) -> Case {
+        let case = Case::of_seed(seed);
+        match self.nodes {
+            Some(nodes) => case.with_nodes(nodes),
+            None => case,
+        }
+    }
+
     /// Lives through the worlds; `tell` hears of each as it ends.
     pub fn run(self, tell: impl Fn(&Report) + Sync) -> Sum {
         let begun = Instant::now();
@@ -68,10 +79,11 @@ impl Fleet {
                 if seed >= end {
                     return;
                 }
-                let report = check_seed(seed);
+                let case = self.case(seed);
+                let report = check_case(&case);
                 let repeated = seed.is_multiple_of(TWICE_EVERY);
                 if repeated {
-                    let again = Case::of_seed(seed).live().trace_hash;
+                    let again = case.live().trace_hash;
                     assert_eq!(report.trace_hash, again, "seed {seed} took another course the second time");
                 }
                 tell(&report);
@@ -159,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_fleet_counts_every_world_once_on_however_many_threads() {
-        let sum = Fleet { from: 1, seeds: 3, jobs: 2, all: true }.run(|_| {});
+        let sum = Fleet { from: 1, seeds: 3, jobs: 2, all: true, nodes: None }.run(|_| {});
         assert_eq!((sum.worlds, sum.broken.len()), (3, 0));
         assert!(sum.to_string().lines().last().is_some_and(|line| line.starts_with("3 seeds")));
     }

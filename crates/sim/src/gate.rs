@@ -31,6 +31,8 @@ pub struct Gate {
 pub struct Caught {
     /// Seeds that it took.
     pub seeds: u64,
+    /// The last of them.
+    pub seed: u64,
     /// The invariant that broke.
     pub invariant: &'static str,
     /// What was seen.
@@ -65,12 +67,18 @@ impl Gate {
             let report = Case { bug: Some(bug), ..Case::of_seed(seed) }.live();
             let violation = report.violation()?;
             let (invariant, what) = (violation.invariant, violation.what.clone());
-            Some(Caught { seeds: seed - self.from + 1, invariant, what })
+            Some(Caught { seeds: seed - self.from + 1, seed, invariant, what })
         })
     }
 }
 
 impl Table {
+    /// The world that showed the first of the bugs.
+    pub fn first_caught(&self) -> Option<Case> {
+        let (_, bug, caught) = self.0.iter().find(|(.., caught)| caught.is_some())?;
+        Some(Case { bug: Some(*bug), ..Case::of_seed(caught.as_ref()?.seed) })
+    }
+
     /// Bugs that no check saw.
     pub fn missed(&self) -> usize {
         self.0.iter().filter(|(.., caught)| caught.is_none()).count()

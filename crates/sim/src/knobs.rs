@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use model::node::Patience;
 
-use crate::dice::Dice;
+use crate::{dice::Dice, skip::Skip};
+
+/// The most replicas in a world of usual size.
+const REPLICAS: u32 = 5;
 
 /// How hard a world is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +41,10 @@ pub struct Knobs {
     pub manager: manager_core::Knobs,
     /// How long a silent node is waited for.
     pub patience: Patience,
+    /// What of its schedule is left out.
+    pub skip: Skip,
+    /// The most replicas that an operator asks for.
+    pub replicas: u32,
     /// Of a thousand faults so many are full or decaying disks.
     pub disk_faults: u32,
     /// Events that the state keeps, in builds that can bound them.
@@ -61,6 +68,12 @@ pub struct Knobs {
 }
 
 impl Knobs {
+    /// With so many nodes, and services to match.
+    pub fn with_nodes(self, nodes: usize) -> Self {
+        let replicas = REPLICAS.max(nodes as u32 / 8);
+        Self { nodes, replicas, ..self }
+    }
+
     /// The knobs of a seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "knobs");
@@ -84,6 +97,8 @@ impl Knobs {
         let server = pace.span(Patience::default().server);
         let mut disks = Dice::new(seed, "disk knobs");
         Self {
+            skip: Skip::default(),
+            replicas: REPLICAS,
             patience: Patience { server, ..Patience::default() },
             disk_faults: if disks.permille(400) { disks.range(20, 200) as u32 } else { 0 },
             managers: [3, 3, 3, 3, 3, 3, 3, 1, 5][dice.below(9)],

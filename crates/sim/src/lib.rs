@@ -7,7 +7,7 @@
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
 //! `agent`, `engine`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`; the people, `workload`, `client`,
 //! `client_side`, `history`; `setup`, `faults`, `disk_faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
-//! many, `gate` those with a planted bug; `main.rs` is the command line.
+//! many, `gate` those with a planted bug; `shrink` makes a broken one small by what it `skip`s; `main.rs` is the command line.
 
 mod agent;
 mod agent_side;
@@ -34,6 +34,8 @@ mod network;
 mod queue;
 mod report;
 mod setup;
+mod shrink;
+mod skip;
 mod trace;
 mod workload;
 mod world;
@@ -44,16 +46,30 @@ pub use fleet::{Fleet, Sum};
 pub use gate::{Caught, Gate, Table};
 pub use knobs::{Knobs, Weather};
 pub use report::{Outcome, Report, Violation};
+pub use shrink::{Shrunk, Size, shrink};
+pub use skip::{Drawn, Item, Skip};
 pub use world::World;
 
-/// What a person types to live through a seed's world again.
-pub fn replay_command(seed: u64) -> String {
-    format!("cargo xtask sim --seed {seed} --trace")
+/// What a person types to live through a world again.
+pub fn replay_command(case: &Case) -> String {
+    let (seed, knobs) = (case.seed, &case.knobs);
+    let command = case.bug.map_or("sim".to_owned(), |bug| format!("planted-bugs --bug {bug}"));
+    let nodes = match knobs.nodes {
+        nodes if nodes == Knobs::of_seed(seed).nodes => String::new(),
+        nodes => format!(" --nodes {nodes}"),
+    };
+    let skip = if knobs.skip.is_empty() { String::new() } else { format!(" --skip {}", knobs.skip) };
+    format!("cargo xtask {command} --seed {seed}{nodes}{skip} --trace")
 }
 
 /// Lives through the world of a seed. When an invariant breaks, lives through it again with a trace in words.
 pub fn check_seed(seed: u64) -> Report {
-    let case = Case::of_seed(seed);
+    check_case(&Case::of_seed(seed))
+}
+
+/// As [`check_seed`], through any world.
+pub fn check_case(case: &Case) -> Report {
+    let seed = case.seed;
     let report = case.live();
     if report.violation().is_none() {
         return report;

@@ -56,6 +56,8 @@ pub(crate) struct ManagerHost {
     pub(crate) crash_in: Option<u32>,
     /// Term and vote as last given to its disk.
     pub(crate) vote: (u64, u64),
+    /// How far it knew the log to be committed: as last given to its disk, as being written, as written.
+    pub(crate) commits: [u64; 3],
     /// It has had some state of the cluster.
     pub(crate) has_state: bool,
     /// It has vouched for nothing yet: its log may have to be created.
@@ -131,5 +133,6 @@ impl ManagerHost {
         self.removed = false;
         self.halted = false;
         self.vote = (0, 0);
+        self.commits = [0; 3];
     }
 }

@@ -164,6 +164,8 @@ impl World {
     }
 
     pub(crate) fn begin_write(&mut self, manager: usize) {
+        let [given, writing, _] = &mut self.managers[manager].commits;
+        *writing = *given;
         let slow = self.faults.slow_disk(manager, self.queue.now());
         let latency = self.dice.range(60, self.knobs.fsync_us) * 1_000 + slow;
         self.later_manager(manager, latency, ManagerInput::Written);
@@ -175,6 +177,7 @@ impl World {
         host.syncs += 1;
         match process.writer.finish() {
             Ok(sequence) => {
+                host.commits[2] = host.commits[1];
                 if process.writer.begin() {
                     self.begin_write(manager);
                 }

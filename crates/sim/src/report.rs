@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use crate::skip::Drawn;
+
 /// An invariant that did not hold.
 #[derive(Debug, Clone)]
 pub struct Violation {
@@ -43,6 +45,8 @@ pub struct Report {
     pub requests: BTreeMap<&'static str, u64>,
     /// What else was counted.
     pub observed: BTreeMap<&'static str, u64>,
+    /// What its seed put on the agenda.
+    pub drawn: Drawn,
     /// From healing to convergence.
     pub converge_ms: Option<u64>,
     /// The hash of everything that happened: equal for equal seeds.

@@ -29,6 +29,13 @@ use crate::{
 
 /// The set-up takes less than this, or it is broken.
 const SETUP_LIMIT: Time = 60 * SEC;
+/// And so much more for each node: they join one after the other.
+const SETUP_OF_NODE: Time = 200 * MS;
+
+/// As often as a token may be used; more nodes need another one.
+const TOKEN_USES: u32 = 1_000;
+/// The name of that one, until it takes the first one's place.
+const MORE_AGENTS: &str = "more agents";
 
 /// What a certificate is asked for with.
 pub(crate) const CSR: &str =
@@ -49,6 +56,7 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         paused: None,
         crash_in: None,
         vote: (0, 0),
+        commits: [0; 3],
         has_state: false,
         fresh: true,
         replacing: false,
@@ -105,7 +113,7 @@ impl World {
         let request = Request::CreateToken {
             role,
             ttl: Duration::from_secs(86_400),
-            uses: 100,
+            uses: TOKEN_USES,
             node_spec: NodeSpec::default(),
         };
         self.submit(Purpose::Token(name), Self::operator(), Wish { request, on: None });
@@ -138,13 +146,17 @@ impl World {
                 Purpose::Token(name),
                 Response::Changed { answer: model::command::Answer::Token { id, .. }, .. },
             ) => {
-                self.tokens.insert(name, id);
+                self.tokens.insert(if name == MORE_AGENTS { "agent" } else { name }, id);
                 if self.phase != Phase::Setup {
                     return;
                 }
                 match name {
                     "agent" if self.managers.len() > 1 => self.make_token("manager", JoinRole::Manager),
                     "agent" => self.join_node(0),
+                    MORE_AGENTS => {
+                        let next = self.nodes.iter().position(|host| host.node == NodeId(0));
+                        next.into_iter().for_each(|number| self.join_node(number));
+                    }
                     _ => self.join_manager(1),
                 }
             }
@@ -166,8 +178,11 @@ impl World {
             (Purpose::JoinNode(number), Response::Joined { node: Some(node), .. }) => {
                 self.nodes[number].node = node;
                 self.start_agent(number);
-                if number + 1 < self.nodes.len() {
-                    self.join_node(number + 1);
+                let next = number + 1;
+                if next < self.nodes.len() && next.is_multiple_of(TOKEN_USES as usize) {
+                    self.make_token(MORE_AGENTS, JoinRole::Agent);
+                } else if next < self.nodes.len() {
+                    self.join_node(next);
                 }
             }
             (Purpose::Members, Response::Members(members)) => {
@@ -225,7 +240,7 @@ impl World {
 
     /// During the set-up: asks whether it is complete.
     pub(crate) fn setup_probe(&mut self) {
-        if self.now() > SETUP_LIMIT {
+        if self.now() > SETUP_LIMIT + SETUP_OF_NODE * self.nodes.len() as u64 {
             self.violate("setup", "the cluster was not set up in time".to_owned(), Vec::new());
         } else if self.all_nodes_ready() {
             self.submit(Purpose::Members, Self::operator(), Wish { request: Request::ListMembers, on: None });

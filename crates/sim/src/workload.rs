@@ -46,15 +46,20 @@ pub(crate) struct Workload {
     dice: Dice,
     tags: u64,
     nodes: Vec<String>,
+    /// The most replicas asked for.
+    replicas: u32,
+    /// Steps so far.
+    pub(crate) steps: u32,
 }
 
 impl Workload {
-    pub(crate) fn new(dice: Dice, nodes: Vec<String>) -> Self {
-        Self { dice, tags: 0, nodes }
+    pub(crate) fn new(dice: Dice, nodes: Vec<String>, replicas: u32) -> Self {
+        Self { dice, tags: 0, nodes, replicas, steps: 0 }
     }
 
     /// What an operator does next.
     pub(crate) fn wish(&mut self, known: &BTreeMap<String, Known>, members: &[MemberId]) -> Wish {
+        self.steps += 1;
         let name = (*self.dice.pick(&SERVICES).expect("not empty")).to_owned();
         match self.dice.range(0, 99) {
             0..20 => self.create(name),
@@ -64,7 +69,7 @@ impl Workload {
                 None => Wish { request: Request::GetService(name.clone()), on: Some((name, Ask::Read)) },
             },
             60..78 => {
-                let replicas = self.dice.range(0, 5) as u32;
+                let replicas = self.dice.range(0, u64::from(self.replicas)) as u32;
                 Wish {
                     request: Request::ScaleServices(vec![(name.clone(), replicas)]),
                     on: Some((name, Ask::Scale(replicas))),
@@ -134,7 +139,7 @@ impl Workload {
         let tag = 2 * self.tags + u64::from(update.failure_action == FailureAction::Rollback);
         let mode = match before {
             Some(before) => before.mode,
-            None => Mode::Replicated(self.dice.range(1, 4) as u32),
+            None => Mode::Replicated(self.dice.range(1, u64::from(self.replicas) - 1) as u32),
         };
         ServiceSpec {
             name: name.to_owned(),

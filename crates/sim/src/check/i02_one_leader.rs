@@ -54,7 +54,10 @@ impl World {
     pub(crate) fn note_vote(&mut self, manager: usize, hard_state: Option<&bytes::Bytes>) {
         let Some(bytes) = hard_state else { return };
         match proto::codec::decode::<consensus::HardState>(bytes) {
-            Ok(state) => self.managers[manager].vote = (state.term, state.vote),
+            Ok(state) => {
+                self.managers[manager].vote = (state.term, state.vote);
+                self.managers[manager].commits[0] = state.commit;
+            }
             Err(error) => self.violate("I2", format!("m{manager} writes no hard state: {error}"), Vec::new()),
         }
     }

@@ -38,12 +38,13 @@ impl World {
                 let what = format!("m{number} has applied {applied}, the newest is {}", store.applied());
                 return Some((what, vec![format!("m{number}"), "leader".to_owned()]));
             }
-            let membership = host.process.as_ref().map(|process| process.core.status().membership);
-            if membership.is_none_or(|members| members.is_joint() || !members.voters.contains(&host.member)) {
-                return Some((
-                    format!("m{number} does not vote"),
-                    vec![format!("m{number}"), "managers".to_owned()],
-                ));
+            let status = host.process.as_ref().map(|process| process.core.status());
+            let votes = |members: &consensus::Membership| {
+                members.voters.contains(&host.member) && !members.is_joint()
+            };
+            if !status.as_ref().is_some_and(|status| votes(&status.membership)) {
+                let what = format!("m{number} does not vote: {status:?}");
+                return Some((what, vec![format!("m{number}"), "managers".to_owned()]));
             }
         }
         for (number, host) in self.nodes.iter().enumerate() {
