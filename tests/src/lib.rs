@@ -24,6 +24,7 @@ pub mod hosts;
 pub mod http;
 pub mod image;
 pub mod load;
+pub mod meanwhile;
 pub mod packages;
 pub mod process;
 pub mod proxy;

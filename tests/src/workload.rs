@@ -18,6 +18,7 @@ use model::request::{ErrorCode, Request, Response};
 use model::service::{Mode, Service, ServiceSpec};
 
 use crate::history::{End, Entry, Op, is_linearizable};
+use crate::meanwhile;
 
 const VALUE: &str = "value";
 /// Between two operations of a client unless told otherwise: this is no load test, and the machine is shared.
@@ -106,9 +107,7 @@ impl Workload {
                 scope.spawn(move || self.use_registers(number));
             }
             scope.spawn(|| self.create_services());
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hurt));
-            self.stop.store(true, Ordering::Relaxed);
-            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            meanwhile::work(&self.stop, hurt)
         });
         self.stop.store(false, Ordering::Relaxed);
         hurt

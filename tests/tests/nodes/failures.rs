@@ -25,18 +25,7 @@ fn crashed_container_is_restarted_in_place_under_the_same_task() {
 #[test]
 fn crash_loop_is_visible_backs_off_and_is_bounded() {
     let Some(site) = Site::start("a crash loop") else { return };
-    site.ok(&[
-        "service",
-        "create",
-        "--name",
-        "web",
-        "--detach",
-        "--restart-delay",
-        "50ms",
-        "--env",
-        "MIMIC_FAIL_INIT=3",
-        MIMIC_1,
-    ]);
+    site.declare("web", &["--restart-delay", "50ms", "--env", "MIMIC_FAIL_INIT=3", MIMIC_1]);
     let tasks = site
         .cluster
         .wait_tasks("a crash loop", "web", PATIENCE, |tasks| {
@@ -111,22 +100,20 @@ fn hung_container_is_found_by_its_health_check_and_restarted() {
 fn failed_health_check_is_told_in_its_own_words() {
     let Some(site) = Site::start("a health check's words") else { return };
     // The image has no shell, which only the check's output says.
-    site.ok(&[
-        "service",
-        "create",
-        "--name",
+    site.declare(
         "web",
-        "--detach",
-        "--restart-condition",
-        "none",
-        "--health-cmd",
-        "check-me",
-        "--health-interval",
-        "200ms",
-        "--health-retries",
-        "1",
-        MIMIC_1,
-    ]);
+        &[
+            "--restart-condition",
+            "none",
+            "--health-cmd",
+            "check-me",
+            "--health-interval",
+            "200ms",
+            "--health-retries",
+            "1",
+            MIMIC_1,
+        ],
+    );
     let told = |args: &[&str]| {
         let said = site.cluster.ask("the check's words", PATIENCE, || {
             let said = site.cluster.ctl().say(args).out;

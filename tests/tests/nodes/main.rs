@@ -58,6 +58,12 @@ impl Site {
         self.cluster.wait_one_per_slot(name, replicas, PATIENCE).expect("running");
     }
 
+    /// Declares a service and waits for nothing. `rest` ends in its image.
+    fn declare(&self, name: &str, rest: &[&str]) {
+        let args = ["service", "create", "--name", name, "--detach"];
+        self.ok(&[&args[..], rest].concat());
+    }
+
     fn ok(&self, args: &[&str]) -> String {
         self.cluster.ctl().ok(args).expect("orchctl")
     }

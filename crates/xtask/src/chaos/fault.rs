@@ -143,6 +143,8 @@ pub struct Fault {
     pub delay: Duration,
     /// After the round's begin.
     pub at: Duration,
+    /// Healed so long after it was done; `None`: with the others, at the end of the round's first part.
+    pub lasts: Option<Duration>,
 }
 
 impl fmt::Display for Fault {
@@ -169,15 +171,56 @@ pub struct Round {
     pub seed: u64,
 }
 
+/// Which rounds are drawn.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Short ones, for a lane of the test suite.
+    pub short: bool,
+    /// Of these kinds only, one after the other and each healed at once: many in little time.
+    pub only: Option<Vec<Kind>>,
+}
+
+/// The kinds whose names have this in them, such as `kill`.
+pub fn kinds_like(text: &str) -> Vec<Kind> {
+    KINDS.iter().filter(|(_, name)| name.contains(text)).map(|(kind, _)| *kind).collect()
+}
+
+/// Between two faults of a round of chosen kinds, in milliseconds.
+const GAP_MS: std::ops::RangeInclusive<u64> = 300..=1_200;
+
 impl Round {
-    /// The round of a seed. Short ones are for a lane of the test suite.
-    pub fn draw(seed: u64, short: bool) -> Round {
+    /// The round of a seed.
+    pub fn draw(seed: u64, manner: &Manner) -> Round {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        match &manner.only {
+            Some(kinds) => Self::draw_of(kinds, manner.short, &mut rng),
+            None => Self::draw_any(manner.short, &mut rng),
+        }
+    }
+
+    /// One fault after the other, each healed soon.
+    fn draw_of(kinds: &[Kind], short: bool, rng: &mut ChaCha8Rng) -> Round {
+        let hurt_ms = if short { rng.random_range(4_000..=6_000) } else { rng.random_range(14_000..=18_000) };
+        let mut faults = Vec::new();
+        let mut at_ms = 0;
+        while at_ms < hurt_ms - 1_000 {
+            let kind = kinds[rng.random_range(0..kinds.len())];
+            let at = Duration::from_millis(at_ms);
+            let lasts = Some(Duration::from_millis(rng.random_range(200..=1_500)));
+            faults.push(Fault { at, lasts, ..draw_fault(kind, 0, rng) });
+            at_ms += rng.random_range(GAP_MS);
+        }
+        let hurt = Duration::from_millis(hurt_ms);
+        Round { faults, hurt, replicas: rng.random_range(2..=5), seed: rng.random() }
+    }
+
+    fn draw_any(short: bool, rng: &mut ChaCha8Rng) -> Round {
         let hurt_ms = if short { rng.random_range(3_000..=6_000) } else { rng.random_range(7_000..=18_000) };
         let count = rng.random_range(1..=2);
         let mut faults: Vec<Fault> = Vec::new();
         while faults.len() < count {
-            let fault = draw_fault(&mut rng, hurt_ms / 2);
+            let (kind, _) = KINDS[rng.random_range(0..KINDS.len())];
+            let fault = draw_fault(kind, hurt_ms / 2, rng);
             if faults.iter().all(|other| other.kind != fault.kind && !collide(other, &fault)) {
                 faults.push(fault);
             }
@@ -192,8 +235,7 @@ impl Round {
     }
 }
 
-fn draw_fault(rng: &mut ChaCha8Rng, until_ms: u64) -> Fault {
-    let (kind, _) = KINDS[rng.random_range(0..KINDS.len())];
+fn draw_fault(kind: Kind, until_ms: u64, rng: &mut ChaCha8Rng) -> Fault {
     let leaps: &[i64] = if kind == Kind::AgentClock { &[-240, 10_800, 10 * 86_400] } else { &[-240, 10_800] };
     Fault {
         kind,
@@ -206,6 +248,7 @@ fn draw_fault(rng: &mut ChaCha8Rng, until_ms: u64) -> Fault {
         leap_s: leaps[rng.random_range(0..leaps.len())],
         delay: Duration::from_millis(rng.random_range(5..=60)),
         at: Duration::from_millis(rng.random_range(0..=until_ms)),
+        lasts: None,
     }
 }
 
@@ -226,11 +269,20 @@ mod tests {
 
     #[test]
     fn every_kind_is_drawn_and_a_seed_gives_the_same_round_again() {
-        let rounds: Vec<Round> = (0..300).map(|seed| Round::draw(seed, false)).collect();
+        let any = Manner::default();
+        let rounds: Vec<Round> = (0..300).map(|seed| Round::draw(seed, &any)).collect();
         for (kind, name) in KINDS {
             assert!(rounds.iter().any(|r| r.faults.iter().any(|fault| fault.kind == kind)), "{name}");
         }
-        assert_eq!(rounds[7], Round::draw(7, false));
+        assert_eq!(rounds[7], Round::draw(7, &any));
         assert!(rounds.iter().all(|round| round.faults.iter().all(|fault| fault.at < round.hurt)));
+    }
+    #[test]
+    fn rounds_of_chosen_kinds_have_many_of_them_and_no_other() {
+        let kills = kinds_like("kill");
+        assert_eq!(kills.len(), 5, "manager, managers, agent, dockerd, containerd");
+        let round = Round::draw(3, &Manner { short: false, only: Some(kills.clone()) });
+        assert!(round.faults.len() > 8 && round.faults.iter().all(|fault| kills.contains(&fault.kind)));
+        assert!(round.faults.iter().all(|fault| fault.lasts.is_some() && fault.at < round.hurt));
     }
 }

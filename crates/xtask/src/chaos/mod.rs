@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tests::wait;
 use tests::workload::Workload;
 
-use fault::{MANAGERS, Round};
+use fault::{MANAGERS, Manner, Round};
 use operator::Operator;
 use probe::Probe;
 use site::Site;
@@ -60,6 +60,29 @@ pub struct Options {
     /// Short rounds, as the test suite has them
     #[arg(long)]
     short: bool,
+    /// Only faults with this in their names, such as kill, many in a round and each healed at once
+    #[arg(long)]
+    only: Option<String>,
+}
+
+impl Options {
+    fn manner(&self) -> Result<Manner> {
+        let kinds = self.only.as_deref().map(fault::kinds_like);
+        let names = || fault::KINDS.map(|(_, name)| name).join("\n  ");
+        ensure!(
+            kinds.as_ref().is_none_or(|kinds| !kinds.is_empty()),
+            "no such fault; there are\n  {}",
+            names()
+        );
+        Ok(Manner { short: self.short, only: kinds })
+    }
+
+    /// What a person types for one round again.
+    fn again(&self, seed: u64) -> String {
+        let short = if self.short { " --short" } else { "" };
+        let only = self.only.as_ref().map(|only| format!(" --only {only}")).unwrap_or_default();
+        format!("cargo xtask chaos --seed {seed} --rounds 1{short}{only}")
+    }
 }
 
 /// Runs rounds and prints the table.
@@ -67,6 +90,7 @@ pub struct Options {
 /// # Errors
 /// The cluster cannot be set up.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let manner = options.manner()?;
     let begun = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -88,7 +112,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         // What a violation leaves is no ground for further rounds.
         while !over(&tally) && tally.violations() == before {
             let seed = options.seed + tally.rounds() as u64;
-            play(&site, &mut tally, seed, options.short)?;
+            let held = tally.violations();
+            play(&site, &mut tally, seed, &manner)?;
+            if tally.violations() > held {
+                println!("again: {}", options.again(seed));
+            }
         }
         if tally.violations() > before {
             println!("the daemons' logs: {}", site.cluster.lab().keep_logs()?.display());
@@ -98,8 +126,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if tally.violations() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn play(site: &Site, tally: &mut Tally, seed: u64, short: bool) -> Result<()> {
-    let round = Round::draw(seed, short);
+fn play(site: &Site, tally: &mut Tally, seed: u64, manner: &Manner) -> Result<()> {
+    let round = Round::draw(seed, manner);
     let begun = Instant::now();
     let names: Vec<String> = round.faults.iter().map(ToString::to_string).collect();
     println!("round {seed}: {}", names.join(" + "));
@@ -113,10 +141,6 @@ fn play(site: &Site, tally: &mut Tally, seed: u64, short: bool) -> Result<()> {
     );
     for violation in &outcome.violations {
         println!("VIOLATION {violation}");
-    }
-    if !outcome.violations.is_empty() {
-        let short = if short { " --short" } else { "" };
-        println!("again: cargo xtask chaos --seed {seed} --rounds 1{short}");
     }
     tally.add(outcome);
     Ok(())
@@ -178,6 +202,10 @@ impl Site {
                 flow = Flow::new(workload);
             }
             drop(wait::until_true("the next look", Duration::from_millis(50), || false));
+            for wound in wounds.extract_if(.., |wound| wound.is_due()) {
+                let what = wound.fault.to_string();
+                wound.heal(self).with_context(|| format!("healing: {what}"))?;
+            }
             let hit = Hit::by(&wounds);
             let whole = hit.managers.len() <= MANAGERS / 2
                 && wounds.iter().all(|wound| wound.fault.kind.lets_writes_flow());

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tests::image::{MIMIC_CHECKED, MIMIC_CHECKED_2};
-use tests::wait;
+use tests::{meanwhile, wait};
 
 use super::site::{BUSY, Site};
 
@@ -34,9 +34,7 @@ impl<'a> Operator<'a> {
     pub fn while_running<T>(&self, work: impl FnOnce() -> T) -> T {
         std::thread::scope(|scope| {
             scope.spawn(|| self.work());
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            self.stop.store(true, Ordering::Relaxed);
-            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            meanwhile::work(&self.stop, work)
         })
     }
 

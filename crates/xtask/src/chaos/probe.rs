@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tests::cluster::containers::{self, Container};
+use tests::meanwhile;
 
 use super::site::{STEADY, Site, by_slot};
 
@@ -50,9 +51,7 @@ impl<'a> Probe<'a> {
             for node in 0..self.site.cluster.nodes().len() {
                 scope.spawn(move || self.watch(node));
             }
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            self.stop.store(true, Ordering::Relaxed);
-            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            meanwhile::work(&self.stop, work)
         })
     }
 

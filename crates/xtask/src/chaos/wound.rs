@@ -1,7 +1,7 @@
 //! Doing a fault, and healing it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tests::cluster::containers;
@@ -29,6 +29,8 @@ pub struct Wound {
     /// The manager or node that it hit.
     pub victim: usize,
     proxy: Option<Proxy>,
+    /// When it is to be healed, if before the end.
+    until: Option<Instant>,
 }
 
 /// What the wounds of a round have hit.
@@ -61,6 +63,15 @@ impl Site {
     /// # Errors
     /// It cannot be done.
     pub fn hurt(&self, fault: Fault, hit: &Hit) -> Result<Option<Wound>> {
+        let taken = match fault.kind.target() {
+            Target::Manager => hit.managers.len() == MANAGERS,
+            Target::Managers => !hit.managers.is_empty(),
+            Target::Node => hit.nodes.contains(&fault.victim),
+            Target::Replica => false,
+        };
+        if taken {
+            return Ok(None);
+        }
         let mut victim = fault.victim;
         if fault.leader && fault.kind.target() == Target::Manager {
             victim = self.cluster.leader()?;
@@ -71,12 +82,13 @@ impl Site {
             }
             victim = (victim + 1) % MANAGERS;
         }
-        let mut wound = Wound { fault, victim, proxy: None };
+        let mut wound = Wound { fault, victim, proxy: None, until: None };
         match fault.kind.target() {
             Target::Manager | Target::Managers => wound.hurt_manager(self)?,
             Target::Node => wound.hurt_node(self)?,
             Target::Replica => self.misbehave(fault),
         }
+        wound.until = fault.lasts.map(|lasts| Instant::now() + lasts);
         Ok(Some(wound))
     }
 
@@ -136,6 +148,11 @@ impl Wound {
             Kind::NodeOneWay => host.cut_one_way(self.fault.way),
             other => unreachable!("{other} hits no node"),
         }
+    }
+
+    /// Whether it is time to heal it before the others.
+    pub fn is_due(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
     }
 
     /// Takes the cause away, as a person or a supervisor would; what follows is the cluster's own work.
