@@ -14,7 +14,10 @@ use mesh::{
 };
 use model::id::{NodeId, TaskId};
 use rpc::tls::NodeTls;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -55,6 +58,7 @@ pub struct World {
     /// Nothing new is accepted, idle connections close.
     pub retiring: CancellationToken,
     balancer: Mutex<Balancer>,
+    renewed: Notify,
 }
 
 /// One connection or request that a replica was chosen for; over when it is dropped.
@@ -81,6 +85,7 @@ impl World {
             connections: TaskTracker::new(),
             retiring: CancellationToken::new(),
             balancer: Mutex::default(),
+            renewed: Notify::new(),
         }
     }
 
@@ -96,8 +101,22 @@ impl World {
         self.gates.retain(locals);
         let endpoints = table.endpoints.clone();
         self.table.store(Arc::new(table));
+        self.renewed.notify_waiters();
         self.pool.retain(&endpoints);
         self.peers.look_again();
+    }
+
+    /// A table that is newer than `known`, once there is one, unless it is later than `until`. For who found no replica in the old
+    /// one: when replicas change, their agents know before the routes do.
+    pub async fn newer(&self, known: &Arc<Table>, until: Instant) -> Option<Arc<Table>> {
+        let mut renewed = std::pin::pin!(self.renewed.notified());
+        renewed.as_mut().enable();
+        let table = self.table.load_full();
+        if !Arc::ptr_eq(&table, known) {
+            return Some(table);
+        }
+        timeout_at(until, renewed).await.ok()?;
+        Some(self.table.load_full())
     }
 
     /// Opens a local task for nobody any more; the receiver hears when nothing of its traffic is under way.

@@ -6,10 +6,11 @@ use futures_util::TryStreamExt;
 use model::route::NetworkRoute;
 use rtnetlink::{
     Error, Handle, LinkBridge, LinkUnspec, RouteMessageBuilder, new_connection,
-    packet_route::{
-        link::LinkAttribute,
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
-    },
+    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
+};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
 };
 
 use super::plan;
@@ -37,13 +38,13 @@ impl Kernel {
 
     /// The bridge of this name, up, made when it is missing; its index.
     pub async fn bridge(&self, name: &str) -> Result<u32, String> {
-        let index = match self.index(name).await? {
+        let index = match index(name)? {
             Some(index) => index,
             None => {
                 let made = self.handle.link().add(LinkBridge::new(name).up().build()).execute().await;
                 made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) })
                     .map_err(|error| format!("bridge {name}: {error}"))?;
-                self.index(name).await?.ok_or_else(|| format!("bridge {name} went as soon as it was made"))?
+                index(name)?.ok_or_else(|| format!("bridge {name} went as soon as it was made"))?
             }
         };
         let up = self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await;
@@ -52,7 +53,7 @@ impl Kernel {
     }
 
     pub async fn remove_bridge(&self, name: &str) -> Result<(), String> {
-        match self.index(name).await? {
+        match index(name)? {
             Some(index) => self
                 .handle
                 .link()
@@ -61,18 +62,6 @@ impl Kernel {
                 .await
                 .map_err(|error| format!("bridge {name}: {error}")),
             None => Ok(()),
-        }
-    }
-
-    async fn index(&self, name: &str) -> Result<Option<u32>, String> {
-        let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
-        match links.try_next().await {
-            Ok(link) => {
-                let named = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(own) if own == name);
-                Ok(link.filter(|link| link.attributes.iter().any(named)).map(|link| link.header.index))
-            }
-            Err(Error::NetlinkError(error)) if error.raw_code() == -NO_SUCH_DEVICE => Ok(None),
-            Err(error) => Err(format!("link {name}: {error}")),
         }
     }
 
@@ -111,6 +100,17 @@ impl Kernel {
     }
 }
 
+/// A link's index; `None` when there is no such link. By name alone: the kernel tells more of a link than the netlink library reads.
+fn index(name: &str) -> Result<Option<u32>, String> {
+    let socket =
+        socket(AddressFamily::INET, SocketType::DGRAM, None).map_err(|error| format!("a socket: {error}"))?;
+    match name_to_index(&socket, name) {
+        Ok(index) => Ok(Some(index)),
+        Err(Errno::NODEV) => Ok(None),
+        Err(error) => Err(format!("link {name}: {error}")),
+    }
+}
+
 /// A route of the main table that does not lead to our own bridge.
 fn foreign(route: &RouteMessage, bridge: u32) -> Option<(Ipv4Addr, u8)> {
     let mut base = None;
@@ -134,12 +134,8 @@ fn clashes(network: &NetworkRoute, base: Ipv4Addr, length: u8, connected: bool) 
 }
 
 fn exists(error: &Error) -> bool {
-    matches!(error, Error::NetlinkError(error) if error.raw_code() == -EXISTS)
+    matches!(error, Error::NetlinkError(error) if error.raw_code() == -Errno::EXIST.raw_os_error())
 }
-
-/// Of the kernel's error numbers.
-const EXISTS: i32 = 17;
-const NO_SUCH_DEVICE: i32 = 19;
 
 #[cfg(test)]
 mod tests {

@@ -36,18 +36,18 @@ use crate::mesh::world::{Ticket, World};
 
 /// A body up to this length is kept until it is answered, so that another replica can be asked.
 const SMALL_BODY: u64 = 64 * 1024;
+/// A request that no replica takes waits so long for newer routes: less than anybody notices, more than a route needs.
+const NEWER: Duration = Duration::from_millis(500);
 /// A client's body that does not move for this long is given up.
 const BODY_IDLE: Duration = Duration::from_secs(30);
 
-/// A request that can be tried.
-struct Exchange<'a> {
+/// A request and the replicas of one table.
+struct Exchange<'a, 'b> {
     arrival: &'a Arrival,
     world: &'a Arc<World>,
     table: &'a Table,
     route: &'a HttpRoute,
-    head: Parts,
-    upload: Option<Upload>,
-    progress: Option<Arc<Progress>>,
+    pending: &'a mut Pending<'b>,
     deadline: Instant,
 }
 
@@ -89,30 +89,77 @@ pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Respon
         Err(refusal) => return refusal,
     };
     world.balancer().budget(route.service.id).deposit();
-    let deadline = Instant::now() + route.settings.timeout;
-    let upload = Some(upload);
-    let exchange = Exchange { arrival, world, table: &table, route, head, upload, progress, deadline };
-    exchange.run(cookie, changed).await
+    let pending = Pending { arrival, head, upload: Some(upload), progress, cookie, changed };
+    pending.answer(table, bare).await
 }
 
-impl Exchange<'_> {
-    async fn run(mut self, cookie: Option<String>, changed: Option<OnUpgrade>) -> Response<Reply> {
+/// A request that waits for its answer.
+struct Pending<'a> {
+    arrival: &'a Arrival,
+    head: Parts,
+    /// `None` once its body may have been sent.
+    upload: Option<Upload>,
+    progress: Option<Arc<Progress>>,
+    cookie: Option<String>,
+    changed: Option<OnUpgrade>,
+}
+
+impl Pending<'_> {
+    /// Tries the replicas of a table; when none of them takes the request, those of the next one.
+    async fn answer(mut self, mut table: Arc<Table>, host: &str) -> Response<Reply> {
+        let began = Instant::now();
+        let mut failed = Failure::Unreachable;
+        loop {
+            let routes = match table.ports.get(&self.arrival.port) {
+                Some(Port::Http(routes)) => Some(routes),
+                _ => None,
+            };
+            let Some(route) = routes.and_then(|routes| routes.find(host, self.head.uri.path())) else {
+                return in_words(failed);
+            };
+            let deadline = began + route.settings.timeout;
+            if !route.service.endpoints.is_empty() {
+                let exchange = Exchange {
+                    arrival: self.arrival,
+                    world: &self.arrival.world,
+                    table: &table,
+                    route,
+                    pending: &mut self,
+                    deadline,
+                };
+                match exchange.run().await {
+                    Ok(response) => return response,
+                    Err(failure) => failed = failure,
+                }
+            }
+            match self.arrival.world.newer(&table, deadline.min(began + NEWER)).await {
+                Some(newer) => table = newer,
+                None => return in_words(failed),
+            }
+        }
+    }
+}
+
+impl Exchange<'_, '_> {
+    /// The answer; or why no replica took the request, when nothing of it was sent.
+    async fn run(mut self) -> Result<Response<Reply>, Failure> {
         let service = &self.route.service;
         let is_sticky = self.route.settings.sticky;
+        let cookie = self.pending.cookie.clone();
         let named = cookie.as_deref().filter(|_| is_sticky).and_then(|cookie| service.named(cookie));
         let mut preferred = named.map(|replica| replica.task);
         let (mut tried, mut tries, mut only_new) = (Vec::new(), 0, false);
         let mut failed = Failure::Unreachable;
         loop {
             let Some((replica, ticket)) = self.world.choose(service, &tried, preferred) else {
-                return in_words(failed);
+                return self.give_up(failed);
             };
             tries += 1;
             match self.try_once(replica, ticket, tries, only_new).await {
                 Outcome::Answer(answer) => {
                     let (response, lease) = *answer;
                     let fresh = (is_sticky && cookie.as_deref() != Some(&replica.opaque)).then_some(replica);
-                    return self.pass_on(response, lease, changed, fresh);
+                    return Ok(self.pass_on(response, lease, fresh));
                 }
                 Outcome::Again { tried: Some(task), failure } => {
                     tried.push(task);
@@ -122,9 +169,16 @@ impl Exchange<'_> {
                 Outcome::Again { tried: None, failure } => {
                     (preferred, only_new, failed) = (Some(replica.task), true, failure);
                 }
-                Outcome::Failed(failure) => return in_words(failure),
+                Outcome::Failed(failure) => return self.give_up(failure),
             }
         }
+    }
+
+    /// What nobody took may be offered to the replicas of a newer table.
+    fn give_up(&self, failure: Failure) -> Result<Response<Reply>, Failure> {
+        let unsent =
+            matches!(failure, Failure::Unreachable | Failure::Withdrawn) && self.pending.upload.is_some();
+        if unsent { Err(failure) } else { Ok(in_words(failure)) }
     }
 
     async fn try_once(&mut self, replica: &Replica, ticket: Ticket, tries: usize, only_new: bool) -> Outcome {
@@ -147,7 +201,7 @@ impl Exchange<'_> {
             }
             Err(Unanswered { failure, unsent }) => {
                 if unsent.is_some() {
-                    self.upload = unsent;
+                    self.pending.upload = unsent;
                 }
                 let is_stale = is_pooled && failure != Failure::Late;
                 self.judge(failure, &ticket, (!is_stale).then_some(replica.task), tries)
@@ -156,7 +210,8 @@ impl Exchange<'_> {
     }
 
     fn pooled(&self, task: TaskId) -> Option<Line> {
-        let repeatable = retry::is_idempotent(self.head.method.as_str()) && self.progress.is_none();
+        let repeatable =
+            retry::is_idempotent(self.pending.head.method.as_str()) && self.pending.progress.is_none();
         let idle_at_most = if repeatable { Duration::MAX } else { FRESH };
         self.world.pool.take(task, self.route.target, idle_at_most)
     }
@@ -168,11 +223,11 @@ impl Exchange<'_> {
 
     /// The request once more, with its body if that is still here.
     fn request(&mut self) -> Request<Upload> {
-        let upload = match &self.upload {
+        let upload = match &self.pending.upload {
             Some(Upload::Kept(bytes)) => Upload::Kept(bytes.clone()),
-            _ => self.upload.take().unwrap_or(Upload::Kept(None)),
+            _ => self.pending.upload.take().unwrap_or(Upload::Kept(None)),
         };
-        Request::from_parts(self.head.clone(), upload)
+        Request::from_parts(self.pending.head.clone(), upload)
     }
 
     /// Waits for the answer's beginning: a replica's time counts from the end of the request's body.
@@ -182,7 +237,7 @@ impl Exchange<'_> {
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let late = || Unanswered { failure: Failure::Late, unsent: None };
-        let Some(progress) = &self.progress else {
+        let Some(progress) = &self.pending.progress else {
             let patience = self.route.settings.try_timeout.min(self.deadline - Instant::now());
             return timeout(patience, line.exchange(request)).await.unwrap_or_else(|_| Err(late()));
         };
@@ -204,14 +259,14 @@ impl Exchange<'_> {
         if task.is_some() {
             ticket.fail(failure);
         }
-        let body = match &self.upload {
+        let body = match &self.pending.upload {
             Some(Upload::Kept(_)) => retry::Body::Kept,
             Some(Upload::Streamed(..)) => retry::Body::Streamed,
             None => retry::Body::Begun,
         };
-        let idempotent = retry::is_idempotent(self.head.method.as_str());
+        let idempotent = retry::is_idempotent(self.pending.head.method.as_str());
         let attempt = Attempt { idempotent, body, tries };
-        let has_time = self.progress.is_some() || Instant::now() < self.deadline;
+        let has_time = self.pending.progress.is_some() || Instant::now() < self.deadline;
         let mut balancer = self.world.balancer();
         if has_time && retry::may_retry(failure, attempt, balancer.budget(self.route.service.id)) {
             return Outcome::Again { tried: task, failure };
@@ -220,10 +275,9 @@ impl Exchange<'_> {
     }
 
     fn pass_on(
-        &self,
+        &mut self,
         mut response: Response<Incoming>,
         lease: Lease,
-        changed: Option<OnUpgrade>,
         fresh: Option<&Replica>,
     ) -> Response<Reply> {
         let replica_changed =
@@ -239,7 +293,7 @@ impl Exchange<'_> {
                 head.headers.append(SET_COOKIE, cookie);
             }
         }
-        match (replica_changed, changed) {
+        match (replica_changed, self.pending.changed.take()) {
             (Some(replica), Some(client)) => {
                 upgrade::carry(self.world, client, replica, lease);
                 Response::from_parts(head, Reply::Own(None))
