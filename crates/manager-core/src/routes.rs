@@ -32,6 +32,10 @@ const ENDPOINT: usize = 128;
 /// What a published port takes at most, without its texts.
 const PORT: usize = 256;
 
+/// Ingress nodes that a node which can be dialled is told of although nothing of theirs is wanted yet: connections in advance,
+/// and few enough that a large cluster is no full mesh.
+const MAX_STANDBY: usize = 32;
+
 /// A leader's routes.
 #[derive(Default)]
 pub(crate) struct Routes {
@@ -254,13 +258,14 @@ impl Routes {
         let endpoints =
             sent.services.values().flat_map(|route| &route.endpoints).map(|endpoint| endpoint.node);
         let mut ids: BTreeSet<NodeId> = endpoints.collect();
-        if routes::dialled(node).is_none() && !sent.services.is_empty() {
-            let dialled = store.nodes().filter(|other| {
+        if !sent.services.is_empty() {
+            let ready = store.nodes().filter(|other| {
                 other.state == NodeState::Ready
                     && routes::dialled(other).is_some()
                     && routes::is_ingress(other)
             });
-            ids.extend(dialled.map(|other| other.id));
+            let most = if routes::dialled(node).is_none() { usize::MAX } else { MAX_STANDBY };
+            ids.extend(ready.map(|other| other.id).take(most));
         }
         ids.remove(&node.id);
         ids.into_iter().filter_map(|id| self.meshes.get(&id).cloned()).collect()

@@ -1,7 +1,7 @@
 //! Which connections there should be, and making them.
 //!
-//! A node dials those that its traffic may go to. One that cannot be dialled itself dials every node that can be: the others
-//! have no other way to it. Connections that the other end made count as well.
+//! A node dials all that it is told of: those that its traffic goes to, those that it may go to next, and, when it cannot be dialled
+//! itself, those that have no other way to it. Connections that the other end made count as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// After a first failure; doubled by each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A connection that nothing needs is kept so long.
+const LINGER: Duration = Duration::from_secs(60);
 /// When nothing happens at all.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,7 @@ struct Attempt {
 /// Keeps connections as they should be, for as long as it is polled.
 pub async fn keep_links(world: &Arc<World>) {
     let attempts = Arc::new(Attempts::default());
+    let mut unwanted = BTreeMap::new();
     loop {
         let table = world.table.load_full();
         let wanted = wanted(&table, world.node);
@@ -50,7 +53,7 @@ pub async fn keep_links(world: &Arc<World>) {
                 tokio::spawn(dial(world.clone(), attempts.clone(), *node, address.clone()));
             }
         }
-        cut_unwanted(world, &wanted.into_keys().collect());
+        cut_unwanted(world, &wanted.into_keys().collect(), &mut unwanted);
         // Not both at once: a notice that came meanwhile is kept.
         drop(timeout(LOOK_AGAIN, world.peers.changed.notified()).await);
     }
@@ -60,26 +63,30 @@ pub async fn keep_links(world: &Arc<World>) {
 pub fn expected(world: &World) -> BTreeSet<NodeId> {
     let table = world.table.load();
     let mut nodes = table.destinations();
-    nodes.extend(wanted(&table, world.node).into_keys());
+    if table.listen.is_none() {
+        nodes.extend(wanted(&table, world.node).into_keys());
+    }
     nodes.remove(&world.node);
     nodes
 }
 
 fn wanted(table: &Table, own: NodeId) -> BTreeMap<NodeId, String> {
-    let destinations = table.destinations();
-    let everybody = table.listen.is_none();
     let peers = table.peers.values().filter(|peer| peer.node != own);
-    peers
-        .filter(|peer| everybody || destinations.contains(&peer.node))
-        .filter_map(|peer| Some((peer.node, peer.mesh.clone()?)))
-        .collect()
+    peers.filter_map(|peer| Some((peer.node, peer.mesh.clone()?))).collect()
 }
 
-/// Ends connections of ours that nothing needs any more.
-fn cut_unwanted(world: &World, wanted: &BTreeSet<NodeId>) {
-    for links in world.peers.lock().values() {
-        let ours = links.iter().filter(|link| link.dialled && link.streams() == 0);
-        ours.filter(|link| !wanted.contains(&link.node)).for_each(|link| link.cut());
+/// Ends connections of ours that nothing has needed for a while. Replicas come back to where they were, and the other end may be
+/// about to use what we made.
+fn cut_unwanted(world: &World, wanted: &BTreeSet<NodeId>, unwanted: &mut BTreeMap<NodeId, Instant>) {
+    let now = Instant::now();
+    let links = world.peers.lock();
+    unwanted.retain(|node, _| !wanted.contains(node) && links.contains_key(node));
+    for (node, links) in links.iter().filter(|(node, _)| !wanted.contains(node)) {
+        let since = *unwanted.entry(*node).or_insert(now);
+        if now.duration_since(since) > LINGER {
+            let ours = links.iter().filter(|link| link.dialled && link.streams() == 0);
+            ours.for_each(|link| link.cut());
+        }
     }
 }
 

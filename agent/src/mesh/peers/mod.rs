@@ -34,12 +34,18 @@ const LINKS: usize = 2;
 /// Until the task's node has answered: its own connect timeout and a way there and back.
 const OPEN: Duration = Duration::from_millis(700);
 
+/// A connection that is being made for a node that has just got a replica is waited for; one that is not there by then is being
+/// tried in vain, and another replica is faster.
+const LINK: Duration = Duration::from_millis(300);
+
 /// All connections with other nodes.
 #[derive(Debug, Default)]
 pub struct Peers {
     links: Mutex<BTreeMap<NodeId, Vec<Arc<Link>>>>,
     /// Links came or went, or other nodes are wanted.
     changed: Notify,
+    /// A link came.
+    linked: Notify,
 }
 
 impl Peers {
@@ -54,10 +60,22 @@ impl Peers {
         port: u16,
         client: SocketAddr,
     ) -> Result<(Leg, Arc<Link>), Failure> {
-        let link = self.least_loaded(node).ok_or(Failure::Unreachable)?;
+        let link = timeout(LINK, self.link(node)).await.map_err(|_| Failure::Unreachable)?;
         let opened = timeout(OPEN, link.open(Header::Open { task, port, client })).await;
         let leg = opened.unwrap_or(Err(Failure::Unreachable))?;
         Ok((leg, link))
+    }
+
+    /// A connection to a node: one that is there, or the next that comes.
+    async fn link(&self, node: NodeId) -> Arc<Link> {
+        loop {
+            let mut linked = std::pin::pin!(self.linked.notified());
+            linked.as_mut().enable();
+            match self.least_loaded(node) {
+                Some(link) => return link,
+                None => linked.await,
+            }
+        }
     }
 
     /// Something changed that connections follow from.
@@ -92,6 +110,7 @@ impl Peers {
 
     fn add(&self, link: Arc<Link>) {
         self.lock().entry(link.node).or_default().push(link);
+        self.linked.notify_waiters();
     }
 
     fn remove(&self, link: &Arc<Link>) {
