@@ -193,9 +193,10 @@ async fn handle(desk: &Arc<Desk>, frame: AgentFrame, answers: &mpsc::Sender<Mesh
         }
         AgentFrame::Drain { task } => {
             let over = desk.world.drain(task);
-            let answers = answers.clone();
+            let (world, answers) = (desk.world.clone(), answers.clone());
             tokio::spawn(async move {
                 if over.await.is_ok() {
+                    world.predecessor.drained(task).await;
                     // An agent that went away asks again when it is back.
                     drop(answers.send(MeshFrame::Drained { task }).await);
                 }

@@ -7,7 +7,8 @@
 //! 2. When it has its connections, or after [`LINKS`], the newcomer begins to accept clients and says so.
 //! 3. The old process accepts nothing any more, lets what is under way end, and ends itself.
 //!
-//! A newcomer that dies before it has said so changes nothing for clients: the old process goes on.
+//! A newcomer that dies before it has said so changes nothing for clients: the old process goes on. Until the old one ends, the
+//! newcomer asks it too whether a task has drained (`predecessor`): each knows only what it carries itself.
 
 use std::{
     io::{self, IoSlice, IoSliceMut, Read, Write},
@@ -87,8 +88,9 @@ impl Succession {
     ///
     /// # Errors
     /// It is gone already.
-    pub fn ready(mut self) -> io::Result<()> {
-        self.stream.write_all(&[READY])
+    pub fn ready(mut self) -> io::Result<UnixStream> {
+        self.stream.write_all(&[READY])?;
+        Ok(self.stream)
     }
 }
 
@@ -116,13 +118,13 @@ pub fn give(stream: &UnixStream, sockets: &[(Key, OwnedFd)]) -> Result<()> {
 ///
 /// # Errors
 /// It went away or takes too long.
-pub fn wait_ready(mut stream: UnixStream) -> Result<()> {
+pub fn wait_ready(mut stream: UnixStream) -> Result<UnixStream> {
     let mut said = [0];
     stream.read_exact(&mut said).context("the newcomer")?;
     if said != [READY] {
         bail!("the newcomer says something else");
     }
-    Ok(())
+    Ok(stream)
 }
 
 fn send(stream: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! serves the last configuration that an agent gave it, from its own file after a crash. What is decided is decided in the crate
 //! `mesh`; here are the sockets.
 //!
-//! Reading order: `process` (start and end), `handover` (from one process to the next), `control` (the agent), `world` (what all connections share), `ports` (listeners),
+//! Reading order: `process` (start and end), `handover` and `predecessor` (from one process to the next), `control` (the agent), `world` (what all connections share), `ports` (listeners),
 //! `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
 //! nodes), `dns` (names), `addresses` (services by their own address).
 
@@ -19,6 +19,7 @@ mod http;
 mod identity;
 mod peers;
 mod ports;
+mod predecessor;
 mod process;
 mod random;
 mod socket;

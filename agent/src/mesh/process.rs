@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -22,6 +22,7 @@ use super::{
     identity::Paper,
     peers,
     ports::Ports,
+    predecessor,
     storage::Storage,
     world::World,
 };
@@ -58,12 +59,15 @@ pub async fn serve(directory: &Path, resolv_conf: &Path) -> Result<()> {
         let agents = control::listen(&directory.join("mesh.sock"))?;
         let newcomers = control::listen(&directory.join(handover::SOCKET))?;
         if let Some(succession) = succession {
-            spawn_blocking(|| succession.ready()).await?.context("the mesh that served before")?;
+            let old = spawn_blocking(|| succession.ready()).await?.context("the mesh that served before")?;
+            world.predecessor.follow(old)?;
         }
         tracing::info!(%node, "the mesh serves");
         tokio::select! {
             () = control::serve(desk.clone(), agents) => {}
-            () = hand_over(&desk, newcomers) => {}
+            newcomer = hand_over(&desk, newcomers) => {
+                tokio::spawn(predecessor::answer(world.clone(), newcomer));
+            }
             () = try_again(&desk, &mut paper) => {}
         }
         anyhow::Ok(())
@@ -118,13 +122,13 @@ async fn meet_nodes(desk: &Desk) {
 }
 
 /// Serves until a newcomer has taken over.
-async fn hand_over(desk: &Desk, newcomers: UnixListener) {
+async fn hand_over(desk: &Desk, newcomers: UnixListener) -> UnixStream {
     loop {
         let Ok((newcomer, _)) = newcomers.accept().await else { continue };
         match give(desk, newcomer).await {
-            Ok(()) => {
+            Ok(newcomer) => {
                 tracing::info!("another process has taken over");
-                return;
+                return newcomer;
             }
             Err(error) => {
                 tracing::warn!(error = %format!("{error:#}"), "the newcomer did not take over");
@@ -134,14 +138,16 @@ async fn hand_over(desk: &Desk, newcomers: UnixListener) {
     }
 }
 
-async fn give(desk: &Desk, newcomer: tokio::net::UnixStream) -> Result<()> {
+async fn give(desk: &Desk, newcomer: UnixStream) -> Result<UnixStream> {
     let newcomer = newcomer.into_std()?;
     newcomer.set_nonblocking(false)?;
     let sockets = desk.world.sockets.copies()?;
     let newcomer = spawn_blocking(move || handover::give(&newcomer, &sockets).map(|()| newcomer)).await??;
     desk.hear_no_nodes();
     desk.world.peers.retire().await;
-    spawn_blocking(move || handover::wait_ready(newcomer)).await?
+    let newcomer = spawn_blocking(move || handover::wait_ready(newcomer)).await??;
+    newcomer.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(newcomer)?)
 }
 
 /// What is done again and again: listeners that could not be opened, idle connections, our own certificate.

@@ -25,6 +25,7 @@ use super::{
     gate::Gates,
     http::{Pool, secure::Certificates},
     peers::Peers,
+    predecessor::Predecessor,
     random::Random,
     sockets::Sockets,
 };
@@ -39,6 +40,8 @@ pub struct World {
     pub table: ArcSwap<Table>,
     /// The way to this node's tasks.
     pub gates: Gates,
+    /// The process that served before, until it ends.
+    pub predecessor: Predecessor,
     /// What is listened on.
     pub sockets: Sockets,
     /// Idle connections to replicas.
@@ -75,6 +78,7 @@ impl World {
             node,
             table: ArcSwap::default(),
             gates: Gates::default(),
+            predecessor: Predecessor::default(),
             sockets: Sockets::default(),
             pool: Pool::default(),
             certificates: Certificates::default(),

@@ -154,3 +154,19 @@ fn a_newer_process_takes_over_and_no_connection_is_refused() {
     }
     assert!(backends.iter().all(|backend| backend.requests() > 0));
 }
+
+#[test]
+fn a_drain_waits_for_what_the_process_before_still_carries() {
+    let (mut mesh, port, target) = (Mesh::alone(), free_port(), free_port());
+    let _backend = Backend::start(1, target);
+    mesh.serve(&config(tcp(port, target), &[1]));
+    let mut client = Client::connect(port).unwrap();
+    client.ask("GET", "/", "", "").unwrap();
+    let old = mesh.start_again();
+    mesh.drain(1);
+    assert!(!mesh.is_drained(1, Duration::from_millis(300)));
+    client.ask("GET", "/", "", "").unwrap();
+    drop(client);
+    assert!(mesh.is_drained(1, LIMIT));
+    assert!(old.wait_exit(LIMIT).unwrap().success());
+}
