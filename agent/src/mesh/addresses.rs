@@ -91,10 +91,9 @@ async fn accept(world: Arc<World>, listener: TcpListener) {
 async fn serve(world: Arc<World>, socket: TcpStream, asker: SocketAddr) {
     let Some(meant) = meant_for(&socket) else { return };
     let IpAddr::V4(source) = asker.ip() else { return };
-    let table = world.table.load_full();
-    let Some(service) = table.at_address(*meant.ip(), source) else { return };
     if socket::tune_client(&socket).is_ok() {
-        tcp::carry(&world, &table, &service, meant.port(), socket, asker, &[]).await;
+        let find = |table: &Table| Some((table.at_address(*meant.ip(), source)?, meant.port()));
+        tcp::carry(&world, find, socket, asker, &[]).await;
     }
 }
 

@@ -137,7 +137,7 @@ async fn serve(shared: Shared, client: TcpStream, address: SocketAddr) {
     }
     let table = world.table.load_full();
     match table.ports.get(&port) {
-        Some(Port::Tcp(route)) => tcp::serve(world, table.clone(), route, client, address).await,
+        Some(Port::Tcp(route)) => tcp::serve(&world, port, client, address, route.proxy_protocol).await,
         Some(Port::Http(routes)) if !routes.certificates.is_empty() => {
             let arrival = Arrival { world, port, client: address, secure: true };
             secure::serve(arrival, acceptor, client).await;

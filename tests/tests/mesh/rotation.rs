@@ -170,3 +170,31 @@ fn a_drain_waits_for_what_the_process_before_still_carries() {
     assert!(mesh.is_drained(1, LIMIT));
     assert!(old.wait_exit(LIMIT).unwrap().success());
 }
+
+#[test]
+fn the_only_replica_is_exchanged_under_load_and_nothing_fails() {
+    let (mut mesh, port, raw, target) = (Mesh::alone(), free_port(), free_port(), free_port());
+    let _backends = [1, 2].map(|task| Backend::start(task, target));
+    let only = |task: u64| {
+        let mut config = config(http(port, target), &[task]);
+        config.table.services[0].ports.push(tcp(raw, target));
+        config
+    };
+    mesh.serve(&only(1));
+    let loads =
+        [(port, false), (port, true), (raw, true)].map(|(port, fresh)| Load::start(port, 2, "GET", fresh));
+    for round in 0..20 {
+        let (old, new) = if round % 2 == 0 { (1, 2) } else { (2, 1) };
+        let mut both = only(new);
+        both.locals.extend(only(old).locals);
+        mesh.serve(&both);
+        mesh.drain(old);
+        assert!(mesh.is_drained(old, LIMIT));
+        mesh.serve(&only(new));
+        loads.iter().for_each(|load| load.wait_for(20));
+    }
+    for load in loads {
+        let (done, failed) = load.stop();
+        assert!(failed.is_empty(), "{} of {done}: {failed:?}", failed.len());
+    }
+}
