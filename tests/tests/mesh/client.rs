@@ -74,6 +74,14 @@ impl Client {
 
     /// Reads an answer.
     pub fn receive(&mut self) -> Result<Answer> {
+        let mut answer = self.receive_head()?;
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        answer.body = String::from_utf8(self.read(length)?)?;
+        Ok(answer)
+    }
+
+    /// Reads an answer that has no body.
+    pub fn receive_head(&mut self) -> Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if self.stream.read_line(&mut head).context("the answer's head")? == 0 {
@@ -81,10 +89,7 @@ impl Client {
             }
         }
         let status = head.split(' ').nth(1).context("a status")?.parse()?;
-        let mut answer = Answer { status, head, body: String::new() };
-        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        answer.body = String::from_utf8(self.read(length)?)?;
-        Ok(answer)
+        Ok(Answer { status, head, body: String::new() })
     }
 
     pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {

@@ -228,3 +228,17 @@ fn who_sends_a_head_too_slowly_is_cut_off_and_who_sends_too_much_is_refused() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!(backend.requests(), 0);
 }
+
+#[test]
+fn an_answer_to_head_has_its_length_and_no_body() {
+    let (mut mesh, port, target) = (Mesh::alone(), free_port(), free_port());
+    let _backend = Backend::start(1, target);
+    mesh.serve(&config(http(port, target), &[1]));
+    let mut client = Client::connect(port).unwrap();
+    for _ in 0..3 {
+        client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let head = client.receive_head().unwrap();
+        assert_eq!((head.status, head.header("content-length")), (200, Some("6")));
+        assert_eq!(client.ask("GET", "/", "", "").unwrap().body, "task 1");
+    }
+}

@@ -59,7 +59,19 @@ pub fn towards_replica(headers: &mut HeaderMap, client: Client, host: &HeaderVal
     headers.insert(X_FORWARDED_PROTO, scheme);
     headers.insert(X_FORWARDED_HOST, host.clone());
     headers.insert(header::HOST, host.clone());
+    join_cookies(headers);
     restore(headers, upgrade);
+}
+
+/// HTTP/2 may send each cookie by itself; HTTP/1.1 has one header for all (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut all = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    if let (Some(first), Some(second)) = (all.next(), all.next()) {
+        let parts: Vec<&[u8]> = [first, second].into_iter().chain(all).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+            headers.insert(header::COOKIE, joined);
+        }
+    }
 }
 
 /// Makes a replica's headers those of an answer to the client.
@@ -141,6 +153,12 @@ mod tests {
         for gone in ["connection", "x-mine", "keep-alive", "te"] {
             assert!(!sent.contains_key(gone), "{gone}");
         }
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_go_on_in_one_header() {
+        let sent = sent(&[("cookie", "JSESSIONID=1"), ("cookie", "a=b"), ("cookie", "c=d")]);
+        assert_eq!(sent.get_all("cookie").iter().collect::<Vec<_>>(), ["JSESSIONID=1; a=b; c=d"]);
     }
 
     #[test]
