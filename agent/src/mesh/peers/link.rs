@@ -34,12 +34,12 @@ use super::{
 use crate::mesh::{socket, world::World};
 
 /// Streams that we open on one connection; another replica is tried beyond. As many may come from the other end.
-const MAX_STREAMS: usize = 1_000;
+const MAX_STREAMS: usize = 512;
 /// yamux ends a connection that has more: never reached, because each end keeps to its own bound.
 const YAMUX_STREAMS: usize = 4 * MAX_STREAMS;
-/// What may lie unread here, of all streams together: a slow reader holds up its sender, not this process's memory. Each stream
-/// has 256 KiB to begin with, hence the least that yamux accepts.
-const RECEIVE_WINDOW: usize = YAMUX_STREAMS * 256 * 1024;
+/// What may lie unread here, of all streams together: a slow reader holds up its sender. Each stream has 256 KiB to begin with,
+/// and yamux wants that kept for as many as there may be; what is more is for the fast ones to grow.
+const RECEIVE_WINDOW: usize = YAMUX_STREAMS * 256 * 1024 + (64 << 20);
 /// Requests for a stream that wait for the connection's task.
 const QUEUE: usize = 64;
 /// A link that is idle notices the other node's end so soon; one with data under way by the socket's own timeout.
