@@ -19,10 +19,24 @@ pub struct Answer {
 /// # Errors
 /// Nobody answers in time, or not in HTTP.
 pub fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer> {
+    get_with(address, path, &[], limit)
+}
+
+/// The same, with further headers.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Answer> {
     let mut stream =
         TcpStream::connect_timeout(&address, limit).with_context(|| format!("connect {address}"))?;
     stream.set_read_timeout(Some(limit))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{more}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text).with_context(|| format!("{address}{path}"))?;

@@ -3,6 +3,7 @@
 
 mod ingress;
 mod networks;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -115,10 +115,20 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
             "three managers under kills, freezes, decay and bad input; earlier data",
             step("test --workspace --test=processes --test=upgrade", vec![]),
         ),
+        full(
+            "mesh",
+            "the process that carries traffic: replicas that come, go, hang and break on loopback",
+            step("test --workspace --test=mesh", vec![]),
+        ),
         lab("engine", "one host with a real Docker Engine", "test --workspace --test=engine"),
         lab("nodes", "a manager, an agent and an engine, each hurt in turn", "test --workspace --test=nodes"),
         lab("hosts", "several hosts, cut links and dead hosts", "test --workspace --test=hosts"),
         lab("cluster", "three managers and three nodes on hosts", "test --workspace --test=cluster_hosts"),
+        lab(
+            "traffic",
+            "published ports, names and sessions on hosts, under load",
+            "test --workspace --test=traffic",
+        ),
         Lane {
             name: "chaos",
             shows: "the same, hurt in some rounds of faults while clients write",
