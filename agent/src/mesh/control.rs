@@ -10,12 +10,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use mesh::{
     Table,
-    control::{AgentFrame, MAX_FRAME, MeshConfig, MeshFrame},
+    control::{AgentFrame, MeshConfig, MeshFrame},
 };
 use model::id::{ServiceId, TaskId};
 use rustix::fs::Mode;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     sync::mpsc,
 };
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     addresses::Redirected, dns::Names, peers::Listener, ports::Ports, storage::Storage, world::World,
 };
+use crate::frame;
 
 /// Answers that an agent has not read yet. One that reads nothing is waited for no further than this.
 const ANSWERS: usize = 256;
@@ -159,12 +159,12 @@ async fn converse(desk: Arc<Desk>, stream: UnixStream) -> Result<()> {
     let (answers, mut queue) = mpsc::channel::<MeshFrame>(ANSWERS);
     let writing = async {
         while let Some(frame) = queue.recv().await {
-            write(&mut writer, &frame).await?;
+            frame::write(&mut writer, &frame).await?;
         }
         Ok(())
     };
     let reading = async {
-        while let Some(frame) = read(&mut reader).await? {
+        while let Some(frame) = frame::read(&mut reader).await? {
             handle(&desk, frame, &answers).await?;
         }
         anyhow::Ok(())
@@ -206,29 +206,4 @@ async fn handle(desk: &Arc<Desk>, frame: AgentFrame, answers: &mpsc::Sender<Mesh
         AgentFrame::Stats => MeshFrame::Stats(desk.world.balancer().stats(desk.world.clock.now())),
     };
     answers.send(answer).await.context("the agent's connection ended")
-}
-
-async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Option<AgentFrame>> {
-    let length = match reader.read_u32().await {
-        Ok(length) => length as usize,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    if length > MAX_FRAME {
-        bail!("a frame of {length} bytes; {MAX_FRAME} at most");
-    }
-    // Grows with what comes: a length alone costs nothing.
-    let mut bytes = Vec::new();
-    reader.take(length as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < length {
-        return Ok(None);
-    }
-    rmp_serde::from_slice(&bytes).map(Some).context("a frame that is not understood")
-}
-
-async fn write(writer: &mut (impl AsyncWrite + Unpin), frame: &MeshFrame) -> Result<()> {
-    let bytes = rmp_serde::to_vec_named(frame).context("a frame has no encoding")?;
-    writer.write_u32(u32::try_from(bytes.len()).context("too long a frame")?).await?;
-    writer.write_all(&bytes).await?;
-    Ok(writer.flush().await?)
 }

@@ -48,7 +48,15 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
         "--mount",
         "type=volume,src=precious,dst=/precious",
     ];
-    ok(&[&["service", "create", "--name", "web", "--replicas", "2"], &mounts[..], &[MIMIC_1]].concat());
+    ok(&["network", "create", "shop"]);
+    let traffic = ["--network", "shop", "--publish", "published=8090,target=8080,http"];
+    let words = ["service", "create", "--name", "web", "--replicas", "2"];
+    ok(&[&words, &mounts[..], &traffic, &[MIMIC_1]].concat());
+    let port = std::net::SocketAddr::from(([127, 0, 0, 1], 8090));
+    wait::until_true("the published port", PATIENCE, || {
+        host.get(port, "/version").is_ok_and(|a| a.status == 200)
+    })
+    .expect("it answers");
     assert_eq!(containers::per_slot(&containers::on(host.engine(), "web").expect("a list")).len(), 2);
     ok(&["dev", "up"]);
     ok(&["status"]);
@@ -74,6 +82,13 @@ fn dev_up_serves_and_dev_down_leaves_nothing_behind() {
     let volumes = host.engine().docker(&["volume", "ls", "--quiet"]).expect("a list");
     assert_eq!(volumes.trim(), "precious", "its own volume is gone, the one from before stays");
     assert_eq!(ids(""), Vec::<String>::new(), "no container of ours");
+    let networks = host.engine().docker(&["network", "ls", "--format", "{{.Name}}"]).expect("a list");
+    assert!(!networks.contains("orch"), "{networks}");
+    assert!(host.get(port, "/version").is_err(), "nothing serves the port any more");
+    let mut rules = host.command("nft");
+    rules.args(["list", "tables"]);
+    let rules = tests::command::run(&mut rules).expect("nft");
+    assert!(!rules.contains("orch"), "{rules}");
     assert_eq!(host.engine().inspect("stranger", "{{.State.Running}}").expect("it is there"), "true");
     let left: Vec<_> = walk(&home);
     let ours: Vec<_> = left.iter().filter(|path| path.contains("dev") || path.contains("manager")).collect();

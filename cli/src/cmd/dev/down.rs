@@ -3,6 +3,7 @@
 use super::{
     Session, engine,
     home::{CONTEXT, Home},
+    up::Programs,
 };
 use crate::{
     context::Contexts,
@@ -28,6 +29,9 @@ pub async fn run(session: &Session, home: &Home, keep_data: bool) -> Result<Code
         });
         return Ok(Code::DONE);
     }
+    if home.agent_dir().join("mesh.sock").exists() {
+        leave(home).await?;
+    }
     let removed = match home.cluster() {
         Some(cluster) => engine::clean(&cluster).await?,
         None => engine::Removed::default(),
@@ -44,6 +48,18 @@ pub async fn run(session: &Session, home: &Home, keep_data: bool) -> Result<Code
         )
     });
     Ok(Code::DONE)
+}
+
+/// Has the agent end its mesh process and remove its networks: it knows what it made.
+async fn leave(home: &Home) -> Result<(), Failure> {
+    let program = Programs::find()?.agent;
+    let mut command = tokio::process::Command::new(&program);
+    command.arg("leave").arg("--dir").arg(home.agent_dir());
+    let output = command.output().await.map_err(|error| Failure::file("start", &program, &error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::error(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// Removes our context, if it is still ours, and returns to the one before.

@@ -97,13 +97,13 @@ async fn start(
 }
 
 /// The daemons beside this program, or in the search path.
-struct Programs {
+pub(super) struct Programs {
     manager: PathBuf,
-    agent: PathBuf,
+    pub(super) agent: PathBuf,
 }
 
 impl Programs {
-    fn find() -> Result<Self, Failure> {
+    pub(super) fn find() -> Result<Self, Failure> {
         let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
         let paths: Vec<PathBuf> =
             std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
