@@ -121,7 +121,7 @@ impl Daemon {
         let traffic = traffic::keep(directory.path().to_owned(), identity.node, heard, sender.clone());
         keepers.spawn(traffic);
         let (wanted, wanted_networks) = watch::channel(Vec::new());
-        keepers.spawn(networks.keep(engine.clone(), wanted_networks));
+        keepers.spawn(networks.keep(engine.clone(), wanted_networks, sender.clone()));
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
         let logs = Logs::new(engine.clone(), tls.clone());

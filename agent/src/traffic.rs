@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use agent_core::event::Event;
+use agent_core::event::{Event, Part};
 use anyhow::{Context, Result, bail};
 use mesh::control::{AgentFrame, MeshConfig, MeshFrame};
 use model::id::{NodeId, TaskId};
@@ -206,10 +206,8 @@ impl Keeper {
 
     async fn hear(&self, frame: MeshFrame, events: &mpsc::Sender<Event>) -> Result<()> {
         let event = match frame {
-            MeshFrame::Applied { number, version, problems } => {
-                for problem in problems {
-                    tracing::error!(problem, "the mesh cannot do all that is asked");
-                }
+            MeshFrame::Problems(problems) => Event::Problems { of: Part::Mesh, problems },
+            MeshFrame::Applied { number, version, .. } => {
                 if number != self.number {
                     return Ok(());
                 }

@@ -16,7 +16,7 @@ use model::id::{ServiceId, TaskId};
 use rustix::fs::Mode;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,23 +45,26 @@ pub struct Desk {
     pub storage: Storage,
     /// Makes cookies opaque.
     pub seal: ring::hmac::Key,
+    /// What in the configuration contradicts itself.
+    pub contradictions: Mutex<Vec<String>>,
+    /// What cannot be done at the moment.
+    pub problems: watch::Sender<Vec<String>>,
 }
 
 impl Desk {
-    /// Serves a configuration from now on; says what could not be done.
-    pub fn apply(&self, config: &MeshConfig) -> Vec<String> {
-        let mut problems = self.adopt(config);
-        problems.extend(self.reconcile());
-        problems
+    /// Serves a configuration from now on.
+    pub fn apply(&self, config: &MeshConfig) {
+        self.adopt(config);
+        self.reconcile();
     }
 
-    /// Routes by a configuration, and hears nobody yet who was not heard; says what in it contradicts itself.
-    pub fn adopt(&self, config: &MeshConfig) -> Vec<String> {
+    /// Routes by a configuration, and hears nobody yet who was not heard.
+    pub fn adopt(&self, config: &MeshConfig) {
         let seal = |service: ServiceId, task: TaskId| self.opaque(service, task);
-        let (table, problems) = Table::compile(config, &seal);
+        let (table, contradictions) = Table::compile(config, &seal);
+        *self.contradictions.lock().unwrap_or_else(PoisonError::into_inner) = contradictions;
         let locals: BTreeSet<TaskId> = config.locals.iter().map(|local| local.task).collect();
         self.world.exchange(table, &locals);
-        problems
     }
 
     /// Hears other nodes where the table says.
@@ -78,15 +81,23 @@ impl Desk {
         self.listener().close();
     }
 
-    /// Makes listeners match the table; repeated, because a port may become free.
-    pub fn reconcile(&self) -> Vec<String> {
+    /// Makes listeners match the table, and notes what cannot be done; repeated, because a port may become free.
+    pub fn reconcile(&self) {
         let table = self.world.table.load();
-        let mut problems = self.world.certificates.reconcile(&table);
+        let mut problems = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        problems.extend(self.world.certificates.reconcile(&table));
         problems.extend(self.ports.reconcile(&table));
         problems.extend(self.hear_nodes().err());
         problems.extend(self.names.reconcile(&table));
         problems.extend(self.redirected().reconcile(&self.world, &table).err());
-        problems
+        self.problems.send_if_modified(|known| {
+            for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+                tracing::warn!(problem, "not served");
+            }
+            let changed = *known != problems;
+            *known = problems;
+            changed
+        });
     }
 
     /// Accepts nothing any more.
@@ -157,11 +168,31 @@ pub async fn serve(desk: Arc<Desk>, listener: UnixListener) {
 async fn converse(desk: Arc<Desk>, stream: UnixStream) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let (answers, mut queue) = mpsc::channel::<MeshFrame>(ANSWERS);
+    let mut problems = desk.problems.subscribe();
     let writing = async {
+        // The greeting goes first.
         while let Some(frame) = queue.recv().await {
             frame::write(&mut writer, &frame).await?;
+            if matches!(frame, MeshFrame::Hello { .. }) {
+                break;
+            }
         }
-        Ok(())
+        if !problems.borrow_and_update().is_empty() {
+            problems.mark_changed();
+        }
+        loop {
+            let frame = tokio::select! {
+                frame = queue.recv() => match frame {
+                    Some(frame) => frame,
+                    None => return Ok(()),
+                },
+                changed = problems.changed() => match changed {
+                    Ok(()) => MeshFrame::Problems(problems.borrow_and_update().clone()),
+                    Err(_) => return Ok(()),
+                },
+            };
+            frame::write(&mut writer, &frame).await?;
+        }
     };
     let reading = async {
         while let Some(frame) = frame::read(&mut reader).await? {
@@ -185,10 +216,11 @@ async fn handle(desk: &Arc<Desk>, frame: AgentFrame, answers: &mpsc::Sender<Mesh
             MeshFrame::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
         }
         AgentFrame::Configure { number, config } => {
-            let mut problems = desk.apply(&config);
+            desk.apply(&config);
             if let Err(error) = desk.storage.save(&config) {
-                problems.push(format!("the configuration cannot be kept: {error:#}"));
+                tracing::error!(error = %format!("{error:#}"), "the configuration is not kept: a crash would lose it");
             }
+            let problems = desk.problems.borrow().clone();
             MeshFrame::Applied { number, version: config.table.version, problems }
         }
         AgentFrame::Drain { task } => {

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -51,6 +52,8 @@ pub async fn serve(directory: &Path, resolv_conf: &Path) -> Result<()> {
         redirected: Mutex::default(),
         seal: paper.cookie_key(),
         storage: Storage::new(directory),
+        contradictions: Mutex::default(),
+        problems: watch::Sender::default(),
         world: world.clone(),
     });
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
@@ -92,12 +95,13 @@ async fn take_over(desk: &Desk, directory: &Path) -> Result<Option<Succession>> 
     });
     match desk.storage.load() {
         Ok(Some(config)) => {
-            report(&desk.adopt(&config));
+            desk.adopt(&config);
             if succession.is_some() {
-                report(desk.hear_nodes().err().as_slice());
+                // What stands in the way is noted with everything else below.
+                drop(desk.hear_nodes());
                 meet_nodes(desk).await;
             }
-            report(&desk.reconcile());
+            desk.reconcile();
         }
         Ok(None) => {}
         // The agent brings a fresh one.
@@ -132,7 +136,7 @@ async fn hand_over(desk: &Desk, newcomers: UnixListener) -> UnixStream {
             }
             Err(error) => {
                 tracing::warn!(error = %format!("{error:#}"), "the newcomer did not take over");
-                report(&desk.reconcile());
+                desk.reconcile();
             }
         }
     }
@@ -175,12 +179,6 @@ async fn drain(desk: &Desk) {
     tracing::info!(connections = world.connections.len(), "the mesh ends when they have");
     if timeout(DRAIN, world.connections.wait()).await.is_err() {
         tracing::warn!(connections = world.connections.len(), "connections are cut");
-    }
-}
-
-fn report(problems: &[String]) {
-    for problem in problems {
-        tracing::warn!(problem, "not served");
     }
 }
 

@@ -14,8 +14,9 @@ mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use agent_core::event::{Event, Part};
 use model::{id::NetworkId, route::NetworkRoute};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::engine::{Engine, Ours};
 
@@ -82,7 +83,12 @@ impl Networks {
     }
 
     /// Keeps the wanted networks whole for as long as the agent lives.
-    pub async fn keep(self, engine: Engine, mut wanted: watch::Receiver<Vec<NetworkRoute>>) {
+    pub async fn keep(
+        self,
+        engine: Engine,
+        mut wanted: watch::Receiver<Vec<NetworkRoute>>,
+        events: mpsc::Sender<Event>,
+    ) {
         let mut last = Ok(());
         let mut began = false;
         loop {
@@ -93,8 +99,14 @@ impl Networks {
                 if outcome.is_ok() {
                     outcome = self.tidy(&engine, &networks).await;
                 }
-                if let (Err(error), true) = (&outcome, outcome != last) {
-                    tracing::error!(%error, "a network of this node is not whole");
+                if outcome != last {
+                    let problems: Vec<String> = outcome.clone().err().into_iter().collect();
+                    for problem in &problems {
+                        tracing::error!(problem, "a network of this node is not whole");
+                    }
+                    if events.send(Event::Problems { of: Part::Networks, problems }).await.is_err() {
+                        return;
+                    }
                 }
                 last = outcome;
             }

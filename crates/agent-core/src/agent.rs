@@ -155,7 +155,8 @@ impl Agent {
                 self.dirty.extend(freed);
             }
             Event::MeshUp => self.mesh_up(),
-            Event::MeshDown { .. } => self.mesh_down(),
+            Event::MeshDown { reason } => self.mesh_down(&reason),
+            Event::Problems { of, problems } => self.note_problems(of, problems),
             Event::MeshApplied { version } => self.mesh_applied(version),
             Event::MeshDrained { task } => self.mesh_drained(task),
             Event::Facts(facts) => self.new_facts(facts),
@@ -220,7 +221,7 @@ impl Agent {
     }
 
     fn new_facts(&mut self, facts: Facts) {
-        self.facts = self.engine.complete(facts);
+        self.facts = Facts { problems: self.traffic.problems(), ..self.engine.complete(facts) };
     }
 
     /// The engine's own facts changed.

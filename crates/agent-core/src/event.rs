@@ -75,6 +75,13 @@ pub enum Event {
         /// Which.
         task: TaskId,
     },
+    /// What a part of the node cannot do at the moment, in words; empty when it can do everything.
+    Problems {
+        /// Which part.
+        of: Part,
+        /// What.
+        problems: Vec<String>,
+    },
     /// What the machine is; the fields about the engine are ignored (`EngineUp` and `EngineDown` say those).
     Facts(Facts),
     /// The process is asked to end. Containers go on; `Exit` follows.
@@ -82,6 +89,15 @@ pub enum Event {
         /// For so long the managers should hold the node's tasks.
         hold: Duration,
     },
+}
+
+/// A part of the node that may have problems of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The mesh process.
+    Mesh,
+    /// The networks' bridges, routes and rules.
+    Networks,
 }
 
 /// What the engine says of itself.

@@ -18,11 +18,16 @@ use crate::{
     action::Action,
     agent::Agent,
     container::{Container, Phase},
+    event::Part,
     task::Task,
 };
 
 /// More services than this in one table are not taken: it would be larger than the mesh takes.
 const MAX_SERVICES: usize = 100_000;
+
+/// Problems told, and bytes of one: they are part of the node's record.
+const MAX_PROBLEMS: usize = 8;
+const MAX_PROBLEM: usize = 240;
 
 /// How far the wait before a stop has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +60,7 @@ pub(crate) struct Traffic {
     changed: bool,
     /// Where this node's mesh listens for others; fixed by the configuration.
     listen: Option<String>,
+    problems: BTreeMap<Part, Vec<String>>,
 }
 
 impl Traffic {
@@ -71,6 +77,11 @@ impl Traffic {
             listen,
             ..Self::default()
         }
+    }
+
+    /// What the node cannot do at the moment, for its facts.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.problems.values().flatten().take(MAX_PROBLEMS).cloned().collect()
     }
 
     /// A network by its name, if a task of this node may be in it.
@@ -139,12 +150,23 @@ impl Agent {
 
     pub(crate) fn mesh_up(&mut self) {
         self.traffic.up = true;
+        self.note_problems(Part::Mesh, Vec::new());
         self.traffic.given = None;
         self.traffic.changed = true;
     }
 
+    pub(crate) fn note_problems(&mut self, of: Part, problems: Vec<String>) {
+        let shortened = problems.into_iter().map(|mut problem| {
+            problem.truncate(problem.floor_char_boundary(MAX_PROBLEM));
+            problem
+        });
+        self.traffic.problems.insert(of, shortened.collect());
+        self.refresh_facts();
+    }
+
     /// Without a mesh there is nothing to wait for: its connections ended with it.
-    pub(crate) fn mesh_down(&mut self) {
+    pub(crate) fn mesh_down(&mut self, reason: &str) {
+        self.note_problems(Part::Mesh, vec![format!("the mesh process ended: {reason}")]);
         self.traffic.up = false;
         let draining = self.tasks.iter_mut().filter(|(_, task)| matches!(task.drain, Drain::Until(_)));
         for (id, task) in draining {

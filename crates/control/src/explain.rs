@@ -14,6 +14,7 @@ use store::Store;
 use crate::{
     enforce,
     reconcile::slot::{is_healthy, is_on_lost_node, node_of},
+    routes,
 };
 
 /// Waiting things listed at most; more are counted in one line.
@@ -72,7 +73,10 @@ fn waiting_node(store: &Store, node: &Node) -> Option<Waiting> {
     let why = match (node.state, node.spec.availability) {
         (NodeState::Down, _) => format!("down: {}", node.message),
         (NodeState::Joining, _) => "joined, but its agent has not connected yet".into(),
-        (NodeState::Ready, Availability::Drain) => drain_sentence(store, node)?,
+        (NodeState::Ready, Availability::Drain) if node.facts.problems.is_empty() => {
+            drain_sentence(store, node)?
+        }
+        (NodeState::Ready, _) if !node.facts.problems.is_empty() => node.facts.problems.join("; "),
         (NodeState::Ready, _) if !node.facts.engine_ok => "its container engine does not answer".into(),
         (NodeState::Ready, _) => return None,
     };
@@ -123,12 +127,50 @@ fn explain_service(store: &Store, service: &Service) -> Vec<String> {
             format!("{}: {} (for {age} s)", waiting.what, waiting.why)
         },
     ));
+    lines.extend(traffic(store, service));
     let newest = store.tasks_of_service(service.id).filter(|task| {
         task.observed.state.is_terminal() && !matches!(task.observed.state, TaskState::Stopped)
     });
     if let Some(last) = newest.max_by_key(|task| (task.since, task.id)) {
         let slot = slot_name(store, last.slot);
         lines.push(format!("last end: slot {slot} {}{}", last.observed.state, with_cause(last)));
+    }
+    lines
+}
+
+/// How a service is reached, and what stands in the way.
+fn traffic(store: &Store, service: &Service) -> Vec<String> {
+    let Some(route) = routes::service_route(store, service) else { return Vec::new() };
+    let mut lines = Vec::new();
+    let tasks = || store.tasks_of_service(service.id).filter(|task| task.is_active());
+    let ports: Vec<String> = route.ports.iter().map(|port| port.published.to_string()).collect();
+    let names: Vec<&str> =
+        routes::networks_of(store, service).map(|network| network.spec.name.as_str()).collect();
+    let places = match (ports.is_empty(), names.is_empty()) {
+        (false, true) => format!("port {}", ports.join(", ")),
+        (true, _) => format!("its name in network {}", names.join(", ")),
+        (false, false) => format!("port {} and its name in network {}", ports.join(", "), names.join(", ")),
+    };
+    lines.push(format!(
+        "traffic: {} of {} tasks take it, by {places}",
+        route.endpoints.len(),
+        tasks().count()
+    ));
+    if route.endpoints.is_empty() {
+        lines.push("traffic: nobody takes it, so that HTTP ports answer 503 and others close at once".into());
+    }
+    for task in tasks() {
+        if let Some(why) = routes::out_of_rotation(store, task) {
+            lines.push(format!("traffic: slot {} takes none: {why}", slot_name(store, task.slot)));
+        }
+    }
+    let ready = |node: &&Node| node.state == NodeState::Ready;
+    if !route.ports.is_empty() && !store.nodes().filter(ready).any(routes::is_ingress) {
+        lines
+            .push("traffic: no node of class server is up, so that nobody answers on published ports".into());
+    }
+    for node in store.nodes().filter(ready).filter(|node| !node.facts.problems.is_empty()) {
+        lines.push(format!("traffic: on node {}: {}", node.facts.hostname, node.facts.problems.join("; ")));
     }
     lines
 }

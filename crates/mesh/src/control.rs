@@ -79,9 +79,11 @@ pub enum MeshFrame {
         number: u64,
         /// The version of its table.
         version: RouteVersion,
-        /// What could not be done, in words: a port that is taken, a certificate that cannot be read.
+        /// What cannot be done, in words: a port that is taken, a certificate that cannot be read.
         problems: Vec<String>,
     },
+    /// What cannot be done has changed since it was last said; nothing at the greeting. It is tried again each second.
+    Problems(Vec<String>),
     /// Nothing of this task's traffic is under way.
     Drained {
         /// Which.

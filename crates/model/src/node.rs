@@ -83,6 +83,9 @@ pub struct Facts {
     /// Where other nodes dial its mesh, `host:port`; `None`: it only dials out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh: Option<String>,
+    /// What its agent cannot do at the moment, in words: a published port that is taken, a network that is not whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// What the managers believe.

@@ -99,3 +99,49 @@ fn traffic_goes_on_without_managers_and_without_agents() {
     whole(&load.finish(), "GET without managers and agents");
     site.whole("web", 2);
 }
+
+#[test]
+fn port_that_is_taken_on_one_node_is_named_and_served_once_it_is_free() {
+    let Some(site) = Site::start("taken", 2) else { return };
+    site.host(1)
+        .engine()
+        .docker(&["run", "--detach", "--name", "squatter", "--publish", "80:8080", MIMIC_1])
+        .expect("runs");
+    site.create("web", 1, &["--publish", "published=80,target=8080,http"]);
+    let name = site.cluster.node(1).name().to_owned();
+    let why = |what: &str| site.ok(&["why", what]);
+    wait::until_true("the problem to be told", PATIENCE, || why(&name).contains("port 80 cannot be opened"))
+        .unwrap_or_else(|error| panic!("{error:#}: {}", why(&name)));
+    assert!(why("web").contains(&format!("on node {name}: port 80")), "{}", why("web"));
+    assert!(site.ok(&["status"]).contains("port 80"), "{}", site.ok(&["status"]));
+    site.host(1).engine().docker(&["rm", "--force", "squatter"]).expect("gone");
+    site.served(80, "/version");
+    wait::until_true("the problem to be gone", PATIENCE, || !why(&name).contains("port 80"))
+        .unwrap_or_else(|error| panic!("{error:#}: {}", why(&name)));
+}
+
+#[test]
+fn hung_replica_and_cut_node_cost_no_request_that_may_be_repeated() {
+    let Some(site) = Site::start("hang", 3) else { return };
+    let port = "published=80,target=8080,http,try-timeout=500ms";
+    site.create("web", 3, &["--publish", port, "--replicas-max-per-node", "1"]);
+    site.served(80, "/version");
+    let targets = vec![site.everywhere(80)[0]];
+    let load = Load::start(Clients { targets: targets.clone(), keep_alive: true, ..site.clients(80) });
+    let far = site.cluster.containers("web").into_iter().find(|container| {
+        site.cluster.locate(container).is_ok_and(|(node, _)| node.name() != site.cluster.node(0).name())
+    });
+    let far = far.expect("a replica elsewhere");
+    site.cluster.get(&far, "/hang").expect("it hangs from now on");
+    load.wait_for(300).expect("requests");
+    whole(&load.finish(), "GET with a hung replica");
+
+    let load = Load::start(Clients { targets, keep_alive: true, ..site.clients(80) });
+    load.wait_for(100).expect("requests");
+    site.host(2).cut().expect("cut off");
+    load.wait_for(400).expect("requests");
+    site.host(2).restore().expect("back");
+    let outcome = load.finish();
+    assert!(outcome.slowest < tests::load::PATIENCE, "{:?}", outcome.slowest);
+    whole(&outcome, "GET while a node is cut off");
+}

@@ -28,6 +28,8 @@ const MAX_CSR: usize = 16 << 10;
 /// Below this a busy machine's pauses look like its end.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
 const MAX_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Things that a node cannot do.
+const MAX_PROBLEMS: usize = 16;
 /// The secret of a token.
 const MAX_SECRET: usize = 256;
 
@@ -156,6 +158,10 @@ pub fn validate_facts(facts: &Facts) -> Vec<Problem> {
     problems.judge("facts.hostname", text::host_name(&facts.hostname));
     labels(&mut problems, "facts.labels", &facts.labels);
     facts.mesh.iter().for_each(|address| problems.judge("facts.mesh", text::address(address)));
+    problems.at_most(facts.problems.len(), MAX_PROBLEMS, "facts.problems", "problems");
+    for (position, problem) in facts.problems.iter().enumerate() {
+        fact(&mut problems, &format!("facts.problems[{position}]"), problem);
+    }
     let texts = [
         ("os", &facts.os),
         ("arch", &facts.arch),
