@@ -64,6 +64,11 @@ impl Backend {
         self.state.requests.load(Ordering::SeqCst)
     }
 
+    /// How many connections it has had.
+    pub fn connections(&self) -> usize {
+        self.state.open.lock().unwrap().len()
+    }
+
     /// Lets requests for `/held` go on.
     pub fn release(&self) {
         *self.state.released.lock().unwrap() = true;

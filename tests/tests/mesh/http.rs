@@ -24,6 +24,8 @@ fn requests_of_one_connection_are_spread_over_the_replicas() {
         assert_eq!(client.ask("GET", "/", "", "").unwrap().status, 200);
     }
     assert!(backends.iter().all(|backend| backend.requests() >= 10), "{:?}", backends.map(|b| b.requests()));
+    // A connection to a replica is kept for the next request.
+    assert!(backends.iter().all(|backend| backend.connections() <= 2));
 }
 
 #[test]
