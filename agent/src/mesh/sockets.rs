@@ -38,12 +38,14 @@ pub struct Sockets(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     inherited: BTreeMap<Key, OwnedFd>,
-    open: BTreeMap<Key, OwnedFd>,
+    open: BTreeMap<Key, (u64, OwnedFd)>,
+    made: u64,
 }
 
-/// Keeps the copy for as long as the socket is used.
+/// Keeps the copy for as long as the socket is used; numbered, because the next socket at the same address may be there before
+/// the last one's user has gone.
 #[derive(Debug)]
-pub struct Held(Sockets, Key);
+pub struct Held(Sockets, Key, u64);
 
 impl Sockets {
     /// Listens on a port of all addresses, IPv4 and, where the kernel has it, IPv6.
@@ -92,15 +94,18 @@ impl Sockets {
     /// # Errors
     /// Out of descriptors.
     pub fn copies(&self) -> io::Result<Vec<(Key, OwnedFd)>> {
-        self.lock().open.iter().map(|(key, socket)| Ok((*key, socket.try_clone()?))).collect()
+        self.lock().open.iter().map(|(key, (_, socket))| Ok((*key, socket.try_clone()?))).collect()
     }
 
     fn open(&self, key: Key) -> io::Result<(Socket, Held)> {
         let inherited = self.lock().inherited.remove(&key);
         let socket = inherited.map_or_else(|| make(key), |socket| Ok(Socket::from(socket)))?;
         let copy = OwnedFd::from(socket.try_clone()?);
-        self.lock().open.insert(key, copy);
-        Ok((socket, Held(self.clone(), key)))
+        let mut state = self.lock();
+        state.made += 1;
+        let number = state.made;
+        state.open.insert(key, (number, copy));
+        Ok((socket, Held(self.clone(), key, number)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,7 +115,10 @@ impl Sockets {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.lock().open.remove(&self.1);
+        let mut state = self.0.lock();
+        if state.open.get(&self.1).is_some_and(|(number, _)| *number == self.2) {
+            state.open.remove(&self.1);
+        }
     }
 }
 
