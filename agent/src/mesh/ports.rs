@@ -130,22 +130,36 @@ async fn accept(shared: Shared, listener: TcpListener) {
     }
 }
 
+/// What only some connections need is boxed: each is as large as the largest of its ways.
 async fn serve(shared: Shared, client: TcpStream, address: SocketAddr) {
     let Shared { world, acceptor, port, .. } = shared;
     if socket::tune_client(&client).is_err() {
         return;
     }
-    let table = world.table.load_full();
-    match table.ports.get(&port) {
-        Some(Port::Tcp(route)) => tcp::serve(&world, port, client, address, route.proxy_protocol).await,
-        Some(Port::Http(routes)) if !routes.certificates.is_empty() => {
-            let arrival = Arrival { world, port, client: address, secure: true };
-            secure::serve(arrival, acceptor, client).await;
+    // A table is not held for as long as a connection lives.
+    let understood = world.table.load().ports.get(&port).map(|port| match port {
+        Port::Tcp(route) => Understood::AsBytes { proxy_protocol: route.proxy_protocol },
+        Port::Http(routes) => Understood::AsHttp { secure: !routes.certificates.is_empty() },
+    });
+    match understood {
+        Some(Understood::AsBytes { proxy_protocol }) => {
+            tcp::serve(&world, port, client, address, proxy_protocol).await;
         }
-        Some(Port::Http(_)) => {
-            http::serve(Arrival { world, port, client: address, secure: false }, client).await;
+        Some(Understood::AsHttp { secure }) => {
+            let arrival = Arrival { world, port, client: address, secure };
+            if secure {
+                Box::pin(secure::serve(arrival, acceptor, client)).await;
+            } else {
+                Box::pin(http::serve(arrival, client)).await;
+            }
         }
         // It was closed while the client waited.
         None => {}
     }
+}
+
+/// What a connection to a port is to the mesh.
+enum Understood {
+    AsBytes { proxy_protocol: bool },
+    AsHttp { secure: bool },
 }

@@ -125,10 +125,10 @@ pub fn acceptor(world: &Arc<World>, port: u16) -> Result<TlsAcceptor> {
 
 /// Serves a connection that begins with a handshake.
 pub async fn serve(arrival: Arrival, acceptor: TlsAcceptor, socket: TcpStream) {
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(socket)).await else { return };
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, Box::pin(acceptor.accept(socket))).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     if is_http2 {
-        serve_http2(arrival, stream).await;
+        Box::pin(serve_http2(arrival, stream)).await;
     } else {
         serve_http1(arrival, stream).await;
     }

@@ -48,7 +48,7 @@ pub async fn serve(arrival: Arrival, socket: TcpStream) {
     // Who says nothing at all is not waited for; what comes in smaller pieces is HTTP/1.
     let Ok(Ok(read)) = timeout(HEAD, socket.peek(&mut first)).await else { return };
     if read == PREFACE.len() && first == PREFACE {
-        serve_http2(arrival, socket).await;
+        Box::pin(serve_http2(arrival, socket)).await;
     } else {
         serve_http1(arrival, socket).await;
     }
