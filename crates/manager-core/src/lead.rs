@@ -73,8 +73,10 @@ impl Lead {
         }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let decide = self.decide_at.filter(|_| !self.deciding);
+    /// When something falls due. While the disk is full nothing is decided, and so nobody is woken for it: the room that
+    /// comes back is an event.
+    pub(crate) fn next_deadline(&self, space: SpaceState) -> Option<Instant> {
+        let decide = self.decide_at.filter(|_| !self.deciding && space != SpaceState::Exhausted);
         let mine =
             [decide, self.liveness.next_deadline(), self.pins.next_deadline(), Some(self.membership_at)];
         mine.into_iter().flatten().min()

@@ -200,7 +200,7 @@ impl Manager {
         let mine =
             [ticks, self.about_deadline(), self.queries.next_deadline(), self.sessions.next_deadline()];
         let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
-        let lead = working.and_then(Lead::next_deadline);
+        let lead = working.and_then(|lead| lead.next_deadline(self.space));
         mine.into_iter().flatten().chain(lead).min()
     }
 

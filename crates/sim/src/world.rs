@@ -28,6 +28,10 @@ use crate::{
     workload::Workload,
 };
 
+/// More events than this at one instant: a process that is woken over and over for what it cannot do yet. A daemon would
+/// burn a core.
+const MAX_AT_ONCE: u64 = 100_000;
+
 /// What can happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -184,6 +188,8 @@ pub struct World {
     /// When the checks saw everything converged.
     pub(crate) converged: Option<Time>,
     pub(crate) events: u64,
+    /// Of these since time last went on.
+    instant: u64,
 }
 
 impl World {
@@ -221,6 +227,7 @@ impl World {
             tokens: BTreeMap::new(),
             converged: None,
             events: 0,
+            instant: 0,
             dice,
             seed,
             knobs,
@@ -237,8 +244,14 @@ impl World {
     pub fn run(&mut self) -> Report {
         self.begin();
         while self.phase != Phase::Over && self.checks.violation().is_none() {
+            let before = self.now();
             let Some(event) = self.queue.next() else { break };
             self.events += 1;
+            self.instant = if self.now() == before { self.instant + 1 } else { 0 };
+            if self.instant > MAX_AT_ONCE {
+                let what = format!("somebody spins: {MAX_AT_ONCE} events at one instant, the last {event:?}");
+                self.violate("I23", what.chars().take(300).collect(), Vec::new());
+            }
             self.handle(event);
         }
         if self.checks.violation().is_none() {

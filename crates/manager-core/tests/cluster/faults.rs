@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use manager_core::Knobs;
+use manager_core::{Event, Knobs, SpaceState};
 use model::{
     id::MemberId,
     request::{Request, Response},
 };
 
-use crate::world::{World, admin, spec};
+use crate::world::{ONE, World, admin, spec};
 
 /// Clients write while machines fail; at the end every acknowledged write is there, and all states are the same.
 fn acknowledged_writes_survive(seed: u64) {
@@ -104,4 +104,21 @@ fn the_same_seed_gives_the_same_run() {
         (world.now.mono, world.leaders.clone(), world.store(world.leader().expect("a leader")).hash())
     };
     assert_eq!(run(11), run(11));
+}
+
+#[test]
+fn a_full_disk_puts_decisions_off_and_wakes_nobody_for_them() {
+    let mut world = World::new(15);
+    let ttl = Duration::from_secs(60);
+    let role = model::identity::JoinRole::Agent;
+    let node_spec = model::node::NodeSpec::default();
+    world.admin(Request::CreateToken { role, ttl, uses: 1, node_spec });
+    let tokens = |world: &World| world.store(ONE).tokens().count();
+    let before = tokens(&world);
+    world.feed(ONE, Event::Space(SpaceState::Exhausted));
+    // The world fails when a timer fires for ever.
+    world.run_for(2 * ttl);
+    assert_eq!(tokens(&world), before, "an expired token is dropped by a decision");
+    world.feed(ONE, Event::Space(SpaceState::Enough));
+    world.until("there is room, and it is dropped", |world| tokens(world) < before);
 }

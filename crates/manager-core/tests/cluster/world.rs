@@ -206,7 +206,8 @@ impl World {
         self.parcels.insert((self.now.mono + after, self.count), parcel);
     }
 
-    fn feed(&mut self, member: MemberId, event: Event) {
+    /// Tells a manager something.
+    pub fn feed(&mut self, member: MemberId, event: Event) {
         if let Some(manager) = self.hosts.get_mut(&member).and_then(|host| host.manager.as_mut()) {
             manager.handle_event(event, self.now);
             self.drain(member);
