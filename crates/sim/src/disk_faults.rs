@@ -13,7 +13,7 @@ impl World {
         self.look_at_voters();
         let managers = self.managers.len();
         let (chance, segment) = (self.knobs.disk_faults, self.knobs.segment_bytes);
-        let dice = &mut self.faults.disk_dice;
+        let dice = &mut self.faults.special_dice;
         if !dice.permille(chance) {
             return None;
         }
@@ -69,7 +69,7 @@ impl World {
         }
         let names = host.disk.list().unwrap_or_default();
         let names: Vec<String> = names.into_iter().filter(|name| name != wal::RESERVE_FILE).collect();
-        let dice = &mut self.faults.disk_dice;
+        let dice = &mut self.faults.special_dice;
         let Some(name) = dice.pick(&names) else { return };
         let written = host.disk.contents(name).unwrap_or_default();
         let Some(last) = written.iter().rposition(|byte| *byte != 0) else { return };

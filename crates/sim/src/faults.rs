@@ -79,15 +79,16 @@ pub(crate) struct Faults {
     /// Who the members were when all of them last were known to vote, and how far the log was committed at the first such
     /// look.
     pub(crate) settled: Option<(BTreeSet<MemberId>, u64)>,
-    /// A stream of its own, so that worlds without such faults take the course that they always took.
-    pub(crate) disk_dice: Dice,
+    /// For the faults that only some worlds have; a stream of its own, so that the others take the course that they
+    /// always took.
+    pub(crate) special_dice: Dice,
 }
 
 impl Faults {
-    pub(crate) fn new(dice: Dice, disk_dice: Dice) -> Self {
+    pub(crate) fn new(dice: Dice, special_dice: Dice) -> Self {
         Self {
             dice,
-            disk_dice,
+            special_dice,
             settled: None,
             drawn: 0,
             counts: BTreeMap::new(),
@@ -215,7 +216,10 @@ impl World {
         self.queue.after(pause, Event::NextFault);
         let hosts = (self.managers.len(), self.nodes.len());
         let fault = match self.knobs.weather {
-            Weather::Rough => self.disk_fault().unwrap_or_else(|| self.faults.choose(hosts.0, hosts.1)),
+            Weather::Rough => {
+                let special = self.disk_fault().or_else(|| self.lone_leader());
+                special.unwrap_or_else(|| self.faults.choose(hosts.0, hosts.1))
+            }
             Weather::Calm => Fault::JumpClock(self.faults.dice.below(hosts.0 + hosts.1)),
         };
         let details = self.details(&fault);
@@ -223,6 +227,12 @@ impl World {
         if !self.knobs.skip.contains(Item::Fault(self.faults.drawn)) {
             self.inject(fault, details);
         }
+    }
+
+    /// Whoever leads is cut off from the others and does not notice, while clients go on to ask it.
+    fn lone_leader(&mut self) -> Option<Fault> {
+        let chosen = self.faults.special_dice.permille(self.knobs.lone_leaders);
+        self.checks.newest_leader().filter(|_| chosen).map(Fault::StopClock)
     }
 
     /// Draws what else there is to choose. A fault that is left out draws it too, so that those after it stay the same.

@@ -45,6 +45,8 @@ pub struct Knobs {
     pub skip: Skip,
     /// The most replicas that an operator asks for.
     pub replicas: u32,
+    /// Of a thousand faults so many leave the leader alone with its clients.
+    pub lone_leaders: u32,
     /// Of a thousand faults so many are full or decaying disks.
     pub disk_faults: u32,
     /// Events that the state keeps, in builds that can bound them.
@@ -96,6 +98,8 @@ impl Knobs {
         };
         let server = pace.span(Patience::default().server);
         let mut disks = Dice::new(seed, "disk knobs");
+        let mut leaders = Dice::new(seed, "leader knobs");
+        let lone_leaders = if rough && leaders.permille(150) { 150 } else { 0 };
         Self {
             skip: Skip::default(),
             replicas: REPLICAS,
@@ -108,7 +112,12 @@ impl Knobs {
             fault_secs: dice.range(15, 35),
             converge_secs: 120,
             fault_every_ms: dice.range(300, 3_000),
-            think_ms: if dice.permille(150) { dice.range(30, 150) } else { dice.range(200, 2_500) },
+            think_ms: if dice.permille(150) || lone_leaders > 0 {
+                dice.range(30, 150)
+            } else {
+                dice.range(200, 2_500)
+            },
+            lone_leaders,
             manager,
             ring: *dice.pick(&[10, 40, 4_096]).expect("not empty"),
             rare: *dice.pick(&[0, 5, 100]).expect("not empty"),

@@ -33,6 +33,7 @@ impl World {
         let first = *leaders.by_term.entry(term).or_insert(manager);
         let settled = leaders.settled;
         self.check_own_vote(manager, term);
+        self.check_caught_up(manager, term);
         self.checks.count("leaders");
         let now = self.now();
         self.checks.silence.leader_began(now);
@@ -69,6 +70,20 @@ impl World {
             let what =
                 format!("m{manager} leads in term {term}, and gave its disk term and vote {:?}", host.vote);
             self.violate("I2", what, vec![format!("m{manager}")]);
+        }
+    }
+
+    /// Who serves has applied whatever was acknowledged before: everything that anybody has applied by now, unless a later
+    /// leader was there already.
+    fn check_caught_up(&mut self, manager: usize, term: u64) {
+        let applied =
+            self.managers[manager].process.as_ref().map_or(0, |process| process.core.store().applied());
+        let known = self.checks.frontier().map_or(0, store::Store::applied);
+        let is_newest = self.checks.leaders.newest() == Some(manager);
+        if applied < known && is_newest {
+            let what =
+                format!("m{manager} serves in term {term} with {applied} entries applied, {known} are known");
+            self.violate("I2", what, vec![format!("m{manager}"), "leader".to_owned()]);
         }
     }
 

@@ -115,6 +115,11 @@ impl Checks {
         self.frontier.as_ref()
     }
 
+    /// Who leads in the highest term.
+    pub(crate) fn newest_leader(&self) -> Option<usize> {
+        self.leaders.newest()
+    }
+
     /// The storm begins.
     pub(crate) fn storm_begins(&mut self, now: Time) {
         self.began = now;
