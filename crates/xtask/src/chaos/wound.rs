@@ -73,7 +73,8 @@ impl Site {
             return Ok(None);
         }
         let mut victim = fault.victim;
-        if fault.leader && fault.kind.target() == Target::Manager {
+        // Nobody leads while a majority is hit.
+        if fault.leader && fault.kind.target() == Target::Manager && hit.managers.len() <= MANAGERS / 2 {
             victim = self.cluster.leader()?;
         }
         while fault.kind.target() == Target::Manager && hit.managers.contains(&victim) {
