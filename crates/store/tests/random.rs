@@ -11,9 +11,11 @@ use common::{bootstrap, encode, facts, load, spec, token};
 use model::{
     command::{Command, Decision, Entry},
     container::{PortSpec, Protocol},
-    id::{Generation, MemberId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    id::{Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
+    network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
+    route::IngressPort,
     service::{ImagePin, Mode, RolloutState, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
@@ -135,6 +137,12 @@ impl Chooser<'_> {
                 let node = self.random.one_in(2).then(|| self.node());
                 Command::CertificateIssued { serial: self.serial(), node }
             }
+            34 | 35 => Command::CreateNetwork {
+                id: NetworkId(self.random.below(4)),
+                base: [10, 128 + self.random.below(4) as u8, 0, 0].into(),
+                spec: NetworkSpec { name: format!("n{}", self.random.below(3)), ..NetworkSpec::default() },
+            },
+            36 if self.random.one_in(2) => Command::RemoveNetwork { id: NetworkId(self.random.below(4)) },
             _ => {
                 let count = 1 + self.random.below(6);
                 Command::Decide((0..count).map(|_| self.decision()).collect())
@@ -248,6 +256,13 @@ impl Chooser<'_> {
         if self.random.one_in(3) {
             let published = self.random.pick(&[0, 8080, 8081]);
             container.ports.push(PortSpec { target: 80, published, protocol: Protocol::Tcp });
+        }
+        if self.random.one_in(3) {
+            container.networks.push(format!("n{}", self.random.below(3)));
+        }
+        if self.random.one_in(3) {
+            let (published, target) = (self.random.pick(&[80, 81]), 8080);
+            spec.ports.push(IngressPort { published, target, http: None, proxy_protocol: false });
         }
         Arc::new(spec)
     }

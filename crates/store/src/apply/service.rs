@@ -1,7 +1,7 @@
 //! Services: declarations, templates, pins, rollbacks.
 //!
-//! `previous` always is the declaration before the last change of the *template*; scaling is written into both, so that a
-//! rollback returns to the older contents and keeps the present number of replicas. The templates kept are those that tasks
+//! `previous` always is the declaration before the last change of the *template*; scaling, and published ports that are changed
+//! alone, are written into both, so that a rollback returns to the older contents and keeps the present rest. The templates kept are those that tasks
 //! carry, the newest one, and the one that a rollback would return to, each with its pin: a rollback asks no registry
 //! (invariant I12).
 
@@ -11,6 +11,7 @@ use model::{
     command::{Answer, Rejection},
     event::ObjectChange,
     id::{Generation, ServiceId},
+    route::IngressPort,
     service::{ImagePin, Mode, Rollout, RolloutState, Service, ServiceSpec, TemplateVersion},
 };
 
@@ -79,7 +80,9 @@ impl Writer<'_> {
         service.spec = spec.clone();
         service.updated = self.at;
         if spec.template == old.spec.template {
-            service.previous = old.previous.as_ref().map(|previous| with_mode(previous, spec.mode));
+            let present =
+                |previous: &Arc<ServiceSpec>| with_ports(&with_mode(previous, spec.mode), &spec.ports);
+            service.previous = old.previous.as_ref().map(present);
             self.finish(service, "updated without a change of its template".into());
         } else {
             service.previous = Some(old.spec.clone());
@@ -148,11 +151,14 @@ impl Writer<'_> {
         previous: Option<Arc<ServiceSpec>>,
         message: &str,
     ) -> Result<(), Rejection> {
-        let Some(spec) = old.previous.clone() else {
+        let Some(mut spec) = old.previous.clone() else {
             let message = format!("service \"{}\" has no previous declaration", old.spec.name);
             return Err(Rejection::Conflict(message));
         };
-        self.unclaimed_ports(old.id, &spec)?;
+        if self.unclaimed_ports(old.id, &spec).is_err() {
+            // Another service has them by now, and a rollback must not fail for that.
+            spec = with_ports(&spec, &old.spec.ports);
+        }
         let pin = previous_template(old).and_then(|version| old.pins.get(&version).cloned());
         let mut service = old.clone();
         service.spec = spec;
@@ -288,6 +294,13 @@ fn with_mode(spec: &Arc<ServiceSpec>, mode: Mode) -> Arc<ServiceSpec> {
         return spec.clone();
     }
     Arc::new(ServiceSpec { mode, ..(**spec).clone() })
+}
+
+fn with_ports(spec: &Arc<ServiceSpec>, ports: &[IngressPort]) -> Arc<ServiceSpec> {
+    if spec.ports == ports {
+        return spec.clone();
+    }
+    Arc::new(ServiceSpec { ports: ports.to_vec(), ..(**spec).clone() })
 }
 
 fn being_removed(service: &Service) -> Rejection {
