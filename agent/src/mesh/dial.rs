@@ -97,7 +97,7 @@ pub async fn open_local(world: &World, task: TaskId, address: IpAddr, port: u16)
     let passage = world.gates.pass(task).ok_or(Failure::Withdrawn)?;
     let dialled = timeout(CONNECT, TcpStream::connect((address, port))).await;
     let socket = dialled.map_err(|_| Failure::Unreachable)?.map_err(|_| Failure::Unreachable)?;
-    socket::tune(&socket).map_err(|_| Failure::Unreachable)?;
+    socket::tune(&socket, socket::CONTAINER).map_err(|_| Failure::Unreachable)?;
     Ok(Backend { wire: Wire::Socket(socket), hold: Hold::Passage { _counted: passage } })
 }
 

@@ -4,17 +4,20 @@ use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use rustix::net::sockopt;
 
-/// Unanswered data ends a connection after this long: a node that was cut off is noticed within it.
-const USER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Data that another node does not take ends the connection after this long: one that was cut off is noticed within it.
+pub const NODE: Duration = Duration::from_secs(4);
+/// The same for a container: it may read nothing for as long as a collection of garbage takes, and one that is gone is noticed
+/// by its agent.
+pub const CONTAINER: Duration = Duration::from_secs(60);
 /// Silent connections are probed after this long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// For the side towards containers and nodes: what is written leaves at once, and a dead other end is noticed.
-pub fn tune(socket: impl AsFd) -> io::Result<()> {
+/// For the side towards containers and nodes: what is written leaves at once, and an end that takes nothing is noticed.
+pub fn tune(socket: impl AsFd, patience: Duration) -> io::Result<()> {
     tune_client(&socket)?;
-    let millis = u32::try_from(USER_TIMEOUT.as_millis()).expect("four seconds");
+    let millis = u32::try_from(patience.as_millis()).expect("a minute at most");
     Ok(sockopt::set_tcp_user_timeout(&socket, millis)?)
 }
 

@@ -134,7 +134,7 @@ impl Link {
 
 /// Tunes a socket for a link.
 pub fn tune(socket: &TcpStream) -> std::io::Result<()> {
-    socket::tune(socket)?;
+    socket::tune(socket, socket::NODE)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE)?;
     Ok(sockopt::set_tcp_keepintvl(socket, Duration::from_secs(1))?)
 }

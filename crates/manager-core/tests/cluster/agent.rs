@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::{
-    id::{NodeId, TaskId},
+    id::{NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
+    route::{RouteVersion, ServiceRoute},
     service::ImagePin,
-    session::{AgentMessage, Assignment, AssignmentSet, Fence, ManagerMessage, TaskReport, set_hash},
+    session::{
+        AgentMessage, Assignment, AssignmentSet, Fence, ManagerMessage, PROTOCOL, RouteChange, TaskReport,
+        set_hash,
+    },
     task::{DesiredState, Observed, TaskState},
 };
 
@@ -31,6 +35,13 @@ pub struct Agent {
     beats: u64,
     /// What it says of its engine.
     pub engine_ok: bool,
+    /// The routes that it goes by.
+    pub routes: BTreeMap<ServiceId, ServiceRoute>,
+    pub routed: Option<RouteVersion>,
+    /// It answers to routes.
+    pub routes_at_once: bool,
+    /// Parts of a change of the routes that is arriving.
+    routes_arriving: Vec<RouteChange>,
 }
 
 impl Agent {
@@ -49,6 +60,10 @@ impl Agent {
             asked: 0,
             beats: 0,
             engine_ok: true,
+            routes: BTreeMap::new(),
+            routed: None,
+            routes_at_once: true,
+            routes_arriving: Vec::new(),
         }
     }
 
@@ -67,7 +82,7 @@ impl Agent {
 
     pub fn hello(&self) -> AgentMessage {
         AgentMessage::Hello {
-            protocol: 1,
+            protocol: PROTOCOL,
             facts: self.facts(),
             fence: self.fence,
             hash: set_hash(self.held.values()),
@@ -88,9 +103,11 @@ impl Agent {
                 assert!(self.fence.is_none_or(|held| held < fence), "{:?} then {fence:?}", self.fence);
                 self.session = Some(fence);
                 self.fence = Some(fence);
+                self.routes_arriving.clear();
                 Vec::new()
             }
             ManagerMessage::Assign(set) => self.assign(set),
+            ManagerMessage::Routes(change) => self.route(*change),
             ManagerMessage::ResolveImage { image } => {
                 self.asked += 1;
                 if !self.resolves {
@@ -105,6 +122,29 @@ impl Agent {
             }
             _ => Vec::new(),
         }
+    }
+
+    fn route(&mut self, change: RouteChange) -> Vec<AgentMessage> {
+        let (version, more) = (change.version, change.more);
+        assert!(self.routed.is_none_or(|routed| routed < version), "{:?} then {version:?}", self.routed);
+        let session = self.session.expect("routes follow a welcome");
+        assert_eq!((version.term, version.session), (session.term, session.session));
+        assert_eq!(change.whole, version.sequence == 1);
+        self.routes_arriving.push(change);
+        if more {
+            return Vec::new();
+        }
+        let parts = std::mem::take(&mut self.routes_arriving);
+        if parts[0].whole {
+            self.routes.clear();
+        }
+        for part in parts {
+            assert_eq!(part.version, version, "parts of one change");
+            part.remove.iter().for_each(|id| drop(self.routes.remove(id)));
+            self.routes.extend(part.upsert.into_iter().map(|route| (route.service, route)));
+        }
+        self.routed = Some(version);
+        if self.routes_at_once { vec![AgentMessage::Routed(version)] } else { Vec::new() }
     }
 
     fn assign(&mut self, part: AssignmentSet) -> Vec<AgentMessage> {

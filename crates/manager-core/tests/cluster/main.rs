@@ -7,5 +7,6 @@ mod fuzz;
 mod membership;
 mod replacement;
 mod requests;
+mod routes;
 mod sessions;
 mod world;
