@@ -10,6 +10,7 @@ mod chaos;
 mod demo;
 mod fuzz;
 mod planted;
+mod scenario;
 mod setup;
 mod sim;
 mod storage;
@@ -38,6 +39,8 @@ enum Command {
     Test(test::Options),
     /// Hurts a cluster of real processes and engines, round after round, while clients write
     Chaos(chaos::Options),
+    /// Lives through something that users fear, with clients that count what they missed
+    Scenario(scenario::Options),
     /// Feeds every reader of bytes from outside with what nobody wrote
     Fuzz(fuzz::Options),
     /// Damages, cuts and kills the managers' log a million times, and says how often it lost anything
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Scenario(options) => scenario::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Storage(options) => storage::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -45,6 +45,11 @@ impl Daemon {
         &self.name
     }
 
+    /// What it runs.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its data directory.
     pub fn dir(&self) -> &Path {
         &self.dir
