@@ -73,7 +73,9 @@ impl Knobs {
     /// With so many nodes, and services to match.
     pub fn with_nodes(self, nodes: usize) -> Self {
         let replicas = REPLICAS.max(nodes as u32 / 8);
-        Self { nodes, replicas, ..self }
+        // One replica after the other is updated, each within its own deadline.
+        let converge_secs = self.converge_secs + 15 * u64::from(replicas - REPLICAS);
+        Self { nodes, replicas, converge_secs, ..self }
     }
 
     /// The knobs of a seed.

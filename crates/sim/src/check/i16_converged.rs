@@ -34,7 +34,8 @@ impl World {
     fn hosts_missing(&self, store: &Store) -> Option<Missing> {
         for (number, host) in self.managers.iter().enumerate() {
             let applied = host.process.as_ref().map_or(0, |process| process.core.store().applied());
-            if applied < store.applied() {
+            // Where hundreds of tasks crash and start again, somebody has always just applied some more.
+            if applied + self.nodes.len() as u64 / 20 < store.applied() {
                 let what = format!("m{number} has applied {applied}, the newest is {}", store.applied());
                 return Some((what, vec![format!("m{number}"), "leader".to_owned()]));
             }
