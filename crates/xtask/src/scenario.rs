@@ -148,10 +148,14 @@ fn updated(cluster: &Cluster, _: &Load) -> Result<()> {
 
 fn killed(cluster: &Cluster, load: &Load) -> Result<()> {
     for round in 0..5 {
-        let containers = cluster.containers(SERVICE);
-        let container = containers.get(round % containers.len().max(1)).context("a container")?;
-        let (node, _) = cluster.locate(container)?;
-        node.engine().docker(&["kill", "--signal", "KILL", &container.id])?;
+        // One that was just killed may still be listed.
+        cluster.ask("a replica to kill", PATIENCE, || {
+            let running = cluster.containers(SERVICE).into_iter().filter(|container| container.running);
+            let running: Vec<_> = running.collect();
+            let container = running.get(round % running.len().max(1))?;
+            let (node, _) = cluster.locate(container).ok()?;
+            node.engine().docker(&["kill", "--signal", "KILL", &container.id]).ok()
+        })?;
         load.wait_for(800)?;
     }
     Ok(())

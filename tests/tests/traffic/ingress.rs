@@ -70,9 +70,13 @@ fn killed_replica_costs_no_request_that_may_be_repeated() {
     let load = Load::start(Clients { keep_alive: true, ..site.clients(80) });
     for _ in 0..3 {
         load.wait_for(100).expect("requests");
-        let container = site.cluster.containers("web").into_iter().next().expect("a container");
-        let (node, _) = site.cluster.locate(&container).expect("where it runs");
-        node.engine().docker(&["kill", "--signal", "KILL", &container.id]).expect("killed");
+        // One that was just killed may still be listed.
+        let killed = || {
+            let container = site.cluster.containers("web").into_iter().find(|container| container.running)?;
+            let (node, _) = site.cluster.locate(&container).ok()?;
+            node.engine().docker(&["kill", "--signal", "KILL", &container.id]).ok()
+        };
+        wait::until("a replica to kill", PATIENCE, killed).expect("killed");
     }
     load.wait_for(200).expect("requests");
     whole(&load.finish(), "GET while replicas are killed");
