@@ -55,6 +55,7 @@ struct Search {
     until: Instant,
     invariant: &'static str,
     best: Case,
+    size: Size,
     report: Report,
     tries: u32,
 }
@@ -64,8 +65,14 @@ pub fn shrink(case: &Case, limit: Duration) -> Option<Shrunk> {
     let report = case.live();
     let invariant = report.violation()?.invariant;
     let first = Size::of(case, report.drawn);
-    let mut search =
-        Search { until: Instant::now() + limit, invariant, best: case.clone(), report, tries: 1 };
+    let mut search = Search {
+        until: Instant::now() + limit,
+        invariant,
+        best: case.clone(),
+        size: first,
+        report,
+        tries: 1,
+    };
     search.take_nodes();
     search.take_items();
     let Search { mut best, report, tries, .. } = search;
@@ -75,15 +82,18 @@ pub fn shrink(case: &Case, limit: Duration) -> Option<Shrunk> {
 }
 
 impl Search {
-    /// Whether a smaller world breaks as well; then it is the one to go on with.
+    /// Whether another world breaks as well and is smaller; then it is the one to go on with. One that leaves things out may live
+    /// longer before it breaks, and see more in all.
     fn breaks(&mut self, smaller: Case) -> bool {
         self.tries += 1;
         let report = smaller.live();
         let same = report.violation().is_some_and(|violation| violation.invariant == self.invariant);
-        if same {
-            (self.best, self.report) = (smaller, report);
+        let size = Size::of(&smaller, report.drawn);
+        let better = same && size < self.size;
+        if better {
+            (self.best, self.size, self.report) = (smaller, size, report);
         }
-        same
+        better
     }
 
     fn is_over(&self) -> bool {
