@@ -29,13 +29,13 @@ pub async fn run(session: &Session, home: &Home, keep_data: bool) -> Result<Code
         });
         return Ok(Code::DONE);
     }
-    if home.agent_dir().join("mesh.sock").exists() {
-        leave(home).await?;
-    }
     let removed = match home.cluster() {
         Some(cluster) => engine::clean(&cluster).await?,
         None => engine::Removed::default(),
     };
+    if home.agent_dir().join("mesh.sock").exists() {
+        leave(home).await?;
+    }
     forget_context(session, home)?;
     home.remove()?;
     let document = serde_json::json!({ "containers": removed.containers, "volumes": removed.volumes });
