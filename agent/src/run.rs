@@ -13,7 +13,7 @@ use agent_core::{
     stored::Stored,
 };
 use anyhow::{Context, Result, bail};
-use model::{node::Facts, route::RouteTable};
+use model::node::Facts;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -31,6 +31,7 @@ use crate::{
     identity::Identity,
     logs::Logs,
     memory::{self, Memory},
+    mesh,
     network::Networks,
     renew, traffic,
 };
@@ -96,16 +97,16 @@ impl Daemon {
         let mut labels: BTreeMap<_, _> = identity.labels.clone();
         labels.extend(config.labels.clone());
         let hostname = config.hostname.as_deref().or(identity.hostname.as_deref());
-        let mesh = facts::mesh(config, &configured);
+        let reached = facts::mesh(config, &configured);
         let core = CoreConfig {
             cluster: identity.cluster,
             node: identity.node,
             managers: configured,
-            facts: Facts { mesh: mesh.advertised, ..facts::read(hostname, labels) },
-            mesh: mesh.listen,
+            facts: Facts { mesh: reached.advertised, ..facts::read(hostname, labels) },
+            mesh: reached.listen,
             seed: entropy::number()?,
         };
-        let stored = Stored { routes: last_routes(&directory), ..stored };
+        let stored = Stored { routes: mesh::last_routes(directory.path()), ..stored };
         let agent = Agent::new(core, stored, clock.now());
         let variable =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -174,13 +175,6 @@ impl Daemon {
         }
         true
     }
-}
-
-/// What this node's mesh went by when the last agent ended.
-fn last_routes(directory: &Directory) -> Option<RouteTable> {
-    let bytes = std::fs::read(directory.join("mesh.table")).ok()?;
-    let config: mesh::control::MeshConfig = rmp_serde::from_slice(&bytes).ok()?;
-    Some(config.table)
 }
 
 async fn sleep_until(wake: Option<tokio::time::Instant>) {

@@ -27,6 +27,7 @@ use tokio::{
 
 use crate::frame;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A process that was started listens within this; a machine under load needs seconds.
 const START: Duration = Duration::from_secs(20);
 /// Between two looks for its socket.
@@ -95,24 +96,33 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// A mesh that has greeted: one that is there, or a new one once something is to be served. `None`: the agent ends.
+    /// A mesh of our version that has greeted: one that is there, or a new one once something is to be served or one of another
+    /// version is there to hand over. `None`: the agent ends.
     async fn meet(&mut self, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> Result<Option<UnixStream>> {
-        if let Ok(stream) = self.greet().await {
-            return Ok(Some(stream));
-        }
-        while self.config.is_none() {
-            match wishes.recv().await {
-                Some(wish) => self.remember(wish),
-                None => return Ok(None),
+        match self.greet().await {
+            Ok((stream, version)) if version == VERSION => return Ok(Some(stream)),
+            Ok((_, version)) => {
+                tracing::info!(version, "a mesh of another version serves; a new one takes over");
+            }
+            Err(_) => {
+                while self.config.is_none() {
+                    match wishes.recv().await {
+                        Some(wish) => self.remember(wish),
+                        None => return Ok(None),
+                    }
+                }
             }
         }
         self.start()?;
         let deadline = Instant::now() + START;
         loop {
             match self.greet().await {
-                Ok(stream) => return Ok(Some(stream)),
+                Ok((stream, version)) if version == VERSION => return Ok(Some(stream)),
+                Ok((_, version)) if Instant::now() >= deadline => {
+                    bail!("version {version} does not hand over")
+                }
                 Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => sleep(LOOK).await,
+                Ok(_) | Err(_) => sleep(LOOK).await,
             }
         }
     }
@@ -123,15 +133,10 @@ impl Keeper {
         }
     }
 
-    async fn greet(&self) -> Result<UnixStream> {
+    async fn greet(&self) -> Result<(UnixStream, String)> {
         let mut stream = UnixStream::connect(socket(&self.directory)).await.context("its socket")?;
         let (version, _) = greeting(&mut stream, self.node).await?;
-        if version != env!("CARGO_PKG_VERSION") {
-            tracing::info!(version, "a mesh of another version serves; a new one takes over");
-            self.start()?;
-            bail!("it is of version {version}");
-        }
-        Ok(stream)
+        Ok((stream, version))
     }
 
     fn start(&self) -> Result<()> {
@@ -230,7 +235,7 @@ async fn listen(reader: &mut OwnedReadHalf, answers: &mpsc::Sender<MeshFrame>) -
 }
 
 async fn greeting(stream: &mut UnixStream, node: NodeId) -> Result<(String, u32)> {
-    let hello = AgentFrame::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), node };
+    let hello = AgentFrame::Hello { version: VERSION.to_owned(), node };
     let answer = async {
         frame::write(stream, &hello).await?;
         frame::read::<MeshFrame>(stream).await

@@ -16,7 +16,7 @@ use bollard::models::{
     PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::network::engine_name;
+use crate::network::plan::engine_name;
 use model::container::{Healthcheck, Mount, MountSource, PortSpec, Protocol};
 
 /// Processes and threads where the spec says nothing: plenty for a Java server, an end to a fork bomb.

@@ -13,7 +13,7 @@ use bollard::{
 use model::route::NetworkRoute;
 
 use super::{Engine, Ours, error::chain};
-use crate::network::{bridge_name, engine_name};
+use crate::network::plan::{self, bridge_name, engine_name};
 
 /// The option that names a bridge.
 const BRIDGE: &str = "com.docker.network.bridge.name";
@@ -90,18 +90,19 @@ impl Engine {
 }
 
 fn request(name: &str, network: &NetworkRoute, ours: Ours) -> NetworkCreateRequest {
-    let [first, second, ..] = network.base.octets();
-    let own = format!("{first}.{second}.{}", network.number);
     NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
         ipam: Some(Ipam {
             config: Some(vec![IpamConfig {
-                subnet: Some(format!("{}/16", network.base)),
-                ip_range: Some(format!("{own}.0/24")),
-                gateway: Some(format!("{own}.1")),
+                subnet: Some(plan::whole(network)),
+                ip_range: Some(plan::own(network)),
+                gateway: Some(network.gateway().to_string()),
                 // Legal in a /16, but people and programs stumble over it.
-                auxiliary_addresses: Some(HashMap::from([("net".to_owned(), format!("{own}.0"))])),
+                auxiliary_addresses: Some(HashMap::from([(
+                    "net".to_owned(),
+                    plan::first(network).to_string(),
+                )])),
             }]),
             ..Ipam::default()
         }),

@@ -32,9 +32,15 @@ mod world;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use model::route::RouteTable;
 
 /// More threads than this help nobody on a node that runs containers.
 const MOST_THREADS: usize = 4;
+
+/// What the mesh of an agent's directory last went by; `None` when that is not known.
+pub fn last_routes(directory: &Path) -> Option<RouteTable> {
+    storage::Storage::new(directory).load().ok().flatten().map(|config| config.table)
+}
 
 /// Serves until it is told to end.
 ///

@@ -13,7 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
@@ -33,8 +33,6 @@ use crate::entropy;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Connections that are under way at the end may go on this long; then they are cut.
 const DRAIN: Duration = Duration::from_secs(60);
-/// Between two looks at which nodes are connected.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Serves until SIGTERM, or until another process takes over.
 ///
@@ -116,8 +114,8 @@ async fn meet_nodes(desk: &Desk) {
     let world = &desk.world;
     let nodes = peers::expected(world);
     let met = async {
-        while !world.peers.reaches(&nodes) {
-            sleep(LOOK).await;
+        for node in nodes {
+            world.peers.met(node).await;
         }
     };
     if timeout(handover::LINKS, met).await.is_err() {

@@ -1,5 +1,5 @@
-//! This node's part of the cluster's networks: a bridge, the engine's network on it, routes and packet rules; made on demand, and
-//! mended when somebody removes a part.
+//! This node's part of the cluster's networks: a bridge, the engine's network on it, routes and packet rules; made on demand. What
+//! is missing of them is made again, except that the engine alone gives a bridge its address and its containers.
 //!
 //! Containers get addresses of the node's own /24 in the network's /16. All other addresses of the /16 (the virtual ones of services,
 //! the other nodes' containers) are local to the host on its bridge: it answers for them, and TCP to them is redirected to the mesh,
@@ -9,7 +9,7 @@
 //! Read in this order: `plan` (names and addresses), `kernel` (links and routes), `rules` (nftables), then this file.
 
 mod kernel;
-mod plan;
+pub mod plan;
 mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -19,8 +19,6 @@ use model::{id::NetworkId, route::NetworkRoute};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::engine::{Engine, Ours};
-
-pub use plan::{bridge_name, engine_name};
 
 /// How often everything is looked at again: an admin's mistake lasts no longer.
 const MEND: Duration = Duration::from_secs(5);
@@ -68,18 +66,23 @@ impl Networks {
         kernel.routes(network, bridge).await
     }
 
-    /// Removes what nobody wants any more. What containers still use stays until they are gone.
-    async fn tidy(&self, engine: &Engine, wanted: &[NetworkRoute]) -> Result<(), String> {
+    /// Removes what nobody wants any more. What containers still use stays until they are gone; whether anything is left.
+    async fn tidy(&self, engine: &Engine, wanted: &[NetworkRoute]) -> Result<bool, String> {
         let mut made = self.0.made.lock().await;
         let names: Vec<String> = wanted.iter().map(plan::engine_name).collect();
+        let mut left = false;
         for (name, bridge) in engine.networks(self.0.ours).await? {
             if names.contains(&name) || !engine.remove_network(&name).await {
+                left = true;
                 continue;
             }
             kernel::Kernel::open()?.remove_bridge(&bridge).await?;
             made.retain(|_, network| plan::engine_name(network) != name);
         }
-        if made.is_empty() { rules::remove(self.0.ours.node).await } else { Ok(()) }
+        if made.is_empty() {
+            rules::remove(self.0.ours.node).await?;
+        }
+        Ok(left)
     }
 
     /// Keeps the wanted networks whole for as long as the agent lives.
@@ -90,15 +93,16 @@ impl Networks {
         events: mpsc::Sender<Event>,
     ) {
         let mut last = Ok(());
-        let mut began = false;
+        let mut busy = false;
         loop {
             let networks = wanted.borrow_and_update().clone();
-            if began || !networks.is_empty() {
-                began = true;
-                let mut outcome = self.make(&engine, &networks).await;
-                if outcome.is_ok() {
-                    outcome = self.tidy(&engine, &networks).await;
-                }
+            if busy || !networks.is_empty() {
+                let mended = match self.make(&engine, &networks).await {
+                    Ok(()) => self.tidy(&engine, &networks).await,
+                    Err(error) => Err(error),
+                };
+                busy = mended != Ok(false);
+                let outcome = mended.map(drop);
                 if outcome != last {
                     let problems: Vec<String> = outcome.clone().err().into_iter().collect();
                     for problem in &problems {
@@ -122,6 +126,6 @@ impl Networks {
     /// # Errors
     /// What could not be removed, in words.
     pub async fn remove_all(&self, engine: &Engine) -> Result<(), String> {
-        self.tidy(engine, &[]).await
+        self.tidy(engine, &[]).await.map(drop)
     }
 }

@@ -22,7 +22,12 @@ pub fn whole(network: &NetworkRoute) -> String {
 
 /// `10.128.3.0/24`: this node's containers.
 pub fn own(network: &NetworkRoute) -> String {
-    format!("{}/24", third(network, network.number))
+    format!("{}/24", first(network))
+}
+
+/// `10.128.3.0`: no container's.
+pub fn first(network: &NetworkRoute) -> Ipv4Addr {
+    third(network, network.number)
 }
 
 /// `10.128.255.0/24`: the virtual addresses.

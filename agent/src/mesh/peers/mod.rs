@@ -14,7 +14,7 @@ mod link;
 mod listener;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -68,11 +68,16 @@ impl Peers {
 
     /// A connection to a node: one that is there, or the next that comes.
     async fn link(&self, node: NodeId) -> Arc<Link> {
+        self.once_linked(|| self.least_loaded(node)).await
+    }
+
+    /// What `look` finds, now or after the next link came.
+    async fn once_linked<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
             let mut linked = std::pin::pin!(self.linked.notified());
             linked.as_mut().enable();
-            match self.least_loaded(node) {
-                Some(link) => return link,
+            match look() {
+                Some(found) => return found,
                 None => linked.await,
             }
         }
@@ -92,9 +97,9 @@ impl Peers {
         }
     }
 
-    /// Whether every one of these nodes is connected.
-    pub fn reaches(&self, nodes: &BTreeSet<NodeId>) -> bool {
-        nodes.iter().all(|node| self.count(*node) > 0)
+    /// Waits until a node is connected.
+    pub async fn met(&self, node: NodeId) {
+        self.once_linked(|| (self.count(node) > 0).then_some(())).await;
     }
 
     fn least_loaded(&self, node: NodeId) -> Option<Arc<Link>> {
