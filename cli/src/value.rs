@@ -3,6 +3,8 @@
 //! Text in, the model's types or a sentence about what would be right out. A sentence, not a panic and not a default:
 //! the caller collects all of them.
 
+pub mod probe;
+
 use std::time::Duration;
 
 use model::{

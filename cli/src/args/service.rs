@@ -345,6 +345,18 @@ pub struct SpecFlags {
     /// Turn the image's health check off
     #[arg(long, help_heading = "Health")]
     pub no_healthcheck: bool,
+    /// Asked by the node until it succeeds; the other probes wait for it: http:PORT/PATH, tcp:PORT, grpc:PORT, exec:COMMAND or none
+    ///
+    /// Options follow after commas: interval=5s, timeout=2s, failures=3, successes=1, deadline=10m (then the attempt has failed); for http
+    /// method=, header=NAME:VALUE, status=200-399, body=REGEX, body-not=REGEX, json=/POINTER:VALUE. A comma within a value is written \\,
+    #[arg(long, value_name = "PROBE", help_heading = "Health")]
+    pub probe_startup: Option<String>,
+    /// Whether a replica takes traffic; never restarts it. Written as --probe-startup, such as http:8080/health,body-not=Exception
+    #[arg(long, value_name = "PROBE", help_heading = "Health")]
+    pub probe_readiness: Option<String>,
+    /// Restarts a replica that fails it again and again. Written as --probe-startup
+    #[arg(long, value_name = "PROBE", help_heading = "Health")]
+    pub probe_liveness: Option<String>,
 }
 
 /// `--mode`

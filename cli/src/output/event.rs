@@ -66,9 +66,10 @@ pub fn node_state(state: NodeState) -> &'static str {
 pub fn health_note(health: Health) -> &'static str {
     match health {
         Health::None => "",
-        Health::Starting => ", health check starting",
+        Health::Starting => ", starting",
         Health::Healthy => ", healthy",
         Health::Unhealthy => ", unhealthy",
+        Health::Unready => ", not ready",
     }
 }
 

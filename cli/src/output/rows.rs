@@ -125,6 +125,7 @@ pub fn state(observed: &Observed, desired: DesiredState) -> String {
         (TaskState::Running, Health::Starting) => " (starting)",
         (TaskState::Running, Health::Healthy) => " (healthy)",
         (TaskState::Running, Health::Unhealthy) => " (unhealthy)",
+        (TaskState::Running, Health::Unready) => " (not ready)",
         _ => "",
     };
     let wanted = match (desired, observed.state.is_terminal(), observed.state) {

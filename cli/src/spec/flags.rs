@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{
     container::{ContainerSpec, Healthcheck},
+    probe::Probes,
     service::{Mode, RestartPolicy, ServiceSpec, UpdatePolicy},
 };
 
@@ -24,6 +25,7 @@ pub fn apply(flags: &SpecFlags, spec: &mut ServiceSpec, problems: &mut Problems)
     restart(flags, &mut spec.template.restart, problems);
     update(flags, &mut spec.update, problems);
     health(flags, &mut spec.template.container, problems);
+    probes(flags, &mut spec.template.container.probes, problems);
 }
 
 fn container(flags: &SpecFlags, container: &mut ContainerSpec, problems: &mut Problems) {
@@ -120,6 +122,31 @@ fn health(flags: &SpecFlags, container: &mut ContainerSpec, problems: &mut Probl
     read.duration("--health-interval", flags.health_interval.as_deref(), &mut check.interval);
     read.duration("--health-timeout", flags.health_timeout.as_deref(), &mut check.timeout);
     read.duration("--health-start-period", flags.health_start_period.as_deref(), &mut check.start_period);
+}
+
+/// A start-up probe that is taken away takes its deadline with it.
+fn probes(flags: &SpecFlags, probes: &mut Probes, problems: &mut Problems) {
+    let startup = flags.probe_startup.as_deref();
+    if let Some(declared) =
+        startup.and_then(|text| problems.take("--probe-startup", value::probe::probe(text)))
+    {
+        probes.start_deadline = declared.as_ref().and_then(|declared| declared.deadline).unwrap_or_default();
+        probes.startup = declared.map(|declared| declared.probe);
+    }
+    let others = [
+        ("--probe-readiness", &flags.probe_readiness, &mut probes.readiness),
+        ("--probe-liveness", &flags.probe_liveness, &mut probes.liveness),
+    ];
+    for (flag, text, probe) in others {
+        let Some(declared) = text.as_deref().and_then(|text| problems.take(flag, value::probe::probe(text)))
+        else {
+            continue;
+        };
+        if declared.as_ref().is_some_and(|declared| declared.deadline.is_some()) {
+            problems.add(flag, "only --probe-startup has a deadline");
+        }
+        *probe = declared.map(|declared| declared.probe);
+    }
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {

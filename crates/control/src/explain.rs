@@ -112,6 +112,10 @@ fn task_waits(store: &Store, service: &Service, task: &Task) -> Option<String> {
     match (task.observed.state, task.observed.health) {
         (TaskState::CrashLoop, _) => Some(format!("ends again and again{}", with_cause(task))),
         (TaskState::Running, Health::Unhealthy) => Some(format!("is unhealthy{}", with_cause(task))),
+        (TaskState::Running, Health::Unready) => Some(format!("is not ready{}", with_cause(task))),
+        (TaskState::Running, Health::Starting) if !task.observed.message.is_empty() => {
+            Some(format!("has not started yet{}", with_cause(task)))
+        }
         _ => {
             enforce::must_leave(store, service, task).map(|why| format!("{why}; waits for its turn to move"))
         }

@@ -53,8 +53,9 @@ pub fn out_of_rotation(store: &Store, task: &Task) -> Option<String> {
     }
     match (task.observed.state, task.observed.health) {
         (TaskState::Running, Health::None | Health::Healthy) => None,
-        (TaskState::Running, Health::Starting) => Some("its health check has not succeeded yet".into()),
+        (TaskState::Running, Health::Starting) => Some("its checks have not succeeded yet".into()),
         (TaskState::Running, Health::Unhealthy) => Some("it is unhealthy".into()),
+        (TaskState::Running, Health::Unready) => Some("it is not ready".into()),
         (state, _) => Some(format!("it is {state}")),
     }
 }

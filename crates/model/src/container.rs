@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Probes;
+
 /// A container's declaration. Zero or empty means "the image's or the engine's default", unless a field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,6 +38,8 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// Replaces the image's health check.
     pub healthcheck: Option<Healthcheck>,
+    /// What the node's agent asks it, besides the health check.
+    pub probes: Probes,
     /// The signal that asks it to stop, such as `SIGTERM` (the default).
     pub stop_signal: Option<String>,
     /// How long it may take to stop before it is killed; `None` means 10 s.

@@ -83,7 +83,7 @@ impl fmt::Display for TaskState {
     }
 }
 
-/// What the health check says.
+/// What the health check and the probes say together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
@@ -96,6 +96,8 @@ pub enum Health {
     Healthy,
     /// It failed as often as the check allows.
     Unhealthy,
+    /// The readiness probe failed as often as it allows: it takes no traffic, and nothing restarts it.
+    Unready,
 }
 
 /// How a container ended.

@@ -15,6 +15,7 @@ mod cluster;
 mod container;
 mod lint;
 mod placement;
+mod probe;
 mod resources;
 mod service;
 mod text;

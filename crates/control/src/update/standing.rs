@@ -178,6 +178,7 @@ impl<'a> Standing<'a> {
             (TaskState::CrashLoop, _) => Some(format!("{} ends again and again{message}", place())),
             (TaskState::Failed, _) => Some(format!("{} failed{message}", place())),
             (TaskState::Running, Health::Unhealthy) => Some(format!("{} is unhealthy{message}", place())),
+            (TaskState::Running, Health::Unready) => Some(format!("{} is not ready{message}", place())),
             _ if self.overdue => {
                 let limit = service.spec.update.progress_deadline.as_secs();
                 let state = task.observed.state;

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Problems,
+    probe::{probes, probes_bytes},
     resources::{log, resources, ulimits},
     service::{at_most, labels, labels_bytes},
     text,
@@ -58,6 +59,7 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     if let Some(check) = &spec.healthcheck {
         healthcheck(problems, &at("healthcheck"), check);
     }
+    probes(problems, &at("probes"), &spec.probes);
     if let Some(signal) = &spec.stop_signal {
         problems.judge(at("stop_signal"), text::signal(signal));
     }
@@ -71,7 +73,7 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     log(problems, &at("log"), &spec.log);
 }
 
-fn words(problems: &mut Problems, path: &str, words: &[String]) {
+pub(super) fn words(problems: &mut Problems, path: &str, words: &[String]) {
     problems.at_most(words.len(), MAX_WORDS, path, "words");
     problems.ensure(words.iter().all(|word| !word.contains('\0')), path, || {
         "a word may not contain a zero byte".into()
@@ -248,4 +250,5 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + mounts.sum::<usize>()
         + list(&spec.networks)
         + spec.healthcheck.as_ref().map_or(0, |check| list(&check.test))
+        + probes_bytes(&spec.probes)
 }

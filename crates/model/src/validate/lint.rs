@@ -47,6 +47,9 @@ fn image(problems: &mut Problems, image: &str) {
 
 fn health(problems: &mut Problems, container: &ContainerSpec) {
     let path = "template.container.healthcheck";
+    if !container.probes.is_empty() {
+        return;
+    }
     match &container.healthcheck {
         None => problems.add(
             path,

@@ -9,6 +9,7 @@ use super::{
     Problem, Problems,
     container::{container, container_bytes},
     placement::placement,
+    probe::restarted,
     text::{dns_label, label_key, quote},
     traffic::{ports, ports_bytes},
 };
@@ -42,6 +43,7 @@ pub fn validate_service(spec: &ServiceSpec) -> Vec<Problem> {
     container(&mut problems, "template.container", &spec.template.container, &spec.name);
     placement(&mut problems, "template.placement", &spec.template.placement);
     restart(&mut problems, "template.restart", &spec.template.restart);
+    restarted(&mut problems, &spec.template.container, &spec.template.restart);
     update(&mut problems, "update", &spec.update);
     ports(&mut problems, "ports", &spec.ports, &spec.template.container.ports);
     let bytes = spec.name.len()
