@@ -120,6 +120,13 @@ impl Hands {
                 self.wish(Wish::Configure(config));
             }
             Action::DrainTask { task } => self.wish(Wish::Drain(task)),
+            Action::Probe { probe, request } => {
+                let (engine, events) = (self.engine.clone(), self.events.clone());
+                self.spawn(async move {
+                    let answer = crate::probe::ask(engine, *request).await;
+                    drop(events.send(Event::Probed { probe, answer }).await);
+                });
+            }
             Action::Status(status) => {
                 tracing::info!(%status, "status");
                 notify::status(&status);

@@ -22,6 +22,7 @@ mod memory;
 mod mesh;
 mod network;
 mod notify;
+mod probe;
 mod renew;
 mod run;
 mod traffic;

@@ -1,7 +1,7 @@
 //! The Docker Engine, as `agent-core` wants to see it.
 //!
 //! `calls` carries out one call and sorts what went wrong (`error`); `create` and `view` translate a container there
-//! and back; `credentials` reads the logins for registries; `networks` makes networks; `watch` keeps the event stream; `logs` reads what containers print. Everything goes through bollard, whose
+//! and back; `credentials` reads the logins for registries; `networks` makes networks; `watch` keeps the event stream; `logs` reads what containers print; `exec` runs programs in them. Everything goes through bollard, whose
 //! traps are: it sends its own API version unless asked to negotiate, its timeout is per client, and its streams end
 //! with the engine.
 
@@ -9,6 +9,7 @@ mod calls;
 mod create;
 mod credentials;
 mod error;
+mod exec;
 mod logs;
 mod networks;
 mod view;

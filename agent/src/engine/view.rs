@@ -80,7 +80,7 @@ fn failed_check(state: &bollard::models::Health) -> String {
 }
 
 /// The last line that says something, without control characters; of a long one the end, where causes are named.
-fn line(output: &str) -> Option<String> {
+pub(super) fn line(output: &str) -> Option<String> {
     let last = output.lines().rev().find(|line| !line.trim().is_empty())?;
     let mut clean: String = last.trim().chars().filter(|c| !c.is_control()).collect();
     if clean.len() > MAX_CHECK_OUTPUT {

@@ -6,7 +6,7 @@ use model::{
     session::{AgentMessage, LogOptions},
 };
 
-use crate::{engine::EngineCall, stored::StoreWrite};
+use crate::{engine::EngineCall, probes::ProbeRequest, stored::StoreWrite};
 
 /// One output.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +69,13 @@ pub enum Action {
     DrainTask {
         /// Which.
         task: TaskId,
+    },
+    /// Ask a container. Answered by `Probed`, no later than the request's timeout and a little.
+    Probe {
+        /// Names the question; never reused.
+        probe: u64,
+        /// What.
+        request: Box<ProbeRequest>,
     },
     /// One line on what the agent does now, for the service manager and people. Only when it changed.
     Status(String),

@@ -22,6 +22,7 @@ use crate::{
     health::EngineHealth,
     labels::Labels,
     pending::Pending,
+    probes::Asked,
     queue::FairQueue,
     report::Reports,
     session::Session,
@@ -91,6 +92,9 @@ pub struct Agent {
     pub(crate) pending: Pending,
     pub(crate) reports: Reports,
     pub(crate) traffic: Traffic,
+    /// Questions to containers that are under way.
+    pub(crate) probes: BTreeMap<u64, Asked>,
+    pub(crate) next_probe: u64,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) rng: ChaCha8Rng,
     status: String,
@@ -133,6 +137,8 @@ impl Agent {
             pending: Pending::default(),
             reports: Reports::default(),
             traffic: Traffic::new(stored.routes, config.mesh),
+            probes: BTreeMap::new(),
+            next_probe: 0,
             actions: VecDeque::new(),
             rng,
             status: String::new(),
@@ -159,6 +165,7 @@ impl Agent {
             Event::Problems { of, problems } => self.note_problems(of, problems),
             Event::MeshApplied { version } => self.mesh_applied(version),
             Event::MeshDrained { task } => self.mesh_drained(task),
+            Event::Probed { probe, answer } => self.probed(probe, answer, now),
             Event::Facts(facts) => self.new_facts(facts),
             Event::ShutdownRequested { hold } => {
                 self.session.goodbye(hold, &mut self.actions);

@@ -7,6 +7,8 @@ use model::{
     time::Instant,
 };
 
+use crate::probes::Probing;
+
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -28,8 +30,12 @@ pub(crate) struct Container {
     pub out_of_memory: bool,
     /// It must be looked at before anything is concluded about it.
     pub doubted: bool,
-    /// It is being stopped because its health check failed.
+    /// It is being stopped because it counts as unhealthy.
     pub unfit: bool,
+    /// It ran already when this agent first saw it.
+    pub adopted: bool,
+    /// Its probes; `None` until they begin.
+    pub probing: Option<Probing>,
     /// Stops that failed.
     pub stop_failures: u32,
     pub image: String,
@@ -49,6 +55,8 @@ impl Container {
             out_of_memory: false,
             doubted: false,
             unfit: false,
+            adopted: false,
+            probing: None,
             stop_failures: 0,
             image: String::new(),
             ports: Vec::new(),

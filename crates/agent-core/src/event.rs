@@ -75,6 +75,13 @@ pub enum Event {
         /// Which.
         task: TaskId,
     },
+    /// A container answered a probe well, or did not and why.
+    Probed {
+        /// As chosen by `Probe`.
+        probe: u64,
+        /// The answer; an error is one short line.
+        answer: Result<(), String>,
+    },
     /// What a part of the node cannot do at the moment, in words; empty when it can do everything.
     Problems {
         /// Which part.

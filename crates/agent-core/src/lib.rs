@@ -6,7 +6,7 @@
 //! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`], [`agent`]; then what the agent is made
 //! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` and
 //! `container` (the picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
-//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`; `traffic` (routes, and the wait before a stop).
+//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`; [`probes`] (what the agent asks containers itself), `traffic` (routes, and the wait before a stop).
 
 pub mod action;
 pub mod agent;
@@ -22,6 +22,7 @@ pub mod labels;
 mod managers;
 mod pending;
 mod prepare;
+pub mod probes;
 mod queue;
 mod reconcile;
 mod report;

@@ -37,7 +37,7 @@ impl Agent {
     /// What is known to be true. What was only remembered from before a restart is left out until the engine has
     /// listed its containers: the managers' memory is at least as good.
     fn known(&self) -> Vec<TaskReport> {
-        let known = |task: &&Task| !task.leaving && (task.verified || task.observed.state.is_terminal());
+        let known = |task: &&Task| task.is_known();
         let report = |task: &Task| TaskReport { task: task.id, observed: task.observed.clone() };
         self.tasks.values().filter(known).map(report).collect()
     }

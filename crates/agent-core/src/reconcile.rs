@@ -68,7 +68,7 @@ fn run(task: &Task, now: Instant) -> Step {
     }
     match task.current() {
         Some((id, container)) if container.phase == Phase::Running => {
-            if container.health == Health::Unhealthy && task.restarts_unfit() {
+            if container.fitness().0 == Health::Unhealthy && task.restarts_unfit() {
                 paused(task, stop(id, container), now)
             } else {
                 tidy(task, now)

@@ -1,6 +1,6 @@
 //! What the managers are told of tasks: transitions only, folded, and everything at once when a session begins.
 //!
-//! Every report costs the managers a commit. States that pass within moments (preparing, starting) are held back for a
+//! Every report costs the managers a commit. States that pass within moments (preparing, starting, running but not healthy yet) are held back for a
 //! little while, so that an ordinary start is one report and a long pull is still seen.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use model::{
     id::TaskId,
     session::TaskReport,
-    task::{Observed, TaskState},
+    task::{Health, Observed, TaskState},
     time::Instant,
 };
 
@@ -40,7 +40,8 @@ impl Reports {
             return;
         }
         let passing =
-            matches!(observed.state, TaskState::Preparing | TaskState::Starting | TaskState::Stopping);
+            matches!(observed.state, TaskState::Preparing | TaskState::Starting | TaskState::Stopping)
+                || (observed.state, observed.health) == (TaskState::Running, Health::Starting);
         let due = if passing { now + FOLD } else { now };
         self.untold.entry(task).and_modify(|earlier| *earlier = due.min(*earlier)).or_insert(due);
     }

@@ -148,6 +148,11 @@ impl Task {
         !self.leaving && self.assignment.as_ref().is_some_and(|a| a.desired == DesiredState::Running)
     }
 
+    /// What is observed of it is true, not only remembered: it can be told.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.leaving && (self.verified && !self.awaits_probes() || self.observed.state.is_terminal())
+    }
+
     /// The container of the present attempt.
     pub(crate) fn current(&self) -> Option<(&String, &Container)> {
         self.containers.iter().find(|(_, c)| c.attempt == self.attempt)
@@ -197,7 +202,9 @@ impl Task {
             self.prepare = Prepare::default();
             self.retry_at = None;
         }
+        let is_new = !self.containers.contains_key(&view.id);
         let container = self.containers.entry(view.id.clone()).or_insert_with(|| Container::new(attempt));
+        container.adopted |= is_new && matches!(view.status, ContainerStatus::Running { .. });
         container.doubted = false;
         container.image.clone_from(&view.image);
         match &view.status {
@@ -225,6 +232,7 @@ impl Task {
             && let Some(container) = self.containers.get_mut(&view.id)
         {
             container.phase = Phase::Created;
+            container.probing = None;
         }
         self.seen(view, true, context);
     }
@@ -265,10 +273,10 @@ impl Task {
     fn ended(&mut self, id: &str, exit: Exit, ran: Duration, away: bool, context: &mut Context<'_>) {
         let spec = self.assignment.as_ref().map(|a| a.container.clone());
         let Some(container) = self.containers.get_mut(id).filter(|c| c.phase != Phase::Ended) else { return };
+        let (attempt, unfit) = (container.attempt, container.unfit);
+        let unhealthy = unfit.then(|| format!("unhealthy: {}", container.fitness().1));
         container.phase = Phase::Ended;
         container.ports.clear();
-        let (attempt, unfit) = (container.attempt, container.unfit);
-        let unhealthy = unfit.then(|| format!("unhealthy: {}", unfit_because(&container.check)));
         if attempt != self.attempt || self.leaving || self.observed.state.is_terminal() {
             return;
         }
@@ -350,22 +358,21 @@ impl Task {
         if container.phase != Phase::Running || container.doubted {
             return;
         }
-        let (id, health, image) = (id.clone(), container.health, container.image.clone());
+        let (id, (health, why), image) = (id.clone(), container.fitness(), container.image.clone());
         let ports = container.ports.clone();
         let addresses = self
             .assignment
             .as_ref()
             .map(|assignment| addresses(container, assignment, traffic))
             .unwrap_or_default();
-        let failing = (health == Health::Unhealthy).then(|| unfit_because(&container.check));
         let observed = &mut self.observed;
         if observed.state != TaskState::Running || observed.container != id {
             observed.state = TaskState::Running;
             observed.message.clear();
             self.prepare = Prepare::default();
         }
-        if failing.is_some() || observed.health == Health::Unhealthy {
-            observed.message = failing.unwrap_or_default();
+        if !why.is_empty() || !matches!(observed.health, Health::None | Health::Healthy) {
+            observed.message = why;
         }
         observed.attempt = self.attempt;
         observed.container = id;
@@ -392,15 +399,6 @@ impl Task {
             self.observed.health = Health::None;
             self.unsaved = true;
         }
-    }
-}
-
-/// Why a container counts as unhealthy.
-fn unfit_because(check: &str) -> String {
-    if check.is_empty() {
-        "its health check failed again and again".to_owned()
-    } else {
-        format!("its health check says: {check}")
     }
 }
 

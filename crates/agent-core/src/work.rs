@@ -46,6 +46,10 @@ impl Agent {
         };
         let free = self.engine.is_ready() && self.pending.is_durable(task.gate);
         if free {
+            self.probe(id, now);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if free {
             task.settle(&self.traffic);
         }
         if !task.leaving && task.unsaved {
@@ -53,7 +57,7 @@ impl Agent {
             self.pending.records.insert(id);
             task.gate = self.pending.gate(id);
         }
-        if !task.leaving && (task.verified || task.observed.state.is_terminal()) {
+        if task.is_known() {
             self.reports.note(id, &task.observed, now);
         }
         if free && self.pending.is_durable(task.gate) {

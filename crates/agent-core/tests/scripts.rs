@@ -13,6 +13,7 @@ use agent_core::{engine::EngineErrorKind, event::Event};
 use model::{
     container::{ContainerSpec, PullPolicy},
     id::TaskId,
+    probe::{Check, Probe},
     service::{ImagePin, RestartCondition, RestartPolicy},
     session::{LogOptions, ManagerAddress, ManagerMessage},
     task::{DesiredState, Health},
@@ -125,6 +126,8 @@ fn command(world: &mut World, words: &[&str]) {
                 change,
             }));
         }
+        "probe-ok" => world.answer_probe(words[1], Ok(())),
+        "probe-fails" => world.answer_probe(words[1], Err(words[2..].join(" "))),
         "destroy" => {
             let container = world.container_of(number(1)).unwrap();
             let call = agent_core::engine::EngineCall::Remove { container };
@@ -160,6 +163,9 @@ fn want(world: &mut World, task: u64, options: &[&str]) {
                 wanted.service = model::id::ServiceId(id.parse().unwrap());
                 wanted.service_name = format!("service{id}");
             }
+            ("startup", _) => spec.probes.startup = probe("startup"),
+            ("readiness", _) => spec.probes.readiness = probe("readiness"),
+            ("liveness", _) => spec.probes.liveness = probe("liveness"),
             ("restart", "none") => wanted.restart.condition = RestartCondition::None,
             ("restart", _) => wanted.restart.condition = RestartCondition::OnFailure,
             ("max", n) => {
@@ -171,6 +177,10 @@ fn want(world: &mut World, task: u64, options: &[&str]) {
     }
     wanted.container = Arc::new(spec);
     world.desired.insert(TaskId(task), wanted);
+}
+
+fn probe(word: &str) -> Option<Probe> {
+    Some(Probe::of(Check::Exec(vec![word.to_owned()])))
 }
 
 fn kind(text: &str) -> EngineErrorKind {

@@ -58,6 +58,10 @@ bugs! {
     ErrorMeansGone,
     /// What the engine runs is not adopted when the agent starts.
     NoAdoption,
+    /// An agent that begins anew tells of a container before its probes have spoken.
+    ProbesForgotten,
+    /// A container that is not ready is restarted.
+    UnreadyRestarted,
     /// A create without an answer is not looked for before the next one.
     CreateNotLookedFor,
     /// An agent takes any session, however old.

@@ -137,6 +137,11 @@ impl World {
                 let latency = self.dice.range(100, self.knobs.fsync_us.max(200)) * 1_000;
                 self.later_agent(node, latency, AgentInput::Stored);
             }
+            Action::Probe { probe, request } => {
+                let calm = self.faults.healed_at.is_some();
+                let (after, answer) = self.nodes[node].engine.probe(&request, calm, at);
+                self.later_agent(node, after, AgentInput::Core(Input::Probed { probe, answer }));
+            }
             // No mesh process: nothing waits for one.
             Action::OpenLogs { .. } | Action::Mesh(_) | Action::DrainTask { .. } => {}
             Action::Status(status) => self.trace.line(at, || format!("n{node} status: {status}")),

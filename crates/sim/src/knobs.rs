@@ -67,6 +67,8 @@ pub struct Knobs {
     pub engine_tenths: u64,
     /// Containers survive their engine (Docker's live-restore).
     pub live_restore: bool,
+    /// Services have probes.
+    pub probes: bool,
 }
 
 impl Knobs {
@@ -130,6 +132,7 @@ impl Knobs {
             duplication: if rough { dice.range(0, 50) as u32 } else { 0 },
             engine_tenths: dice.range(3, 20),
             live_restore: dice.permille(500),
+            probes: Dice::new(seed, "probe knobs").permille(350),
         }
     }
 }

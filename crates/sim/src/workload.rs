@@ -16,7 +16,7 @@ use model::{
 
 use crate::{
     dice::Dice,
-    engine::app::Behaviour,
+    engine::{app::Behaviour, probe},
     history::{Ask, Value},
 };
 
@@ -48,13 +48,15 @@ pub(crate) struct Workload {
     nodes: Vec<String>,
     /// The most replicas asked for.
     replicas: u32,
+    /// Where services have probes: which.
+    probes: Option<Dice>,
     /// Steps so far.
     pub(crate) steps: u32,
 }
 
 impl Workload {
-    pub(crate) fn new(dice: Dice, nodes: Vec<String>, replicas: u32) -> Self {
-        Self { dice, tags: 0, nodes, replicas, steps: 0 }
+    pub(crate) fn new(dice: Dice, nodes: Vec<String>, replicas: u32, probes: Option<Dice>) -> Self {
+        Self { dice, tags: 0, nodes, replicas, probes, steps: 0 }
     }
 
     /// What an operator does next.
@@ -164,11 +166,14 @@ impl Workload {
         };
         let image =
             if dice.permille(30) { "app:missing".to_owned() } else { format!("app:v{}", dice.range(1, 6)) };
+        let probes = self.probes.as_mut().map(probe::declared).unwrap_or_default();
         let container = ContainerSpec {
             image,
             command: behaviour.command(dice.range(50, 3_000)),
             env: [("TAG".to_owned(), tag.to_string())].into(),
-            healthcheck: (behaviour == Behaviour::Sick || dice.permille(300)).then(check),
+            healthcheck: (behaviour == Behaviour::Sick && probes.is_empty() || dice.permille(300))
+                .then(check),
+            probes,
             stop_grace: Some(dice.span(600, 2_000)),
             ports: if dice.permille(80) { vec![port(8_000 + dice.range(0, 2) as u16)] } else { Vec::new() },
             resources: Resources {

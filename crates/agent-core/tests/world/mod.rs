@@ -12,12 +12,14 @@ use agent_core::{
     agent::{Agent, Config},
     engine::{EngineCall, EngineErrorKind},
     event::{EngineFacts, Event},
+    probes::ProbeRequest,
     stored::{StoreWrite, Stored},
 };
 use model::{
     container::ContainerSpec,
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
+    probe::Check,
     service::{RestartPolicy, Slot, TemplateVersion},
     session::{Assignment, AssignmentSet, Fence, ManagerAddress, ManagerMessage, set_hash},
     task::DesiredState,
@@ -41,6 +43,8 @@ pub struct World {
     pub writes: VecDeque<(u64, StoreWrite)>,
     /// Calls that are not answered yet.
     pub calls: VecDeque<(u64, EngineCall)>,
+    /// Questions to containers that are not answered yet.
+    pub probes: VecDeque<(u64, ProbeRequest)>,
     /// What was done since it was last looked at.
     pub log: Vec<Action>,
     pub connection: Option<u64>,
@@ -62,6 +66,7 @@ impl World {
             ledger: Stored::default(),
             writes: VecDeque::new(),
             calls: VecDeque::new(),
+            probes: VecDeque::new(),
             log: Vec::new(),
             connection: None,
             desired: BTreeMap::new(),
@@ -86,6 +91,7 @@ impl World {
                 Action::Disconnect { .. } => self.connection = None,
                 Action::Engine { op, call } => self.calls.push_back((*op, call.clone())),
                 Action::CancelEngine { op } => self.calls.retain(|(other, _)| other != op),
+                Action::Probe { probe, request } => self.probes.push_back((*probe, (**request).clone())),
                 Action::Store { sequence, write } => self.writes.push_back((*sequence, (**write).clone())),
                 Action::Send { .. }
                 | Action::OpenLogs { .. }
@@ -105,6 +111,7 @@ impl World {
             let _unheard = self.engine.call(&call, self.now);
         }
         self.writes.clear();
+        self.probes.clear();
         self.connection = None;
         self.engine.events.clear();
         self.engine_up = false;
@@ -163,6 +170,14 @@ impl World {
                 self.feed(Event::EngineChanged(change));
             }
         }
+    }
+
+    /// Answers the oldest question that asks this.
+    pub fn answer_probe(&mut self, word: &str, answer: Result<(), String>) {
+        let asks = |(_, request): &(u64, ProbeRequest)| request.check == Check::Exec(vec![word.to_owned()]);
+        let position = self.probes.iter().position(asks).expect("nothing asks this");
+        let (probe, _) = self.probes.remove(position).expect("just found");
+        self.feed(Event::Probed { probe, answer });
     }
 
     /// Answers everything until nothing is left to answer.

@@ -2,6 +2,7 @@
 
 use agent_core::{action::Action, engine::EngineCall, stored::StoreWrite};
 use model::{
+    probe::Check,
     session::AgentMessage,
     task::{Health, Observed},
 };
@@ -21,6 +22,10 @@ pub fn action(action: &Action) -> Option<String> {
             config.locals.iter().map(|local| local.task.0.to_string()).collect::<Vec<_>>().join(" ")
         ),
         Action::DrainTask { task } => format!("drain {}", task.0),
+        Action::Probe { request, .. } => match &request.check {
+            Check::Exec(words) => format!("probe {} {}", request.container, words.join(" ")),
+            other => format!("probe {} {other:?}", request.container),
+        },
         Action::Status(_) => return None,
         Action::Exit => "exit".to_owned(),
     })

@@ -5,7 +5,7 @@ use agent_core::engine::EngineCall;
 use model::{
     node::{Availability, NodeState},
     service::{Mode, Slot},
-    task::{DesiredState, Task, TaskState},
+    task::{DesiredState, Health, Task, TaskState},
 };
 use store::Store;
 
@@ -55,6 +55,25 @@ impl World {
         }
     }
 
+    /// A container that its probes once found fit does not begin anew without having ended: an agent that was started anew takes
+    /// nothing out of rotation.
+    pub(crate) fn check_readiness(&mut self, before: &Store, store: &Store) {
+        for task in store.tasks().filter(|task| task.observed.health == Health::Starting) {
+            let Some(old) = before.task(task.id) else { continue };
+            let same = (&old.observed.container, old.observed.attempt)
+                == (&task.observed.container, task.observed.attempt);
+            let fit = old.observed.is_healthy() && old.observed.health == Health::Healthy;
+            let by_probes = store
+                .service(task.service)
+                .and_then(|service| service.template_of(task.template))
+                .is_some_and(|template| template.container.healthcheck.is_none());
+            if same && fit && by_probes && task.observed.state == TaskState::Running {
+                let what = format!("task {} was fit, and its same container is starting again", task.id);
+                return self.violate("I9", what, vec![task.id.to_string()]);
+            }
+        }
+    }
+
     /// After all has converged, and in calm weather, sound containers end only when they are told to.
     pub(crate) fn check_quiet(&mut self, node: usize, happening: &Happening) {
         if self.converged.is_none() {
@@ -80,7 +99,6 @@ impl World {
 impl Container {
     fn is_healthy_or_starting(&self) -> bool {
         use crate::engine::Status;
-        use model::task::Health;
         !matches!(self.status, Status::Running { health: Health::Unhealthy, .. })
     }
 }

@@ -180,6 +180,7 @@ impl World {
             self.check_slots(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);
+            self.check_readiness(before, store);
             self.check_nodes_down(before, store);
             self.check_placements(before, store);
         }

@@ -33,6 +33,8 @@ pub(crate) struct Container {
     pub(crate) runs: u64,
     /// Stop calls that wait for its end.
     pub(crate) stop_waiters: Vec<u64>,
+    /// It did not answer the last readiness probe, for no reason.
+    pub(crate) slipped: bool,
 }
 
 impl Container {
@@ -47,6 +49,7 @@ impl Container {
             status: Status::Created,
             runs: 0,
             stop_waiters: Vec::new(),
+            slipped: false,
         }
     }
 
@@ -62,6 +65,7 @@ impl Container {
             status: Status::Running { since: 0, health: Health::None, run: 1 },
             runs: 1,
             stop_waiters: Vec::new(),
+            slipped: false,
         }
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod app;
 mod call;
 mod container;
+pub(crate) mod probe;
 
 pub(crate) use call::{Effect, Pending};
 pub(crate) use container::{Container, Status};
@@ -18,7 +19,7 @@ use agent_core::{
 };
 use model::{
     id::{ClusterId, NodeId},
-    task::{BoundPort, Exit},
+    task::{BoundPort, Exit, Health},
 };
 
 use crate::{dice::Dice, queue::Time};
@@ -118,7 +119,10 @@ impl Engine {
             app::Act::Health(health) => {
                 if let Some(container) = self.containers.get_mut(&plan.container) {
                     container.health(health);
-                    self.tell(&plan.container, Change::Health(health), "health");
+                    // Without a check of its own the engine does not see it; probes may.
+                    if container.spec.healthcheck.is_some() {
+                        self.tell(&plan.container, Change::Health(health), "health");
+                    }
                 }
             }
         }
@@ -199,7 +203,7 @@ impl Container {
         let status = match &self.status {
             Status::Created => ContainerStatus::Created,
             Status::Running { since, health, .. } => ContainerStatus::Running {
-                health: *health,
+                health: if self.spec.healthcheck.is_some() { *health } else { Health::None },
                 check: String::new(),
                 running_for: std::time::Duration::from_nanos(now.saturating_sub(*since)),
             },
