@@ -317,6 +317,7 @@ fn events_follow_the_list_and_both_come_again_after_the_engine_was_killed() {
         };
         assert_eq!(next(&mut events, listed).await, 1);
         let checked = create(&engine, 71, ContainerSpec { image: MIMIC_CHECKED.into(), ..mimic() }).await;
+        next(&mut events, changed(71, Change::Created)).await;
         view(&engine, EngineCall::Start { container: checked.clone() }).await;
         next(&mut events, changed(71, Change::Started)).await;
         next(&mut events, changed(71, Change::Health(Health::Healthy))).await;

@@ -41,7 +41,7 @@ const CLEARING: Duration = Duration::from_millis(300);
 /// Ends that are waited for together; the events keep their order.
 const SETTLING: usize = 64;
 /// The only events asked for: health checks alone would otherwise send six for each check.
-const ACTIONS: [&str; 5] = ["start", "die", "oom", "health_status", "destroy"];
+const ACTIONS: [&str; 6] = ["create", "start", "die", "oom", "health_status", "destroy"];
 
 /// Whose containers are ours.
 #[derive(Debug, Clone, Copy)]
@@ -232,6 +232,7 @@ fn change(message: EventMessage) -> Option<ContainerChange> {
     let actor = message.actor?;
     let attributes = actor.attributes?;
     let change = match message.action?.as_str() {
+        "create" => Change::Created,
         "start" => Change::Started,
         "oom" => Change::OutOfMemory,
         "destroy" => Change::Destroyed,

@@ -70,6 +70,7 @@ impl Agent {
         };
         let context = &mut Self::context(&mut self.rng, now);
         match change {
+            Change::Created => task.event_created(&id, labels.attempt),
             Change::Started => task.event_started(&id, labels.attempt),
             Change::Died { code } => task.event_died(&id, code, context),
             Change::Destroyed => task.gone(&id, context),
@@ -91,7 +92,7 @@ impl Agent {
 
     fn stranger_changed(&mut self, id: String, labels: Labels, change: Change) {
         match change {
-            Change::Started => {
+            Change::Created | Change::Started => {
                 self.strangers.insert(id, labels);
                 self.expel_strangers();
             }

@@ -150,6 +150,8 @@ pub struct ContainerChange {
 /// What happened to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
+    /// It was made. The agent hears it from its own calls as well, but not from one that a former life of it had asked for.
+    Created,
     /// Its process started.
     Started,
     /// The kernel killed one of its processes for memory; `Died` follows when it was the main one.

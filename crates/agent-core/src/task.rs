@@ -237,6 +237,14 @@ impl Task {
         self.seen(view, true, context);
     }
 
+    /// It was made, as the event stream says. One that nobody here waits for was asked for by a former life of this agent, of an
+    /// engine that hung meanwhile: it is looked at, and then used or removed like any other.
+    pub(crate) fn event_created(&mut self, id: &str, attempt: u32) {
+        let ours = matches!(self.op, Some((_, Call::Create))) && attempt == self.attempt;
+        let new = || Container { doubted: !ours, ..Container::new(attempt) };
+        self.containers.entry(id.to_owned()).or_insert_with(new);
+    }
+
     /// The process started, as the event stream says.
     pub(crate) fn event_started(&mut self, id: &str, attempt: u32) {
         let ours = matches!(&self.op, Some((_, Call::Start { container })) if container == id);

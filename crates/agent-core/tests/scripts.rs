@@ -97,6 +97,7 @@ fn command(world: &mut World, words: &[&str]) {
         }
         "stored" => world.store_all(),
         "engine" if words[1] == "up" => world.engine_up(),
+        "engine" if words[1] == "awakes" => world.engine_awakes(),
         "engine" => world.engine_down(),
         "power-off" => world.engine.power_off(world.now),
         "missing" => world.engine.missing.push(words[1].into()),
@@ -105,6 +106,7 @@ fn command(world: &mut World, words: &[&str]) {
         "lose-answer" => world.fail_one(kind(words[1]), &words[2..].join(" "), true),
         "run" => world.run(),
         "advance" => world.advance(Duration::from_millis(number(1))),
+        "restart" if words.get(1) == Some(&"while-hung") => world.restart_while_hung(),
         "restart" => world.restart(),
         "lose-ledger" => world.ledger = agent_core::stored::Stored::default(),
         "mute" => world.mute = true,

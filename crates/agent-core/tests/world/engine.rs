@@ -91,6 +91,7 @@ impl Engine {
             check: String::new(),
         };
         self.containers.insert(id.clone(), container);
+        self.events.push(ContainerChange { id: id.clone(), labels, change: Change::Created });
         Ok(OpOutcome::Created { id })
     }
 

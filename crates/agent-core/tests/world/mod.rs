@@ -45,6 +45,8 @@ pub struct World {
     pub calls: VecDeque<(u64, EngineCall)>,
     /// Questions to containers that are not answered yet.
     pub probes: VecDeque<(u64, ProbeRequest)>,
+    /// Calls of a former life of the agent that a hung engine has not carried out yet.
+    pub late: VecDeque<EngineCall>,
     /// What was done since it was last looked at.
     pub log: Vec<Action>,
     pub connection: Option<u64>,
@@ -67,6 +69,7 @@ impl World {
             writes: VecDeque::new(),
             calls: VecDeque::new(),
             probes: VecDeque::new(),
+            late: VecDeque::new(),
             log: Vec::new(),
             connection: None,
             desired: BTreeMap::new(),
@@ -106,10 +109,27 @@ impl World {
 
     /// The agent's process ends at once and begins again; the engine goes on with what it was asked.
     pub fn restart(&mut self) {
-        self.seed += 1;
         for (_, call) in std::mem::take(&mut self.calls) {
             let _unheard = self.engine.call(&call, self.now);
         }
+        self.begin_anew();
+    }
+
+    /// The same while the engine hangs: it does what it was asked when it [awakes](Self::engine_awakes).
+    pub fn restart_while_hung(&mut self) {
+        self.late.extend(std::mem::take(&mut self.calls).into_iter().map(|(_, call)| call));
+        self.begin_anew();
+    }
+
+    pub fn engine_awakes(&mut self) {
+        for call in std::mem::take(&mut self.late) {
+            let _unheard = self.engine.call(&call, self.now);
+        }
+        self.deliver_events();
+    }
+
+    fn begin_anew(&mut self) {
+        self.seed += 1;
         self.writes.clear();
         self.probes.clear();
         self.connection = None;

@@ -150,6 +150,7 @@ impl Engine {
         self.next_id += 1;
         let id = format!("c{:06x}{:04x}", self.next_id, self.dice.range(0, 0xffff));
         self.containers.insert(id.clone(), Container::new(id.clone(), request));
+        self.tell(&id, Change::Created, "made");
         Ok(OpOutcome::Created { id })
     }
 
