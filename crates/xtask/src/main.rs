@@ -7,14 +7,18 @@ mod advisories;
 mod bench;
 mod cargo;
 mod chaos;
+mod client;
 mod demo;
 mod fuzz;
 mod planted;
+mod raw_engine;
 mod scenario;
 mod setup;
 mod sim;
 mod storage;
 mod test;
+mod times;
+mod usage;
 
 use std::process::ExitCode;
 

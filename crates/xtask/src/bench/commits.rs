@@ -10,11 +10,10 @@ use std::{
 use anyhow::Result;
 use tests::cluster::Cluster;
 
-use super::{
-    block_on,
-    client::Client,
-    local,
-    table::{Table, Times, ratio, short},
+use super::{local, table::Table};
+use crate::{
+    client::{Client, block_on},
+    times::{Times, ratio, short},
 };
 
 /// Commits of one client, each followed by a sync of the floor.

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tests::cluster::{ASK, Cluster};
 
-use super::{
-    block_on,
-    client::Client,
-    local,
-    table::{Table, Times},
+use super::{local, table::Table};
+use crate::{
+    client::{Client, block_on},
+    times::Times,
 };
 
 /// A try that hangs at a dying manager ends after so long; the next manager is asked.

@@ -3,10 +3,9 @@
 //! A time on a shared machine says little by itself, so every row stands beside what the disk or the engine needs for the
 //! same thing, taken in turns with it. Marks are what the project set itself; a missed one is printed as it is.
 //!
-//! Read in this order: this file, [`table`] (rows and statistics), [`client`] (how the API is driven), then one file a
+//! Read in this order: this file, [`table`] (the rows), then one file a
 //! subject: [`commits`], [`containers`], [`nodes`], [`leader`], [`idle`], [`kernels`].
 
-mod client;
 mod commits;
 mod containers;
 mod idle;
@@ -16,12 +15,10 @@ mod nodes;
 mod table;
 
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tests::cluster::{Cluster, Place, Plan};
-use tokio::runtime::Runtime;
 
 use table::Table;
 
@@ -95,14 +92,4 @@ fn local(managers: usize, nodes: usize) -> Result<Cluster> {
         cluster.load_mimic()?;
     }
     Ok(cluster)
-}
-
-/// Runs the client's side to its end; the cluster's processes have runtimes of their own. One for the whole run, since
-/// a channel lives on the runtime that it was made in.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().expect("a thread can be started")
-    });
-    RUNTIME.block_on(work)
 }

@@ -20,10 +20,10 @@ use tests::{
     require,
 };
 
-use super::{
-    block_on,
-    client::Client,
-    table::{Table, Times},
+use super::table::Table;
+use crate::{
+    client::{Client, block_on},
+    times::Times,
 };
 
 const SERVICE: &str = "bench";

@@ -1,6 +1,6 @@
 //! The control API as a program uses it: no process a call, so that what is measured is the cluster.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use model::{
@@ -13,9 +13,18 @@ use proto::{
     v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
 };
 use rpc::tls::{CertReloader, ClientTls, Credentials, channel};
+use tokio::runtime::Runtime;
 use tonic::{Streaming, transport::Channel};
 
-use super::block_on;
+/// Runs the client's side to its end; the cluster's processes have runtimes of their own. One for the whole run, since
+/// a channel lives on the runtime that it was made in.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().expect("a thread can be started")
+    });
+    RUNTIME.block_on(work)
+}
 
 /// One client of one manager.
 #[derive(Clone)]
@@ -32,7 +41,12 @@ impl Client {
         let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).context("a context's text");
         let credentials = Credentials::from_pem(text("certificate")?, text("ca")?, text("key")?)?;
         let tls = ClientTls::mutual(text("ca")?, CertReloader::new(credentials))?;
-        Ok(Self(block_on(async { ControlClient::new(channel(address, tls)) })))
+        Ok(block_on(async { Self::with(address, tls) }))
+    }
+
+    /// A client of the manager at `address` that dials like this; to be made within a runtime, in which it then lives.
+    pub fn with(address: &str, tls: ClientTls) -> Self {
+        Self(ControlClient::new(channel(address, tls)))
     }
 
     /// Asks; `deadline` bounds the managers' side.
