@@ -24,6 +24,9 @@ const FULL_SEEDS: u32 = 40;
 /// fail syncs, fill a disk and damage a log.
 const CHAOS: [&str; 6] = ["chaos", "--short", "--rounds", "4", "--seed", "45433"];
 
+/// A minute of what takes hours: that it runs, and that nothing grows at once.
+const SOAK: [&str; 7] = ["scenario", "soak", "--debug", "--hours", "0.015", "--agents", "60"];
+
 /// Worlds at full speed: those that once found something, and fixed ones.
 const WORLDS: [&str; 5] = ["sim", "--kept", "--all", "--seeds", "1000"];
 /// Each bug is found within far fewer seeds; see the table that it prints.
@@ -135,6 +138,13 @@ pub fn all(quick: bool, targets: &Targets) -> Vec<Lane> {
             quick: false,
             needs: &LAB,
             steps: vec![Step::Xtask(&CHAOS)],
+        },
+        Lane {
+            name: "soak",
+            shows: "services that crash all the time beside simulated agents: nobody grows, nobody waits",
+            quick: false,
+            needs: &LAB,
+            steps: vec![Step::Xtask(&SOAK)],
         },
         full("deny", "licences, sources and bans of the dependencies", Step::Deny),
     ]);

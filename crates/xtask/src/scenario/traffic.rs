@@ -5,35 +5,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tests::cluster::{Cluster, PATIENCE, Plan};
 use tests::image::MIMIC_1;
 use tests::load::{Load, Outcome, Plan as Clients};
-use tests::{require, wait};
+use tests::wait;
 
 /// What clients ask.
 const PORT: u16 = 80;
 const SERVICE: &str = "ispyb";
 const NODES: usize = 3;
 
-/// Options of `scenario`.
+/// Options of `scenario traffic`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Which
-    #[arg(value_enum)]
-    name: Name,
     /// Requests in each case, at least
     #[arg(long, default_value_t = 10_000)]
     requests: usize,
     /// Requests a second
     #[arg(long, default_value_t = 400)]
     rate: u32,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Name {
-    /// Published ports, sessions and routes under everything that goes wrong
-    Traffic,
 }
 
 /// One thing that happens while clients ask.
@@ -54,15 +45,11 @@ const CASES: [Case; 9] = [
     Case { name: "a node cut off and back", act: cut_off },
 ];
 
-/// Runs a scenario and prints what each case cost.
+/// Runs every case and prints what it cost.
 ///
 /// # Errors
 /// It cannot be set up, or something does not come back.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let Name::Traffic = options.name;
-    if let Some(missing) = require::LAB.iter().find_map(|need| need.missing()) {
-        anyhow::bail!("cannot run here: {missing}");
-    }
     let cluster = Cluster::start(Plan { release: true, ..Plan::lab(1, NODES) })?;
     cluster.load_mimic()?;
     let http = format!("published={PORT},target=8080,http,sticky,try-timeout=500ms");

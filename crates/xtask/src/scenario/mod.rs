@@ -1,0 +1,39 @@
+//! `scenario`: a cluster on hosts lives through something that users fear, while it is measured what that costs.
+
+mod soak;
+mod traffic;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use tests::require;
+
+/// Options of `scenario`.
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(subcommand)]
+    name: Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Name {
+    /// Published ports, sessions and routes under everything that goes wrong
+    Traffic(traffic::Options),
+    /// Hours with services that crash all the time: does anything grow, does anybody else wait?
+    Soak(soak::Options),
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// It cannot be set up, or something does not come back.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(missing) = require::LAB.iter().find_map(|need| need.missing()) {
+        anyhow::bail!("cannot run here: {missing}");
+    }
+    match &options.name {
+        Name::Traffic(options) => traffic::run(options),
+        Name::Soak(options) => soak::run(options),
+    }
+}
