@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::probe::{Check, GrpcCheck, HttpCheck, Probe};
 
-use super::{Wrong, duration, port_number};
+use super::{Wrong, duration, port_number, words};
 
 /// A probe, and the deadline that a start-up probe may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,7 @@ fn check(text: &str) -> Result<Check, Wrong> {
             let (port, service) = port_and(rest)?;
             Ok(Check::Grpc(GrpcCheck { port, service: service.trim_start_matches('/').to_owned() }))
         }
-        "exec" if !rest.trim().is_empty() => {
-            Ok(Check::Exec(["/bin/sh", "-c", rest].map(str::to_owned).to_vec()))
-        }
+        "exec" if !rest.trim().is_empty() => Ok(Check::Exec(words(rest)?)),
         _ => Err(format!(
             "\"{text}\" is no probe; write http:PORT/PATH, tcp:PORT, grpc:PORT, exec:COMMAND, or none for none"
         )),
@@ -138,8 +136,8 @@ mod tests {
         assert_eq!(probe("tcp:5432").unwrap().unwrap().probe.check, Check::Tcp(5432));
         let deadline = probe("exec:test -f /up,deadline=3m").unwrap().unwrap();
         assert_eq!(deadline.deadline, Some(Duration::from_secs(180)));
-        let words = ["/bin/sh", "-c", "test -f /up"].map(str::to_owned).to_vec();
-        assert_eq!(deadline.probe.check, Check::Exec(words));
+        let program = ["test", "-f", "/up"].map(str::to_owned).to_vec();
+        assert_eq!(deadline.probe.check, Check::Exec(program));
         let grpc = GrpcCheck { port: 9, service: "a.B".into() };
         assert_eq!(probe("grpc:9/a.B").unwrap().unwrap().probe.check, Check::Grpc(grpc));
         assert_eq!(probe("none"), Ok(None));

@@ -8,6 +8,7 @@ mod dev;
 mod engine;
 mod failures;
 mod logs;
+mod probes;
 mod services;
 
 use std::time::Duration;
