@@ -11,7 +11,7 @@
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
 //! here touches the root network namespace or an engine that it did not start (except [`engine::system`], which says so).
 //!
-//! [`Proxy`](proxy::Proxy), [`Shim`](shim::Shim) and [`SmallDisk`](small_disk::SmallDisk) hurt a link, a clock and a disk.
+//! [`mesh`], a mesh process without its agent. [`Proxy`](proxy::Proxy), [`Shim`](shim::Shim) and [`SmallDisk`](small_disk::SmallDisk) hurt a link, a clock and a disk.
 //!
 //! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], [`workload`], then [`wait`] and [`command`].
 
@@ -25,6 +25,7 @@ pub mod http;
 pub mod image;
 pub mod load;
 pub mod meanwhile;
+pub mod mesh;
 pub mod packages;
 pub mod process;
 pub mod proxy;

@@ -36,6 +36,10 @@ pub const NETWORK: [Wanted; 3] =
 /// File systems on loop files, for the power-cut tests.
 pub const DISKS: [Wanted; 1] = [wanted("mkfs.ext4", "e2fsprogs")];
 
+/// Peers of the mesh and a load for all of them, for the benchmark.
+pub const PROXIES: [Wanted; 3] =
+    [wanted("haproxy", "haproxy"), wanted("nginx", "nginx-light"), wanted("wrk", "wrk")];
+
 /// Where packages put programs; a user's PATH often lacks the sbin half.
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -85,6 +89,8 @@ fn apt(args: &[&str]) -> Command {
     command
         .args(["--quiet", "-o", "DPkg::Lock::Timeout=120"])
         .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Packages of servers start them; what is needed here is started here, where nobody else is.
+        .env("SYSTEMD_OFFLINE", "1");
     command
 }

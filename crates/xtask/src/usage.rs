@@ -10,7 +10,15 @@ use tests::cluster::daemon::Daemon;
 /// # Errors
 /// It does not run; as with every figure here.
 pub fn memory(daemon: &Daemon) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid(daemon)?))?;
+    memory_of(pid(daemon)?)
+}
+
+/// The same, of any process.
+///
+/// # Errors
+/// As [`memory`].
+pub fn memory_of(pid: i32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
 }
@@ -20,7 +28,15 @@ pub fn memory(daemon: &Daemon) -> Result<f64> {
 /// # Errors
 /// As [`memory`].
 pub fn cpu(daemon: &Daemon) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid(daemon)?))?;
+    cpu_of(pid(daemon)?)
+}
+
+/// The same, of any process.
+///
+/// # Errors
+/// As [`memory`].
+pub fn cpu_of(pid: i32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
     let ticks =
         |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("a field of stat");

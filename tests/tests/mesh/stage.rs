@@ -1,73 +1,46 @@
 //! A mesh process with an agent's end of its control socket, and the words to configure it.
 
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mesh::control::{AgentFrame, LocalTask, MeshConfig, MeshFrame, TaskStats};
-use model::id::{ClusterId, MemberId, NodeId, ServiceId, TaskId};
-use model::identity::{CertName, Identity};
+use model::id::{NodeId, ServiceId, TaskId};
 use model::route::{Endpoint, HttpPort, IngressPort, PeerRoute, RouteTable, ServiceRoute};
-use model::time::WallTime;
-use pki::{ClusterCa, KeyAndCsr};
 use tempfile::TempDir;
 use tests::binaries::Binaries;
+use tests::mesh::{self as mesh_lab, Agent};
 use tests::process::Process;
 use tests::wait;
 
 /// Generous: other tests may hold both cores.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// A cluster's authority.
-pub struct Authority(ClusterCa);
+/// Authorities of clusters.
+pub struct Authority(mesh_lab::Authority);
 
 /// A running mesh process and its agent.
 pub struct Mesh {
     pub dir: TempDir,
     pub node: NodeId,
     pub process: Process,
-    agent: UnixStream,
-    configured: u64,
+    agent: Agent,
 }
 
 impl Authority {
     pub fn found() -> Self {
-        Self(ClusterCa::generate(ClusterId(7), now()).unwrap())
+        Self(mesh_lab::Authority::found().unwrap())
     }
 
     /// The authority's certificate, PEM.
     pub fn pem(&self) -> &str {
-        self.0.certificate_pem()
+        self.0.pem()
     }
 
     /// A certificate for the host `orch-manager`, and its key.
     pub fn host(&self, serial: u64) -> (String, String) {
-        let pair = KeyAndCsr::generate().unwrap();
-        let name = CertName { cluster: ClusterId(7), identity: Identity::Manager(MemberId(1)) };
-        let hour = Duration::from_secs(3_600);
-        let certificate = self.0.issue(pair.csr_pem.as_bytes(), &name, hour, now(), serial).unwrap();
-        (certificate, pair.key_pem())
+        self.0.host(serial).unwrap()
     }
-
-    /// Writes a node's identity as the agent does.
-    fn enrol(&self, dir: &TempDir, node: NodeId) {
-        let pair = KeyAndCsr::generate().unwrap();
-        let name = CertName { cluster: ClusterId(7), identity: Identity::Node(node) };
-        let hour = Duration::from_secs(3_600);
-        let certificate = self.0.issue(pair.csr_pem.as_bytes(), &name, hour, now(), node.0).unwrap();
-        let identity = serde_json::json!({
-            "format": 1, "cluster": ClusterId(7), "node": node, "managers": [],
-            "authority": self.0.certificate_pem(), "certificate": certificate, "key": pair.key_pem(),
-        });
-        std::fs::write(dir.path().join("identity.json"), identity.to_string()).unwrap();
-    }
-}
-
-fn now() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    WallTime(u64::try_from(since.as_micros()).unwrap())
 }
 
 impl Mesh {
@@ -79,10 +52,10 @@ impl Mesh {
     /// Starts one in a directory, with the resolvers of its `resolv.conf`.
     pub fn start_in(dir: TempDir, authority: &Authority, node: u64) -> Self {
         let node = NodeId(node);
-        authority.enrol(&dir, node);
+        authority.0.enrol(dir.path(), node).unwrap();
         let process = spawn(&dir, "first");
         let agent = connect(&dir, node);
-        Self { dir, node, process, agent, configured: 0 }
+        Self { dir, node, process, agent }
     }
 
     /// One that is alone.
@@ -104,18 +77,11 @@ impl Mesh {
     }
 
     pub fn send(&mut self, frame: &AgentFrame) {
-        let bytes = rmp_serde::to_vec_named(frame).unwrap();
-        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-        // Somebody who lost the connection hears of it when he reads.
-        drop(self.agent.write_all(&[&length[..], &bytes].concat()));
+        self.agent.send(frame);
     }
 
     fn try_receive(&mut self) -> Option<MeshFrame> {
-        let mut length = [0; 4];
-        self.agent.read_exact(&mut length).ok()?;
-        let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
-        self.agent.read_exact(&mut bytes).ok()?;
-        Some(rmp_serde::from_slice(&bytes).unwrap())
+        self.agent.receive().ok()
     }
 
     /// Whether the other end still answers.
@@ -129,15 +95,8 @@ impl Mesh {
 
     /// Configures it and returns what could not be done.
     pub fn configure(&mut self, config: &MeshConfig) -> Vec<String> {
-        self.configured += 1;
-        self.send(&AgentFrame::Configure { number: self.configured, config: Box::new(config.clone()) });
-        loop {
-            if let MeshFrame::Applied { number, problems, .. } = self.receive()
-                && number == self.configured
-            {
-                return problems;
-            }
-        }
+        let configured = self.agent.configure(config);
+        configured.unwrap_or_else(|error| panic!("{error:#}:\n{}", self.process.log_text()))
     }
 
     /// Configures it; everything must be possible.
@@ -161,9 +120,9 @@ impl Mesh {
 
     /// Waits for the answer to a drain, `limit` at most.
     pub fn is_drained(&mut self, task: u64, limit: Duration) -> bool {
-        self.agent.set_read_timeout(Some(limit)).unwrap();
+        self.agent.stream().set_read_timeout(Some(limit)).unwrap();
         let frame = self.try_receive();
-        self.agent.set_read_timeout(Some(LIMIT)).unwrap();
+        self.agent.stream().set_read_timeout(Some(LIMIT)).unwrap();
         frame == Some(MeshFrame::Drained { task: TaskId(task) })
     }
 }
@@ -175,12 +134,8 @@ fn spawn(dir: &TempDir, name: &str) -> Process {
     Process::spawn(name, dir.path(), command).unwrap()
 }
 
-fn connect(dir: &TempDir, node: NodeId) -> UnixStream {
-    let socket = dir.path().join("mesh.sock");
-    let stream = wait::until("the control socket", LIMIT, || UnixStream::connect(&socket).ok())
-        .unwrap_or_else(|error| panic!("node {node}: {error:#}"));
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream
+fn connect(dir: &TempDir, node: NodeId) -> Agent {
+    Agent::connect(dir.path(), LIMIT).unwrap_or_else(|error| panic!("node {node}: {error:#}"))
 }
 
 /// A port that nobody uses at the moment.

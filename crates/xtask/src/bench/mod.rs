@@ -4,7 +4,7 @@
 //! same thing, taken in turns with it. Marks are what the project set itself; a missed one is printed as it is.
 //!
 //! Read in this order: this file, [`table`] (the rows), then one file a
-//! subject: [`commits`], [`containers`], [`nodes`], [`leader`], [`idle`], [`kernels`].
+//! subject: [`commits`], [`containers`], [`nodes`], [`leader`], [`idle`], [`traffic`], [`kernels`].
 
 mod commits;
 mod containers;
@@ -13,6 +13,7 @@ mod kernels;
 mod leader;
 mod nodes;
 mod table;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Subject {
     Nodes,
     /// Memory and CPU at rest
     Idle,
+    /// Requests, connections and bulk through the mesh, against HAProxy and nginx; needs root
+    Traffic,
     /// Placements, and the simulator
     Kernels,
 }
@@ -74,6 +77,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if wanted(Subject::Nodes) {
         nodes::measure(&mut table, options.rounds.div_ceil(2))?;
+    }
+    if wanted(Subject::Traffic) {
+        traffic::measure(&mut table, options.rounds)?;
     }
     if wanted(Subject::Kernels) {
         kernels::measure(&mut table)?;
