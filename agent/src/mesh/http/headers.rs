@@ -77,6 +77,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Makes a replica's headers those of an answer to the client.
 pub fn towards_client(headers: &mut HeaderMap) {
     let upgrade = upgrade(headers);
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks say where the body ends, whatever else the replica says of it (RFC 9112, 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
     restore(headers, upgrade);
 }
