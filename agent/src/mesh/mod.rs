@@ -5,7 +5,7 @@
 //! `mesh`; here are the sockets.
 //!
 //! Reading order: `process` (start and end), `handover` and `predecessor` (from one process to the next), `control` (the agent), `world` (what all connections share), `ports` (listeners),
-//! `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
+//! `lanes` (threads), `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
 //! nodes), `dns` (names), `addresses` (services by their own address).
 
 mod addresses;
@@ -17,6 +17,7 @@ mod gate;
 mod handover;
 mod http;
 mod identity;
+mod lanes;
 mod peers;
 mod ports;
 mod predecessor;

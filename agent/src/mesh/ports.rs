@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Result;
 use mesh::{Table, table::Port};
+use socket2::Socket;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -72,6 +73,7 @@ impl Ports {
 
     fn listen(&self, port: u16) -> Result<Listening> {
         let (listener, held) = self.world.sockets.listen_everywhere(port)?;
+        socket::tune_client(&listener)?;
         let stop = CancellationToken::new();
         let shared = Shared {
             world: self.world.clone(),
@@ -80,9 +82,9 @@ impl Ports {
             port,
         };
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        self.world.lanes.spawn(async move {
             let _held = held;
-            stopped.run_until_cancelled(accept(shared, listener)).await
+            stopped.run_until_cancelled(accept(shared, listener)).await;
         });
         Ok(Listening(stop))
     }
@@ -107,8 +109,12 @@ struct Shared {
     port: u16,
 }
 
-async fn accept(shared: Shared, listener: TcpListener) {
+async fn accept(shared: Shared, listener: Socket) {
     let port = shared.port;
+    let listener = match TcpListener::from_std(listener.into()) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(port, %error, "connections cannot be accepted"),
+    };
     loop {
         let (client, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -122,9 +128,9 @@ async fn accept(shared: Shared, listener: TcpListener) {
             tracing::warn!(port, "a client was turned away: {MAX_CONNECTIONS} connections are open");
             continue;
         };
-        let carried = serve(shared.clone(), client, socket::canonical(address));
-        shared.world.connections.spawn(async move {
-            carried.await;
+        let (served, address) = (shared.clone(), socket::canonical(address));
+        shared.world.lanes.carry(&shared.world.connections, client, move |client| async move {
+            serve(served, client, address).await;
             drop(place);
         });
     }
@@ -133,9 +139,6 @@ async fn accept(shared: Shared, listener: TcpListener) {
 /// What only some connections need is boxed: each is as large as the largest of its ways.
 async fn serve(shared: Shared, client: TcpStream, address: SocketAddr) {
     let Shared { world, acceptor, port, .. } = shared;
-    if socket::tune_client(&client).is_err() {
-        return;
-    }
     // A table is not held for as long as a connection lives.
     let understood = world.table.load().ports.get(&port).map(|port| match port {
         Port::Tcp(route) => Understood::AsBytes { proxy_protocol: route.proxy_protocol },

@@ -21,6 +21,7 @@ use super::{
     dns::Names,
     handover::{self, Succession},
     identity::Paper,
+    lanes::Lanes,
     peers,
     ports::Ports,
     predecessor,
@@ -42,7 +43,8 @@ pub async fn serve(directory: &Path, resolv_conf: &Path) -> Result<()> {
     raise_descriptors();
     let mut paper = Paper::read(directory)?;
     let node = paper.node();
-    let world = Arc::new(World::new(node, paper.tls()?, entropy::number()?));
+    let world =
+        Arc::new(World::new(node, paper.tls()?, entropy::number()?, Lanes::start().context("threads")?));
     let desk = Arc::new(Desk {
         ports: Ports::new(world.clone()),
         listener: Mutex::default(),
@@ -161,7 +163,7 @@ async fn try_again(desk: &Desk, paper: &mut Paper) {
     loop {
         tick.tick().await;
         desk.reconcile();
-        desk.world.pool.sweep();
+        desk.world.pools.sweep();
         paper.refresh();
     }
 }
@@ -171,7 +173,7 @@ async fn drain(desk: &Desk) {
     desk.close();
     let world = &desk.world;
     world.retiring.cancel();
-    world.pool.clear();
+    world.pools.clear();
     world.connections.close();
     world.peers.retire().await;
     tracing::info!(connections = world.connections.len(), "the mesh ends when they have");

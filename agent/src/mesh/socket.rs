@@ -21,7 +21,7 @@ pub fn tune(socket: impl AsFd, patience: Duration) -> io::Result<()> {
     Ok(sockopt::set_tcp_user_timeout(&socket, millis)?)
 }
 
-/// For the side towards clients, who may be slow.
+/// For the side towards clients, who may be slow. What is set on a listening socket holds for all that it accepts.
 pub fn tune_client(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;

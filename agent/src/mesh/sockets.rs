@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -48,15 +48,14 @@ struct State {
 pub struct Held(Sockets, Key, u64);
 
 impl Sockets {
-    /// Listens on a port of all addresses, IPv4 and, where the kernel has it, IPv6.
+    /// Listens on a port of all addresses, IPv4 and, where the kernel has it, IPv6. What is returned belongs to no reactor yet.
     ///
     /// # Errors
     /// The port is taken or not allowed.
-    pub fn listen_everywhere(&self, port: u16) -> io::Result<(TcpListener, Held)> {
-        match self.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-            Err(error) if is_without_ipv6(&error) => {
-                self.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-            }
+    pub fn listen_everywhere(&self, port: u16) -> io::Result<(Socket, Held)> {
+        let everywhere = |address: IpAddr| self.open((Kind::Stream, (address, port).into()));
+        match everywhere(Ipv6Addr::UNSPECIFIED.into()) {
+            Err(error) if is_without_ipv6(&error) => everywhere(Ipv4Addr::UNSPECIFIED.into()),
             other => other,
         }
     }

@@ -23,7 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dial::{self, Backend},
     gate::Gates,
-    http::{Pool, secure::Certificates},
+    http::{Pools, secure::Certificates},
+    lanes::Lanes,
     peers::Peers,
     predecessor::Predecessor,
     random::Random,
@@ -45,7 +46,7 @@ pub struct World {
     /// What is listened on.
     pub sockets: Sockets,
     /// Idle connections to replicas.
-    pub pool: Pool,
+    pub pools: Pools,
     /// Certificates of published ports.
     pub certificates: Certificates,
     /// Connections with other nodes.
@@ -56,6 +57,8 @@ pub struct World {
     pub random: Random,
     /// The process's clock.
     pub clock: Clock,
+    /// The threads that carry clients' connections.
+    pub lanes: Lanes,
     /// Connections that are waited for at the end.
     pub connections: TaskTracker,
     /// Nothing new is accepted, idle connections close.
@@ -73,19 +76,20 @@ pub struct Ticket {
 
 impl World {
     /// An empty one.
-    pub fn new(node: NodeId, tls: NodeTls, seed: u64) -> Self {
+    pub fn new(node: NodeId, tls: NodeTls, seed: u64, lanes: Lanes) -> Self {
         Self {
             node,
             table: ArcSwap::default(),
             gates: Gates::default(),
             predecessor: Predecessor::default(),
             sockets: Sockets::default(),
-            pool: Pool::default(),
+            pools: Pools::default(),
             certificates: Certificates::default(),
             peers: Peers::default(),
             tls,
             random: Random::new(seed),
             clock: Clock::start(),
+            lanes,
             connections: TaskTracker::new(),
             retiring: CancellationToken::new(),
             balancer: Mutex::default(),
@@ -106,7 +110,7 @@ impl World {
         let endpoints = table.endpoints.clone();
         self.table.store(Arc::new(table));
         self.renewed.notify_waiters();
-        self.pool.retain(&endpoints);
+        self.pools.retain(&endpoints);
         self.peers.look_again();
     }
 
@@ -126,7 +130,7 @@ impl World {
     /// Opens a local task for nobody any more; the receiver hears when nothing of its traffic is under way.
     pub fn drain(&self, task: TaskId) -> oneshot::Receiver<()> {
         let over = self.gates.drain(task);
-        self.pool.forget(task);
+        self.pools.forget(task);
         over
     }
 

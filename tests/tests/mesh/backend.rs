@@ -161,7 +161,7 @@ impl State {
 }
 
 /// Reads a request with its body, of a known length or in chunks; `None` at the end.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Arrived> {
+pub fn read(reader: &mut BufReader<impl Read>) -> Option<Arrived> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -179,7 +179,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Arrived> {
     Some(Arrived { method: words.next()?, target: words.next()?, head, body })
 }
 
-fn read_chunks(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+fn read_chunks(reader: &mut BufReader<impl Read>) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     loop {
         let mut line = String::new();

@@ -72,6 +72,16 @@ impl Client {
         Ok(bytes)
     }
 
+    /// Reads until the other side has closed, or says nothing for so long.
+    pub fn read_all(&mut self, quiet: Duration) -> Vec<u8> {
+        self.stream.get_ref().set_read_timeout(Some(quiet)).unwrap();
+        let (mut all, mut some) = (Vec::new(), [0; 4096]);
+        while let Ok(read @ 1..) = self.stream.read(&mut some) {
+            all.extend_from_slice(&some[..read]);
+        }
+        all
+    }
+
     /// Reads an answer.
     pub fn receive(&mut self) -> Result<Answer> {
         let mut answer = self.receive_head()?;

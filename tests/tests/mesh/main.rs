@@ -7,6 +7,8 @@ mod client;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod lean;
+#[cfg(test)]
 mod namespace;
 #[cfg(test)]
 mod networks;

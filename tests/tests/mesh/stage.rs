@@ -138,6 +138,11 @@ fn connect(dir: &TempDir, node: NodeId) -> Agent {
     Agent::connect(dir.path(), LIMIT).unwrap_or_else(|error| panic!("node {node}: {error:#}"))
 }
 
+/// Waits until something is so.
+pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    wait::until_true(what, LIMIT, condition).unwrap();
+}
+
 /// A port that nobody uses at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::pool::Lease;
 
 /// An answer that does not move for this long is given up: its replica hangs.
-const ANSWER_IDLE: Duration = Duration::from_secs(300);
+pub const ANSWER_IDLE: Duration = Duration::from_secs(300);
 
 /// A request's body.
 #[derive(Debug)]

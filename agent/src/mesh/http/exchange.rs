@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use mesh::balance::Failure;
 use tokio::time::Instant;
 
-use super::body::Upload;
+use super::{body::Upload, pool::Reusable};
 use crate::mesh::dial::{Backend, Hold};
 
 /// The library's type has no public name.
@@ -29,8 +29,7 @@ pub struct Line {
     sender: SendRequest<Upload>,
     /// `None` when it has ended.
     connection: Option<Pin<Box<Connection>>>,
-    /// When it was last used.
-    pub used: Instant,
+    used: Instant,
     hold: Hold,
 }
 
@@ -46,6 +45,17 @@ pub struct Unanswered {
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+impl Reusable for Line {
+    fn is_ready(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready() && !self.hold.is_retired()
+    }
+
+    fn used(&mut self) -> &mut Instant {
+        &mut self.used
     }
 }
 
@@ -73,12 +83,6 @@ impl Line {
         {
             self.connection = None;
         }
-    }
-
-    /// Whether it takes a request now.
-    pub fn is_ready(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready() && !self.hold.is_retired()
     }
 
     /// Drives it to its end: after a change of protocol the bytes are somebody else's.

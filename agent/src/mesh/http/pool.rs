@@ -10,8 +10,11 @@ use std::{
 use model::id::TaskId;
 use tokio::time::Instant;
 
-use super::exchange::Line;
-use crate::mesh::world::{Ticket, World};
+use super::{exchange::Line, lean::Cable};
+use crate::mesh::{
+    lanes,
+    world::{Ticket, World},
+};
 
 /// Shorter than what servers keep an idle connection for (5 s is the least of the usual ones), so that we close it, not they.
 const IDLE: Duration = Duration::from_secs(4);
@@ -21,8 +24,25 @@ pub const FRESH: Duration = Duration::from_secs(1);
 const MOST_IDLE: usize = 128;
 
 /// All idle connections.
-#[derive(Debug, Default)]
-pub struct Pool(Mutex<BTreeMap<(TaskId, u16), Vec<Line>>>);
+#[derive(Debug)]
+pub struct Pools {
+    /// Those that the library speaks on.
+    pub lines: Pool<Line>,
+    /// Those of each thread.
+    cables: Vec<Pool<Cable>>,
+}
+
+/// Idle connections of one kind.
+#[derive(Debug)]
+pub struct Pool<C>(Mutex<BTreeMap<(TaskId, u16), Vec<C>>>);
+
+/// A connection that takes one request after another.
+pub trait Reusable {
+    /// Whether it takes a request now.
+    fn is_ready(&mut self) -> bool;
+    /// When it was last used.
+    fn used(&mut self) -> &mut Instant;
+}
 
 /// A connection in use, with the request that it is used for.
 #[derive(Debug)]
@@ -37,59 +57,93 @@ pub struct Lease {
     pub port: u16,
 }
 
-impl Pool {
+impl Default for Pools {
+    fn default() -> Self {
+        let cables = (0..lanes::count()).map(|_| Pool::default()).collect();
+        Self { lines: Pool::default(), cables }
+    }
+}
+
+impl Pools {
+    /// Those of this thread.
+    pub fn cables(&self) -> &Pool<Cable> {
+        &self.cables[lanes::here()]
+    }
+
+    /// Closes connections to a task.
+    pub fn forget(&self, task: TaskId) {
+        self.keep(|known| *known != task);
+    }
+
+    /// Closes connections to tasks that take no requests any more.
+    pub fn retain(&self, endpoints: &BTreeSet<TaskId>) {
+        self.keep(|task| endpoints.contains(task));
+    }
+
+    /// Closes all.
+    pub fn clear(&self) {
+        self.keep(|_| false);
+    }
+
+    /// Closes connections that were idle for too long.
+    pub fn sweep(&self) {
+        self.lines.sweep();
+        self.cables.iter().for_each(Pool::sweep);
+    }
+
+    fn keep(&self, is_kept: impl Fn(&TaskId) -> bool) {
+        self.lines.lock().retain(|(task, _), _| is_kept(task));
+        for cables in &self.cables {
+            cables.lock().retain(|(task, _), _| is_kept(task));
+        }
+    }
+}
+
+impl<C> Default for Pool<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C> Pool<C> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TaskId, u16), Vec<C>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Reusable> Pool<C> {
     /// An idle connection that is still open, the last one used first.
-    pub fn take(&self, task: TaskId, port: u16, idle_at_most: Duration) -> Option<Line> {
+    pub fn take(&self, task: TaskId, port: u16, idle_at_most: Duration) -> Option<C> {
         let mut pool = self.lock();
         let lines = pool.get_mut(&(task, port))?;
         while let Some(mut line) = lines.pop() {
-            if line.used.elapsed() <= idle_at_most && line.is_ready() {
+            if line.used().elapsed() <= idle_at_most && line.is_ready() {
                 return Some(line);
             }
         }
         None
     }
 
-    /// Closes connections to a task.
-    pub fn forget(&self, task: TaskId) {
-        self.lock().retain(|(known, _), _| *known != task);
-    }
-
-    /// Closes connections to tasks that take no requests any more.
-    pub fn retain(&self, endpoints: &BTreeSet<TaskId>) {
-        self.lock().retain(|(task, _), _| endpoints.contains(task));
-    }
-
-    /// Closes all.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// Closes connections that were idle for too long.
-    pub fn sweep(&self) {
+    fn sweep(&self) {
         let now = Instant::now();
         self.lock().retain(|_, lines| {
-            lines.retain(|line| now.duration_since(line.used) < IDLE);
+            lines.retain_mut(|line| now.duration_since(*line.used()) < IDLE);
             !lines.is_empty()
         });
     }
 
     /// Keeps a connection, unless its task is on its way out. That is asked under the lock, and whoever closes the connections
     /// of a task says so before it takes the lock: none is kept behind its back.
-    fn put(&self, world: &World, task: TaskId, port: u16, mut line: Line) {
+    pub fn put(&self, world: &World, task: TaskId, port: u16, mut line: C) {
         let mut pool = self.lock();
         let is_welcome = world.table.load().endpoints.contains(&task)
             && !world.gates.is_draining(task)
             && !world.retiring.is_cancelled();
         let lines = pool.entry((task, port)).or_default();
         if is_welcome && lines.len() < MOST_IDLE {
-            line.used = Instant::now();
+            *line.used() = Instant::now();
             lines.push(line);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TaskId, u16), Vec<Line>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +158,7 @@ impl Lease {
         let Self { mut line, ticket, world, port } = self;
         line.drive(cx);
         if line.is_ready() {
-            world.pool.put(&world, ticket.task(), port, line);
+            world.pools.lines.put(&world, ticket.task(), port, line);
         }
     }
 }

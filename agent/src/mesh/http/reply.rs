@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
+use mesh::balance::Failure;
 
 use super::body::Download;
 
@@ -30,6 +31,17 @@ pub fn refuse(status: StatusCode, sentence: &'static str) -> Response<Reply> {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// The answer to a request that nobody answered.
+pub fn in_words(failure: Failure) -> Response<Reply> {
+    match failure {
+        Failure::Unreachable | Failure::Withdrawn => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica takes the request\n")
+        }
+        Failure::Broken => refuse(StatusCode::BAD_GATEWAY, "the replica broke the connection\n"),
+        Failure::Late => refuse(StatusCode::GATEWAY_TIMEOUT, "the replica did not answer in time\n"),
+    }
 }
 
 impl Body for Reply {

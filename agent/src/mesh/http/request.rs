@@ -16,8 +16,7 @@ use hyper::{
 use mesh::{
     Table,
     balance::Failure,
-    http as rules,
-    retry::{self, Attempt},
+    http as rules, retry,
     table::{HttpRoute, Port, Replica},
 };
 use model::id::TaskId;
@@ -28,18 +27,19 @@ use super::{
     exchange::{Line, Unanswered},
     headers::{self, Client},
     pool::{FRESH, Lease},
-    reply::{Reply, refuse},
+    reply::{Reply, in_words, refuse},
     serve::Arrival,
+    tries::{Failed, Tries},
     upgrade,
 };
 use crate::mesh::world::{Ticket, World};
 
 /// A body up to this length is kept until it is answered, so that another replica can be asked.
-const SMALL_BODY: u64 = 64 * 1024;
+pub const SMALL_BODY: u64 = 64 * 1024;
 /// A request that no replica takes waits so long for newer routes: less than anybody notices, more than a route needs.
-const NEWER: Duration = Duration::from_millis(500);
+pub const NEWER: Duration = Duration::from_millis(500);
 /// A client's body that does not move for this long is given up.
-const BODY_IDLE: Duration = Duration::from_secs(30);
+pub const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// A request and the replicas of one table.
 struct Exchange<'a, 'b> {
@@ -51,12 +51,8 @@ struct Exchange<'a, 'b> {
     deadline: Instant,
 }
 
-/// What a try that failed leads to.
-enum Outcome {
-    Answer(Box<(Response<Incoming>, Lease)>),
-    Again { tried: Option<TaskId>, failure: Failure },
-    Failed(Failure),
-}
+/// An answer that has begun; or a try that failed, and whether it says nothing about its replica.
+type Tried = Result<(Response<Incoming>, Lease), (Ticket, Failure, bool)>;
 
 /// Answers a request.
 pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Response<Reply> {
@@ -147,31 +143,21 @@ impl Exchange<'_, '_> {
         let is_sticky = self.route.settings.sticky;
         let cookie = self.pending.cookie.clone();
         let named = cookie.as_deref().filter(|_| is_sticky).and_then(|cookie| service.named(cookie));
-        let mut preferred = named.map(|replica| replica.task);
-        let (mut tried, mut tries, mut only_new) = (Vec::new(), 0, false);
-        let mut failed = Failure::Unreachable;
-        loop {
-            let Some((replica, ticket)) = self.world.choose(service, &tried, preferred) else {
-                return self.give_up(failed);
-            };
-            tries += 1;
-            match self.try_once(replica, ticket, tries, only_new).await {
-                Outcome::Answer(answer) => {
-                    let (response, lease) = *answer;
+        let mut tries = Tries::new(self.world, service, named.map(|replica| replica.task));
+        while let Some((replica, ticket)) = tries.next() {
+            match self.try_once(replica, ticket, tries.only_new).await {
+                Ok((response, lease)) => {
                     let fresh = (is_sticky && cookie.as_deref() != Some(&replica.opaque)).then_some(replica);
                     return Ok(self.pass_on(response, lease, fresh));
                 }
-                Outcome::Again { tried: Some(task), failure } => {
-                    tried.push(task);
-                    (preferred, only_new, failed) = (None, false, failure);
+                Err((ticket, failure, is_stale)) => {
+                    if !tries.go_on(&ticket, self.failed(failure, is_stale)) {
+                        break;
+                    }
                 }
-                // An idle connection that had ended says nothing about its replica.
-                Outcome::Again { tried: None, failure } => {
-                    (preferred, only_new, failed) = (Some(replica.task), true, failure);
-                }
-                Outcome::Failed(failure) => return self.give_up(failure),
             }
         }
+        self.give_up(tries.failed)
     }
 
     /// What nobody took may be offered to the replicas of a newer table.
@@ -181,7 +167,7 @@ impl Exchange<'_, '_> {
         if unsent { Err(failure) } else { Ok(in_words(failure)) }
     }
 
-    async fn try_once(&mut self, replica: &Replica, ticket: Ticket, tries: usize, only_new: bool) -> Outcome {
+    async fn try_once(&mut self, replica: &Replica, ticket: Ticket, only_new: bool) -> Tried {
         let pooled = if only_new { None } else { self.pooled(replica.task) };
         let is_pooled = pooled.is_some();
         let line = match pooled {
@@ -190,21 +176,20 @@ impl Exchange<'_, '_> {
         };
         let mut line = match line {
             Ok(line) => line,
-            Err(failure) => return self.judge(failure, &ticket, Some(replica.task), tries),
+            Err(failure) => return Err((ticket, failure, false)),
         };
         let request = self.request();
         match self.patiently(&mut line, request).await {
             Ok(response) => {
                 ticket.succeed();
                 let (world, port) = (self.world.clone(), self.route.target);
-                Outcome::Answer(Box::new((response, Lease { line, ticket, world, port })))
+                Ok((response, Lease { line, ticket, world, port }))
             }
             Err(Unanswered { failure, unsent }) => {
                 if unsent.is_some() {
                     self.pending.upload = unsent;
                 }
-                let is_stale = is_pooled && failure != Failure::Late;
-                self.judge(failure, &ticket, (!is_stale).then_some(replica.task), tries)
+                Err((ticket, failure, is_pooled && failure != Failure::Late))
             }
         }
     }
@@ -213,7 +198,7 @@ impl Exchange<'_, '_> {
         let repeatable =
             retry::is_idempotent(self.pending.head.method.as_str()) && self.pending.progress.is_none();
         let idle_at_most = if repeatable { Duration::MAX } else { FRESH };
-        self.world.pool.take(task, self.route.target, idle_at_most)
+        self.world.pools.lines.take(task, self.route.target, idle_at_most)
     }
 
     async fn dial(&self, replica: &Replica) -> Result<Line, Failure> {
@@ -254,24 +239,15 @@ impl Exchange<'_, '_> {
         }
     }
 
-    /// What a failure leads to. `task` is `None` when it says nothing about the replica.
-    fn judge(&self, failure: Failure, ticket: &Ticket, task: Option<TaskId>, tries: usize) -> Outcome {
-        if task.is_some() {
-            ticket.fail(failure);
-        }
+    fn failed(&self, failure: Failure, is_stale: bool) -> Failed {
         let body = match &self.pending.upload {
             Some(Upload::Kept(_)) => retry::Body::Kept,
             Some(Upload::Streamed(..)) => retry::Body::Streamed,
             None => retry::Body::Begun,
         };
         let idempotent = retry::is_idempotent(self.pending.head.method.as_str());
-        let attempt = Attempt { idempotent, body, tries };
         let has_time = self.pending.progress.is_some() || Instant::now() < self.deadline;
-        let mut balancer = self.world.balancer();
-        if has_time && retry::may_retry(failure, attempt, balancer.budget(self.route.service.id)) {
-            return Outcome::Again { tried: task, failure };
-        }
-        Outcome::Failed(failure)
+        Failed { failure, is_stale, body, idempotent, has_time }
     }
 
     fn pass_on(
@@ -301,17 +277,6 @@ impl Exchange<'_, '_> {
             (Some(_), None) => refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n"),
             (None, _) => Response::from_parts(head, Reply::Theirs(Download::new(body, Box::new(lease)))),
         }
-    }
-}
-
-/// The answer to a request that nobody answered.
-fn in_words(failure: Failure) -> Response<Reply> {
-    match failure {
-        Failure::Unreachable | Failure::Withdrawn => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica takes the request\n")
-        }
-        Failure::Broken => refuse(StatusCode::BAD_GATEWAY, "the replica broke the connection\n"),
-        Failure::Late => refuse(StatusCode::GATEWAY_TIMEOUT, "the replica did not answer in time\n"),
     }
 }
 

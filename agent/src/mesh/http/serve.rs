@@ -12,16 +12,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
 };
 
-use super::request::answer;
+use super::{lean, request::answer};
 use crate::mesh::world::World;
 
 /// A request's head comes in this time, and the next one on the same connection too.
-const HEAD: Duration = Duration::from_secs(10);
+pub const HEAD: Duration = Duration::from_secs(10);
 /// Of a request's head. More than 100 headers, the library's own bound, are refused as well.
-const MAX_HEAD: usize = 64 * 1024;
+pub const MAX_HEAD: usize = 64 * 1024;
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 200;
 /// An HTTP/2 client that answers no ping is gone.
@@ -44,18 +43,23 @@ pub struct Arrival {
 
 /// Serves a plain connection: HTTP/1.1, or HTTP/2 when it begins so.
 pub async fn serve(arrival: Arrival, socket: TcpStream) {
-    let mut first = [0; PREFACE.len()];
-    // Who says nothing at all is not waited for; what comes in smaller pieces is HTTP/1.
-    let Ok(Ok(read)) = timeout(HEAD, socket.peek(&mut first)).await else { return };
-    if read == PREFACE.len() && first == PREFACE {
-        Box::pin(serve_http2(arrival, socket)).await;
+    let Some(rest) = lean::serve(&arrival, socket).await else { return };
+    if rest.rest().starts_with(PREFACE) {
+        Box::pin(serve_http2(arrival, rest)).await;
     } else {
-        serve_http1(arrival, socket).await;
+        Box::pin(serve_in_full(arrival, rest)).await;
     }
 }
 
 /// Serves HTTP/1.1.
 pub async fn serve_http1(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    if let Some(rest) = lean::serve(&arrival, io).await {
+        Box::pin(serve_in_full(arrival, rest)).await;
+    }
+}
+
+/// Serves HTTP/1.1 by the library, with all that it can be.
+async fn serve_in_full(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let arrival = Arc::new(arrival);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_header_size(MAX_HEAD);

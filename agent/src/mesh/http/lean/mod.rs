@@ -1,0 +1,271 @@
+//! Most requests, without the library: HTTP/1.1 with a short body or none, answered by a replica that speaks HTTP/1.1.
+//!
+//! The library makes a map of every head and a message between tasks of every request, and keeps buffers for every connection. A proxy
+//! needs none of that: here a head is read where it lies in the thread's buffer, written anew for the other side, and an idle
+//! connection has no buffer at all. What [`mesh::http1`] does not take (uploads, changes of protocol, HTTP/2, anything that may
+//! be read in two ways) goes on in the library from the request's first byte, and stays there until its connection ends.
+//!
+//! What a request is worth is decided by the same [`super::tries`] in both.
+//!
+//! Reading order: this file, [`client`] (a client's connection), [`cable`] (a replica's), [`answer`] (what comes back), [`pump`] (the
+//! rest of a long body), [`patience`] and [`date`].
+
+mod answer;
+mod cable;
+mod client;
+mod date;
+mod patience;
+mod pump;
+
+use std::cell::RefCell;
+
+use http::StatusCode;
+use mesh::{
+    Table,
+    balance::Failure,
+    http as rules,
+    retry::{self, Body},
+    table::{HttpRoute, Port, Replica},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use super::{
+    pool::{FRESH, Reusable},
+    reply::{in_words, refuse},
+    request::NEWER,
+    resumed::Resumed,
+    serve::Arrival,
+    tries::{Failed, Tries},
+};
+use crate::mesh::world::Ticket;
+use answer::{Answer, Terms};
+pub use cable::Cable;
+use cable::Unanswered;
+use client::{Asked, Client, Next};
+
+/// A thread's buffer: a head fits, and so does a page.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// Serves a connection until it ends, or until something comes on it that the library is to read.
+pub async fn serve<S>(arrival: &Arrival, stream: S) -> Option<Resumed<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut client = Client::new(arrival, stream);
+    loop {
+        let goes_on = match client.next().await {
+            Next::Asked(asked) => Box::pin(serve_one(arrival, &mut client, asked)).await,
+            Next::Late => client.refuse(refuse(StatusCode::REQUEST_TIMEOUT, LATE), None).await,
+            Next::Foreign => return Some(client.into_resumed()),
+            Next::Over => false,
+        };
+        if !goes_on {
+            client.close().await;
+            return None;
+        }
+    }
+}
+
+const LATE: &str = "the request's body did not come\n";
+
+/// Has one request answered; whether the connection takes another.
+async fn serve_one<S>(arrival: &Arrival, client: &mut Client<'_, S>, asked: Asked) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let world = &arrival.world;
+    let mut table = world.table.load_full();
+    let first = match find(&table, arrival.port, &asked) {
+        Ok(route) if route.service.endpoints.is_empty() => {
+            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica is ready\n"))
+        }
+        Ok(route) => Ok(route.service.id),
+        Err(Unrouted::Port) => {
+            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "this port is not published any more\n"))
+        }
+        Err(Unrouted::Request) => {
+            Err(refuse(StatusCode::NOT_FOUND, "no service answers to this host and path\n"))
+        }
+    };
+    let service = match first {
+        Ok(service) => service,
+        Err(refusal) => return client.refuse(refusal, Some(&asked)).await,
+    };
+    world.balancer().budget(service).deposit();
+    let mut failed = Failure::Unreachable;
+    // Tries the replicas of a table; when none of them takes the request, those of the next one.
+    loop {
+        let Ok(route) = find(&table, arrival.port, &asked) else { break };
+        let deadline = asked.began + route.settings.timeout;
+        if !route.service.endpoints.is_empty() {
+            let exchange = Exchange { arrival, table: &table, route, asked: &asked, deadline };
+            match exchange.run(client).await {
+                Ran::Answered { goes_on } => return goes_on,
+                Ran::Failed(failure) => {
+                    failed = failure;
+                    break;
+                }
+                Ran::Untaken(failure) => failed = failure,
+            }
+        }
+        match world.newer(&table, deadline.min(asked.began + NEWER)).await {
+            Some(newer) => table = newer,
+            None => break,
+        }
+    }
+    client.refuse(in_words(failed), Some(&asked)).await
+}
+
+enum Unrouted {
+    Port,
+    Request,
+}
+
+fn find<'a>(table: &'a Table, port: u16, asked: &Asked) -> Result<&'a HttpRoute, Unrouted> {
+    let Some(Port::Http(routes)) = table.ports.get(&port) else { return Err(Unrouted::Port) };
+    let host = rules::without_port(asked.request.host());
+    routes.find(host, asked.request.path()).ok_or(Unrouted::Request)
+}
+
+/// A request and the replicas of one table.
+struct Exchange<'a> {
+    arrival: &'a Arrival,
+    table: &'a Table,
+    route: &'a HttpRoute,
+    asked: &'a Asked,
+    deadline: Instant,
+}
+
+/// What came of a request.
+enum Ran {
+    /// The client has its answer; or nobody can give it one any more.
+    Answered { goes_on: bool },
+    /// No replica answered, and it may not be tried again.
+    Failed(Failure),
+    /// Nothing of it was sent: replicas of a newer table may be asked.
+    Untaken(Failure),
+}
+
+impl Exchange<'_> {
+    async fn run<S>(&self, client: &mut Client<'_, S>) -> Ran
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let world = &self.arrival.world;
+        let service = &*self.route.service;
+        let cookie = if self.route.settings.sticky {
+            rules::cookie(self.asked.request.cookies(), &service.cookie)
+        } else {
+            None
+        };
+        let named = cookie.and_then(|cookie| service.named(cookie));
+        let mut tries = Tries::new(world, service, named.map(|replica| replica.task));
+        while let Some((replica, ticket)) = tries.next() {
+            let pooled = if tries.only_new { None } else { self.pooled(&ticket) };
+            let is_pooled = pooled.is_some();
+            let asked = match pooled {
+                Some(cable) => Ok(cable),
+                None => self.dial(replica).await,
+            };
+            let until = self.deadline.min(Instant::now() + self.route.settings.try_timeout);
+            let answered = match asked {
+                Ok(cable) => cable.ask(client, self.asked, self.terms(replica, cookie), until).await,
+                Err(failure) => Err(Unanswered::Failed(failure)),
+            };
+            let failure = match answered {
+                Ok(answer) => {
+                    ticket.succeed();
+                    return Ran::Answered { goes_on: self.pass_on(client, answer, ticket).await };
+                }
+                Err(Unanswered::Failed(failure)) => failure,
+                Err(Unanswered::Changed) => {
+                    let refusal =
+                        refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n");
+                    return Ran::Answered { goes_on: client.refuse(refusal, Some(self.asked)).await };
+                }
+                Err(Unanswered::ClientGone) => return Ran::Answered { goes_on: false },
+            };
+            let failed = Failed {
+                failure,
+                is_stale: is_pooled && failure != Failure::Late,
+                body: Body::Kept,
+                idempotent: self.asked.idempotent,
+                has_time: Instant::now() < self.deadline,
+            };
+            if !tries.go_on(&ticket, failed) {
+                break;
+            }
+        }
+        match tries.failed {
+            failure @ (Failure::Unreachable | Failure::Withdrawn) => Ran::Untaken(failure),
+            failure => Ran::Failed(failure),
+        }
+    }
+
+    fn pooled(&self, ticket: &Ticket) -> Option<Cable> {
+        let idle_at_most = if self.asked.idempotent { std::time::Duration::MAX } else { FRESH };
+        self.arrival.world.pools.cables().take(ticket.task(), self.route.target, idle_at_most)
+    }
+
+    async fn dial(&self, replica: &Replica) -> Result<Cable, Failure> {
+        let world = &self.arrival.world;
+        let opened = world.open(self.table, replica, self.route.target, self.arrival.client);
+        Ok(Cable::new(opened.await?))
+    }
+
+    fn terms(&self, replica: &Replica, cookie: Option<&str>) -> Terms {
+        let settings = &self.route.settings;
+        let is_fresh = settings.sticky && cookie != Some(&replica.opaque);
+        Terms {
+            cookie: is_fresh.then(|| {
+                let name = &self.route.service.cookie;
+                rules::set_cookie(name, &replica.opaque, &settings.path, self.arrival.secure)
+            }),
+            closes: self.asked.closes || self.arrival.world.retiring.is_cancelled(),
+            to_head: self.asked.to_head,
+        }
+    }
+
+    /// Passes an answer on; whether the client's connection takes another request.
+    async fn pass_on<S>(&self, client: &mut Client<'_, S>, answer: Answer, ticket: Ticket) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Answer { out, body, cable, is_kept, closes } = answer;
+        let passed = match body {
+            None => {
+                // Free for the next request before the client has this answer.
+                self.give_back(is_kept.then_some(cable), ticket);
+                client.send(&out).await
+            }
+            Some(body) => match pump::pump(client, cable, body, out).await {
+                Ok((cable, is_whole)) => {
+                    self.give_back((is_kept && is_whole).then_some(cable), ticket);
+                    client.flush().await
+                }
+                Err(error) => Err(error),
+            },
+        };
+        passed.is_ok() && !closes
+    }
+
+    fn give_back(&self, cable: Option<Cable>, ticket: Ticket) {
+        let Some(mut cable) = cable else { return };
+        if cable.is_ready() {
+            let world = &self.arrival.world;
+            world.pools.cables().put(world, ticket.task(), self.route.target, cable);
+        }
+    }
+}
+
+/// Whether a method may be carried out twice.
+fn is_idempotent(method: &str) -> bool {
+    retry::is_idempotent(method)
+}

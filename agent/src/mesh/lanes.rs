@@ -1,0 +1,140 @@
+//! The threads that carry clients' connections: one for each core, each with a reactor of its own.
+//!
+//! A connection stays on the thread that it was given to, with its connections to replicas: no request wakes another thread. A
+//! port has one listening socket, which the next process takes over as it is; who accepts gives each connection to the thread
+//! that has the fewest. (A socket for each thread would spread them as well, but connections that wait in its queue are
+//! lost with it.)
+
+use std::{
+    cell::Cell,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Handle},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// More threads than this help nobody on a node that runs containers.
+const MOST: usize = 4;
+
+thread_local! {
+    static HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// All threads; they end when this is dropped, with everything that they carry.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    next: AtomicUsize,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Lane {
+    handle: Handle,
+    carried: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One connection of a lane.
+struct Carried(Arc<AtomicUsize>);
+
+impl Lanes {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start() -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let lanes =
+            (0..count()).map(|number| Lane::start(number, stop.clone())).collect::<io::Result<_>>()?;
+        Ok(Self { lanes, next: AtomicUsize::new(0), stop })
+    }
+
+    /// Runs something that is no connection, each time on the next thread.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        self.lanes[next].handle.spawn(work);
+    }
+
+    /// Carries a connection that was accepted on one of the threads on the one that has the fewest.
+    pub fn carry<F, W>(&self, connections: &TaskTracker, client: TcpStream, work: F)
+    where
+        F: FnOnce(TcpStream) -> W + Send + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let fewest =
+            self.lanes.iter().enumerate().min_by_key(|(_, lane)| lane.carried.load(Ordering::Relaxed));
+        let (number, lane) = fewest.expect("there is one thread at least");
+        lane.carried.fetch_add(1, Ordering::Relaxed);
+        let carried = Carried(lane.carried.clone());
+        if number == here() {
+            connections.spawn_on(
+                async move {
+                    let _carried = carried;
+                    work(client).await;
+                },
+                &lane.handle,
+            );
+            return;
+        }
+        // It leaves this thread's reactor for the other one's. One that cannot be moved is broken.
+        let Ok(client) = client.into_std() else { return };
+        connections.spawn_on(
+            async move {
+                let _carried = carried;
+                if let Ok(client) = TcpStream::from_std(client) {
+                    work(client).await;
+                }
+            },
+            &lane.handle,
+        );
+    }
+}
+
+impl Lane {
+    fn start(number: usize, stop: CancellationToken) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+            HERE.set(number);
+            runtime.block_on(stop.cancelled());
+        })?;
+        Ok(Self { handle, carried: Arc::default(), thread: Some(thread) })
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for thread in self.lanes.iter_mut().filter_map(|lane| lane.thread.take()) {
+            // Whose last holder is one of them ends without waiting for itself.
+            if thread.thread().id() != thread::current().id() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many threads there are.
+pub fn count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MOST)
+}
+
+/// Which of them this is; the first, for every other thread.
+pub fn here() -> usize {
+    HERE.get()
+}
