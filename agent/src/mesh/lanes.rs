@@ -1,8 +1,8 @@
 //! The threads that carry clients' connections: one for each core, each with a reactor of its own.
 //!
 //! A connection stays on the thread that it was given to, with its connections to replicas: no request wakes another thread. A
-//! port has one listening socket, which the next process takes over as it is; who accepts gives each connection to the thread
-//! that has the fewest. (A socket for each thread would spread them as well, but connections that wait in its queue are
+//! port has one listening socket, which the next process takes over as it is; who accepts keeps each connection, or gives it to the thread
+//! that has much fewer. (A socket for each thread would spread them as well, but connections that wait in its queue are
 //! lost with it.)
 
 use std::{
@@ -21,6 +21,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// A thread keeps what it accepts until it has so many more than another: moving a connection costs two turns of a reactor.
+const SLACK: usize = 4;
 /// More threads than this help nobody on a node that runs containers.
 const MOST: usize = 4;
 
@@ -70,9 +72,8 @@ impl Lanes {
         F: FnOnce(TcpStream) -> W + Send + 'static,
         W: Future<Output = ()> + Send + 'static,
     {
-        let fewest =
-            self.lanes.iter().enumerate().min_by_key(|(_, lane)| lane.carried.load(Ordering::Relaxed));
-        let (number, lane) = fewest.expect("there is one thread at least");
+        let number = self.place();
+        let lane = &self.lanes[number];
         lane.carried.fetch_add(1, Ordering::Relaxed);
         let carried = Carried(lane.carried.clone());
         if number == here() {
@@ -96,6 +97,15 @@ impl Lanes {
             },
             &lane.handle,
         );
+    }
+}
+
+impl Lanes {
+    /// Where the next connection is carried: here, unless that is out of balance.
+    fn place(&self) -> usize {
+        let carried = |number: &usize| self.lanes[*number].carried.load(Ordering::Relaxed);
+        let fewest = (0..self.lanes.len()).min_by_key(carried).unwrap_or(0);
+        if carried(&here()) < carried(&fewest) + SLACK { here() } else { fewest }
     }
 }
 

@@ -354,6 +354,28 @@ fn a_client_that_leaves_before_its_answer_leaves_nothing_under_way() {
 }
 
 #[test]
+fn a_client_that_leaves_in_the_middle_of_its_answer_ends_it_at_the_replica() {
+    let (mut mesh, port, target) = (Mesh::alone(), free_port(), free_port());
+    let listener = TcpListener::bind((address_of(1), target)).unwrap();
+    mesh.serve(&config(http(port, target), &[1]));
+    let replica = thread::spawn(move || {
+        let mut reader = BufReader::new(listener.accept().unwrap().0);
+        backend::read(&mut reader).unwrap();
+        let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        reader.get_ref().write_all(begun).unwrap();
+        backend::read(&mut reader).is_none()
+    });
+    let mut client = Client::connect(port).unwrap();
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    client.receive_head().unwrap();
+    assert_eq!(client.read(10).unwrap(), b"5\r\nhello\r\n");
+    drop(client);
+    super::stage::wait_for("the end at the replica", || replica.is_finished());
+    assert!(replica.join().unwrap());
+    super::stage::wait_for("its count", || mesh.stats(1).unwrap().in_flight == 0);
+}
+
+#[test]
 fn sticky_clients_stay_whichever_reader_their_requests_take() {
     let (mut mesh, port, target) = (Mesh::alone(), free_port(), free_port());
     let _backends = [1, 2].map(|task| Backend::start(task, target));

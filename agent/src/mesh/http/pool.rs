@@ -19,7 +19,7 @@ use crate::mesh::{
 /// Shorter than what servers keep an idle connection for (5 s is the least of the usual ones), so that we close it, not they.
 const IDLE: Duration = Duration::from_secs(4);
 /// A request that cannot be repeated takes no connection that was idle for longer: the server may be closing it.
-pub const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(1);
 /// Idle connections to one port of a replica. More are closed.
 const MOST_IDLE: usize = 128;
 
@@ -35,6 +35,12 @@ pub struct Pools {
 /// Idle connections of one kind.
 #[derive(Debug)]
 pub struct Pool<C>(Mutex<BTreeMap<(TaskId, u16), Vec<C>>>);
+
+/// Since when a connection must have been used to take a request.
+pub fn since(now: Instant, repeatable: bool) -> Option<Instant> {
+    // A clock that began later than that has no older connection.
+    if repeatable { None } else { now.checked_sub(FRESH) }
+}
 
 /// A connection that takes one request after another.
 pub trait Reusable {
@@ -112,12 +118,12 @@ impl<C> Pool<C> {
 }
 
 impl<C: Reusable> Pool<C> {
-    /// An idle connection that is still open, the last one used first.
-    pub fn take(&self, task: TaskId, port: u16, idle_at_most: Duration) -> Option<C> {
+    /// An idle connection that is still open and was used since then, the last one used first.
+    pub fn take(&self, task: TaskId, port: u16, since: Option<Instant>) -> Option<C> {
         let mut pool = self.lock();
         let lines = pool.get_mut(&(task, port))?;
         while let Some(mut line) = lines.pop() {
-            if line.used().elapsed() <= idle_at_most && line.is_ready() {
+            if since.is_none_or(|since| *line.used() >= since) && line.is_ready() {
                 return Some(line);
             }
         }

@@ -26,7 +26,7 @@ use super::{
     body::{Download, Progress, Upload},
     exchange::{Line, Unanswered},
     headers::{self, Client},
-    pool::{FRESH, Lease},
+    pool::{Lease, since},
     reply::{Reply, in_words, refuse},
     serve::Arrival,
     tries::{Failed, Tries},
@@ -197,8 +197,7 @@ impl Exchange<'_, '_> {
     fn pooled(&self, task: TaskId) -> Option<Line> {
         let repeatable =
             retry::is_idempotent(self.pending.head.method.as_str()) && self.pending.progress.is_none();
-        let idle_at_most = if repeatable { Duration::MAX } else { FRESH };
-        self.world.pools.lines.take(task, self.route.target, idle_at_most)
+        self.world.pools.lines.take(task, self.route.target, since(Instant::now(), repeatable))
     }
 
     async fn dial(&self, replica: &Replica) -> Result<Line, Failure> {

@@ -34,6 +34,13 @@ pub struct Cable {
     hold: Hold,
 }
 
+/// How far a request has come.
+#[derive(Debug, Default)]
+struct Sending {
+    sent: usize,
+    is_out: bool,
+}
+
 /// A request that was not answered.
 #[derive(Debug)]
 pub enum Unanswered {
@@ -87,9 +94,9 @@ impl Cable {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (bytes, mut sent, mut read) = (&asked.request.bytes[..], 0, Vec::new());
+        let (bytes, mut sending, mut read) = (&asked.request.bytes[..], Sending::default(), Vec::new());
         let begun = poll_fn(|cx| {
-            if self.poll_send(cx, bytes, &mut sent).is_err() && sent == 0 {
+            if self.poll_send(cx, bytes, &mut sending).is_err() && sending.sent == 0 {
                 return Poll::Ready(Err(Unanswered::Failed(Failure::Unreachable)));
             }
             if let Poll::Ready(answered) = self.poll_answer(cx, &mut read, &terms) {
@@ -104,21 +111,21 @@ impl Cable {
         if begun.status == SWITCHING {
             return Err(Unanswered::Changed);
         }
-        let is_kept = sent == bytes.len();
+        let is_kept = sending.is_out;
         Ok(begun.over(self, is_kept, terms.closes))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
-        while *sent < bytes.len() {
-            match Pin::new(&mut self.wire).poll_write(cx, &bytes[*sent..])? {
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], sending: &mut Sending) -> io::Result<()> {
+        while sending.sent < bytes.len() {
+            match Pin::new(&mut self.wire).poll_write(cx, &bytes[sending.sent..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => *sent += written,
+                Poll::Ready(written) => sending.sent += written,
                 Poll::Pending => return Ok(()),
             }
-            if *sent == bytes.len() {
-                // A stream to another node holds back what it was given; what it cannot let out now goes with the next turn.
-                let _ = Pin::new(&mut self.wire).poll_flush(cx)?;
-            }
+        }
+        // A stream to another node holds back what it was given.
+        if !sending.is_out && Pin::new(&mut self.wire).poll_flush(cx)?.is_ready() {
+            sending.is_out = true;
         }
         Ok(())
     }

@@ -99,7 +99,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
                             }
                             Understood::Foreign => return Poll::Ready(Next::Foreign),
                             Understood::Head => {}
-                            Understood::Body(length) => wanted = Some(length),
+                            Understood::Body(length) => {
+                                (wanted, until) = (Some(length), Instant::now() + BODY_IDLE);
+                            }
                         }
                     }
                     let mut into = ReadBuf::new(buffer);
@@ -219,9 +221,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
         self.send(&out).await.is_ok() && !closes
     }
 
-    /// Ends the connection in order. Who is gone already does not mind.
+    /// Ends the connection in order: TLS says so, a socket does when it is closed. Who is gone already does not mind.
     pub async fn close(mut self) {
-        drop(self.stream.shutdown().await);
+        if self.arrival.secure {
+            drop(self.stream.shutdown().await);
+        }
     }
 
     /// The connection, for the library.

@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use super::{
-    pool::{FRESH, Reusable},
+    pool::{Reusable, since},
     reply::{in_words, refuse},
     request::NEWER,
     resumed::Resumed,
@@ -101,8 +101,7 @@ where
     world.balancer().budget(service).deposit();
     let mut failed = Failure::Unreachable;
     // Tries the replicas of a table; when none of them takes the request, those of the next one.
-    loop {
-        let Ok(route) = find(&table, arrival.port, &asked) else { break };
+    while let Ok(route) = find(&table, arrival.port, &asked) {
         let deadline = asked.began + route.settings.timeout;
         if !route.service.endpoints.is_empty() {
             let exchange = Exchange { arrival, table: &table, route, asked: &asked, deadline };
@@ -167,14 +166,19 @@ impl Exchange<'_> {
         };
         let named = cookie.and_then(|cookie| service.named(cookie));
         let mut tries = Tries::new(world, service, named.map(|replica| replica.task));
+        let mut now = self.asked.began;
         while let Some((replica, ticket)) = tries.next() {
             let pooled = if tries.only_new { None } else { self.pooled(&ticket) };
             let is_pooled = pooled.is_some();
             let asked = match pooled {
                 Some(cable) => Ok(cable),
-                None => self.dial(replica).await,
+                None => {
+                    let dialled = self.dial(replica).await;
+                    now = Instant::now();
+                    dialled
+                }
             };
-            let until = self.deadline.min(Instant::now() + self.route.settings.try_timeout);
+            let until = self.deadline.min(now + self.route.settings.try_timeout);
             let answered = match asked {
                 Ok(cable) => cable.ask(client, self.asked, self.terms(replica, cookie), until).await,
                 Err(failure) => Err(Unanswered::Failed(failure)),
@@ -192,12 +196,13 @@ impl Exchange<'_> {
                 }
                 Err(Unanswered::ClientGone) => return Ran::Answered { goes_on: false },
             };
+            now = Instant::now();
             let failed = Failed {
                 failure,
                 is_stale: is_pooled && failure != Failure::Late,
                 body: Body::Kept,
                 idempotent: self.asked.idempotent,
-                has_time: Instant::now() < self.deadline,
+                has_time: now < self.deadline,
             };
             if !tries.go_on(&ticket, failed) {
                 break;
@@ -210,8 +215,8 @@ impl Exchange<'_> {
     }
 
     fn pooled(&self, ticket: &Ticket) -> Option<Cable> {
-        let idle_at_most = if self.asked.idempotent { std::time::Duration::MAX } else { FRESH };
-        self.arrival.world.pools.cables().take(ticket.task(), self.route.target, idle_at_most)
+        let since = since(self.asked.began, self.asked.idempotent);
+        self.arrival.world.pools.cables().take(ticket.task(), self.route.target, since)
     }
 
     async fn dial(&self, replica: &Replica) -> Result<Cable, Failure> {

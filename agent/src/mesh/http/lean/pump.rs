@@ -60,6 +60,9 @@ impl Pump {
                 return Poll::Ready(Ok(()));
             }
         }
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let since = *self.stands.get_or_insert_with(Instant::now);
         client.patience.poll(cx, since + ANSWER_IDLE).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
