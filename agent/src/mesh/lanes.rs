@@ -1,9 +1,9 @@
 //! The threads that carry clients' connections: one for each core, each with a reactor of its own.
 //!
 //! A connection stays on the thread that it was given to, with its connections to replicas: no request wakes another thread. A
-//! port has one listening socket, which the next process takes over as it is; who accepts keeps each connection, or gives it to the thread
-//! that has much fewer. (A socket for each thread would spread them as well, but connections that wait in its queue are
-//! lost with it.)
+//! port has one listening socket, which the next process takes over as it is; all threads accept from it, and one that has many
+//! more connections than another gives the next ones away. (A socket for each thread would spread them as well, but connections that
+//! wait in its queue are lost with it.)
 
 use std::{
     cell::Cell,
@@ -34,7 +34,6 @@ thread_local! {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: Vec<Lane>,
-    next: AtomicUsize,
     stop: CancellationToken,
 }
 
@@ -57,13 +56,21 @@ impl Lanes {
         let stop = CancellationToken::new();
         let lanes =
             (0..count()).map(|number| Lane::start(number, stop.clone())).collect::<io::Result<_>>()?;
-        Ok(Self { lanes, next: AtomicUsize::new(0), stop })
+        Ok(Self { lanes, stop })
     }
 
-    /// Runs something that is no connection, each time on the next thread.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
-        self.lanes[next].handle.spawn(work);
+    /// Runs something on each thread.
+    ///
+    /// # Errors
+    /// It cannot be made for one of them; those that it was made for run.
+    pub fn spawn_on_each<W>(&self, mut make: impl FnMut() -> io::Result<W>) -> io::Result<()>
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        for lane in &self.lanes {
+            lane.handle.spawn(make()?);
+        }
+        Ok(())
     }
 
     /// Carries a connection that was accepted on one of the threads on the one that has the fewest.

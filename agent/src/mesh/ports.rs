@@ -13,6 +13,7 @@ use socket2::Socket;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -75,18 +76,23 @@ impl Ports {
         let (listener, held) = self.world.sockets.listen_everywhere(port)?;
         socket::tune_client(&listener)?;
         let stop = CancellationToken::new();
+        let listening = Listening(stop.clone());
         let shared = Shared {
             world: self.world.clone(),
             places: self.places.clone(),
             acceptor: secure::acceptor(&self.world, port)?,
             port,
         };
-        let stopped = stop.clone();
-        self.world.lanes.spawn(async move {
-            let _held = held;
-            stopped.run_until_cancelled(accept(shared, listener)).await;
-        });
-        Ok(Listening(stop))
+        let held = Arc::new(held);
+        self.world.lanes.spawn_on_each(|| {
+            let (held, stopped) = (held.clone(), stop.clone());
+            let accepting = accept(shared.clone(), listener.try_clone()?);
+            Ok(async move {
+                let _held = held;
+                stopped.run_until_cancelled(accepting).await;
+            })
+        })?;
+        Ok(listening)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, Listening>> {
@@ -133,6 +139,8 @@ async fn accept(shared: Shared, listener: Socket) {
             serve(served, client, address).await;
             drop(place);
         });
+        // The next one may as well be another thread's.
+        yield_now().await;
     }
 }
 
