@@ -105,6 +105,7 @@ impl<'h, 'b> Response<'h, 'b> {
                 }
             }
         }
+        is_dated &= !options.iter().any(|option: &&[u8]| option.eq_ignore_ascii_case(b"date"));
         let framing = match (status, chunked, stated) {
             (100..200 | 204 | 304, ..) => Framing::Empty,
             _ if to_head => Framing::Empty,

@@ -187,6 +187,19 @@ fn an_answer_goes_on_without_what_was_for_one_connection() {
 }
 
 #[test]
+fn what_a_replica_says_of_its_connection_takes_no_length_and_no_date_away() {
+    let head =
+        "HTTP/1.1 200 OK\r\nConnection: Content-Length, Date\r\nDate: then\r\nContent-Length: 5\r\n\r\n";
+    let mut space = space();
+    let Reading::Whole(read) = Response::read(head.as_bytes(), &mut space, false) else {
+        panic!("not whole")
+    };
+    let mut out = Vec::new();
+    read.forward(&mut out, Added { date: Some("today"), ..Added::default() });
+    assert_eq!(text(&out), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ndate: today\r\n\r\n");
+}
+
+#[test]
 fn a_body_that_ends_with_its_connection_goes_on_in_chunks() {
     let head = "HTTP/1.0 200 OK\r\nDate: then\r\n\r\n";
     let mut space = space();
