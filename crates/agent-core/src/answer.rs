@@ -44,7 +44,12 @@ fn succeeded(task: &mut Task, call: Call, outcome: OpOutcome, context: &mut Cont
         (Call::Start { .. } | Call::Stop { .. }, OpOutcome::Container(view)) => {
             task.seen(&view, false, context)
         }
-        (Call::Look { .. }, OpOutcome::Container(view)) => task.looked(&view, context),
+        (Call::Look { container }, OpOutcome::Container(view)) => {
+            task.looked(&view, context);
+            if task.containers.get(&container).is_some_and(|container| container.overtaken) {
+                task.doubt(&container);
+            }
+        }
         (Call::LookByName, OpOutcome::Container(view)) => {
             task.prepare.name_doubted = false;
             if view.labels.task == task.id {
@@ -154,7 +159,12 @@ pub(crate) fn begun(task: &mut Task, call: &Call) {
                 container.unfit = unfit;
             }
         }
-        Call::Remove { .. } | Call::Look { .. } | Call::LookByName => {}
+        Call::Look { container } => {
+            if let Some(container) = task.containers.get_mut(container) {
+                container.overtaken = false;
+            }
+        }
+        Call::Remove { .. } | Call::LookByName => {}
     }
 }
 

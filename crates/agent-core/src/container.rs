@@ -28,6 +28,8 @@ pub(crate) struct Container {
     /// What the health check said when it failed.
     pub check: String,
     pub out_of_memory: bool,
+    /// Its health changed since the last look at it began: the answer may be older.
+    pub overtaken: bool,
     /// It must be looked at before anything is concluded about it.
     pub doubted: bool,
     /// It is being stopped because it counts as unhealthy.
@@ -53,6 +55,7 @@ impl Container {
             health: Health::None,
             check: String::new(),
             out_of_memory: false,
+            overtaken: false,
             doubted: false,
             unfit: false,
             adopted: false,

@@ -82,6 +82,7 @@ impl Agent {
             Change::Health(health) => {
                 if let Some(container) = task.containers.get_mut(&id) {
                     container.health = health;
+                    container.overtaken = true;
                     // The event does not carry what the check printed, and without that nobody can mend it.
                     container.doubted |= health == Health::Unhealthy;
                 }

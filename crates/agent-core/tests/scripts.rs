@@ -102,6 +102,8 @@ fn command(world: &mut World, words: &[&str]) {
         "power-off" => world.engine.power_off(world.now),
         "missing" => world.engine.missing.push(words[1].into()),
         "answer" => (0..words.get(1).map_or(1, |n| n.parse().unwrap())).for_each(|_| world.answer_one()),
+        "carry-out" => world.carry_out_one(),
+        "hear" => world.hear_answers(),
         "fail" => world.fail_one(kind(words[1]), &words[2..].join(" "), false),
         "lose-answer" => world.fail_one(kind(words[1]), &words[2..].join(" "), true),
         "run" => world.run(),

@@ -11,6 +11,7 @@ use model::{
     id::{ClusterId, NodeId, TaskId},
     node::Facts,
     session::{Assignment, Fence, ManagerMessage},
+    task::Health,
     time::Instant,
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct NodeHost {
     pub(crate) promised: Option<Fence>,
     /// What managers have told it lately.
     pub(crate) told: VecDeque<ManagerMessage>,
+    /// Of its engine's containers: the health that the agent last heard of.
+    pub(crate) told_health: BTreeMap<String, Health>,
     /// The last time that a fault touched this host or its links.
     pub(crate) disturbed: Time,
     /// It said goodbye and ended by itself.
@@ -84,6 +87,7 @@ impl NodeHost {
         self.lives += 1;
         self.left = false;
         self.subscription = None;
+        self.told_health.clear();
         self.process = Some(Process {
             core,
             life: self.lives,

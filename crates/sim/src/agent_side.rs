@@ -13,6 +13,7 @@ use model::{
 
 use crate::{
     agent::{Subscription, Write},
+    check::note_health,
     engine::Power,
     network::{Connection, Frame, Pipe},
     queue::{MS, Time},
@@ -59,6 +60,7 @@ impl World {
         let host = &mut self.nodes[node];
         let Some(process) = host.process.as_mut() else { return };
         self.trace.mark(at, 31, node as u64);
+        note_health(&mut host.told_health, &event);
         process.core.handle_event(event, host.clock.read(at).mono);
         self.drain_agent(node);
     }

@@ -86,6 +86,7 @@ pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> 
         subscription: None,
         promised: None,
         told: std::collections::VecDeque::new(),
+        told_health: std::collections::BTreeMap::new(),
         disturbed: 0,
         left: false,
     }

@@ -329,6 +329,8 @@ impl World {
     }
 
     fn calm_probe(&mut self, since: Time, now: Time) {
+        // An update under way is to end within its own bound (I13); all else is to be so soon after it.
+        let since = since.max(self.checks.last_rollout());
         match (self.converged, self.unconverged()) {
             (None, None) => {
                 self.converged = Some(now);

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duratio
 use agent_core::{
     action::Action,
     agent::{Agent, Config},
-    engine::{EngineCall, EngineErrorKind},
+    engine::{EngineCall, EngineError, EngineErrorKind, OpOutcome},
     event::{EngineFacts, Event},
     probes::ProbeRequest,
     stored::{StoreWrite, Stored},
@@ -45,6 +45,8 @@ pub struct World {
     pub calls: VecDeque<(u64, EngineCall)>,
     /// Questions to containers that are not answered yet.
     pub probes: VecDeque<(u64, ProbeRequest)>,
+    /// What was carried out and not answered yet.
+    pub outcomes: VecDeque<(u64, Result<OpOutcome, EngineError>)>,
     /// Calls of a former life of the agent that a hung engine has not carried out yet.
     pub late: VecDeque<EngineCall>,
     /// What was done since it was last looked at.
@@ -69,6 +71,7 @@ impl World {
             writes: VecDeque::new(),
             calls: VecDeque::new(),
             probes: VecDeque::new(),
+            outcomes: VecDeque::new(),
             late: VecDeque::new(),
             log: Vec::new(),
             connection: None,
@@ -172,6 +175,20 @@ impl World {
         let outcome = self.engine.call(&call, self.now);
         self.deliver_events();
         self.feed(Event::EngineDone { op, outcome });
+    }
+
+    /// Carries out the oldest call; its answer is on its way.
+    pub fn carry_out_one(&mut self) {
+        let Some((op, call)) = self.calls.pop_front() else { return };
+        self.outcomes.push_back((op, self.engine.call(&call, self.now)));
+        self.deliver_events();
+    }
+
+    /// The answers that were on their way arrive.
+    pub fn hear_answers(&mut self) {
+        for (op, outcome) in std::mem::take(&mut self.outcomes) {
+            self.feed(Event::EngineDone { op, outcome });
+        }
     }
 
     /// Answers the oldest call with an error; `done`: it was carried out all the same.

@@ -1,7 +1,12 @@
 //! I9, I10, I17: nothing but a change restarts a container: no reconnect, no restart of a manager, an agent or an engine, no
 //! change of leaders, no clock.
 
-use agent_core::engine::EngineCall;
+use std::collections::BTreeMap;
+
+use agent_core::{
+    engine::{Change, ContainerStatus, ContainerView, EngineCall, OpOutcome},
+    event::Event as Input,
+};
 use model::{
     node::{Availability, NodeState},
     service::{Mode, Slot},
@@ -26,7 +31,9 @@ impl World {
                 vec![format!("n{node}")],
             );
         };
-        if !found.is_live() || !found.is_healthy_or_starting() {
+        // An agent cannot know what is still on its way to it.
+        let told_unhealthy = self.nodes[node].told_health.get(container) == Some(&Health::Unhealthy);
+        if !found.is_live() || !found.is_healthy_or_starting() || told_unhealthy {
             return;
         }
         let Some(store) = self.checks.frontier() else { return };
@@ -100,6 +107,29 @@ impl Container {
     fn is_healthy_or_starting(&self) -> bool {
         use crate::engine::Status;
         !matches!(self.status, Status::Running { health: Health::Unhealthy, .. })
+    }
+}
+
+/// What an agent is told of its containers' health, by an event, an answer or a list.
+pub(crate) fn note_health(told: &mut BTreeMap<String, Health>, event: &Input) {
+    let mut note = |view: &ContainerView| {
+        if let ContainerStatus::Running { health, .. } = view.status {
+            told.insert(view.id.clone(), health);
+        }
+    };
+    match event {
+        Input::EngineDone { outcome: Ok(OpOutcome::Container(view)), .. } => note(view),
+        Input::EngineListed { containers } => containers.iter().for_each(note),
+        Input::EngineChanged(change) => match change.change {
+            Change::Health(health) => {
+                told.insert(change.id.clone(), health);
+            }
+            Change::Destroyed => {
+                told.remove(&change.id);
+            }
+            Change::Created | Change::Started | Change::OutOfMemory | Change::Died { .. } => {}
+        },
+        _ => {}
     }
 }
 

@@ -38,6 +38,15 @@ struct Course {
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
     by_service: BTreeMap<ServiceId, Course>,
+    /// When one was last seen under way.
+    last: Time,
+}
+
+impl Courses {
+    /// When an update or rollback was last under way; each has a bound of its own.
+    pub(crate) fn last(&self) -> Time {
+        self.last
+    }
 }
 
 impl World {
@@ -76,6 +85,9 @@ impl World {
             } else if now > course.since.max(quiet) + whole {
                 late = Some((service.spec.name.clone(), course.began.1, "has not ended after", whole));
             }
+        }
+        if !self.checks.courses.by_service.is_empty() {
+            self.checks.courses.last = now;
         }
         self.checks.count("rollouts watched");
         if let Some((name, state, what, bound)) = late {

@@ -22,6 +22,7 @@ mod i18_watch;
 mod i20_own_tasks;
 
 pub(crate) use i08_alone::Deadline;
+pub(crate) use i09_no_restart::note_health;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -113,6 +114,11 @@ impl Checks {
     /// The newest state that is known to be committed.
     pub(crate) fn frontier(&self) -> Option<&Store> {
         self.frontier.as_ref()
+    }
+
+    /// When an update or rollback was last seen under way, where that is watched.
+    pub(crate) fn last_rollout(&self) -> Time {
+        self.courses.last()
     }
 
     /// Who leads in the highest term.
