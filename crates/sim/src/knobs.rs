@@ -45,6 +45,8 @@ pub struct Knobs {
     pub skip: Skip,
     /// The most replicas that an operator asks for.
     pub replicas: u32,
+    /// Of a thousand steps of operators so many drain nodes or take them in again, besides those that do so anyway.
+    pub drains: u32,
     /// Of a thousand faults so many leave the leader alone with its clients.
     pub lone_leaders: u32,
     /// Of a thousand faults so many are full or decaying disks.
@@ -104,7 +106,10 @@ impl Knobs {
         let mut disks = Dice::new(seed, "disk knobs");
         let mut leaders = Dice::new(seed, "leader knobs");
         let lone_leaders = if rough && leaders.permille(150) { 150 } else { 0 };
+        let mut upkeep = Dice::new(seed, "upkeep knobs");
         Self {
+            // Where nothing else happens to nodes, floors are watched.
+            drains: if weather == Weather::Calm && upkeep.permille(500) { 400 } else { 0 },
             skip: Skip::default(),
             replicas: REPLICAS,
             patience: Patience { server, ..Patience::default() },

@@ -18,6 +18,7 @@ use crate::{
     dice::Dice,
     engine::{app::Behaviour, probe},
     history::{Ask, Value},
+    knobs::Knobs,
 };
 
 /// Names that services have; few, so that operators get in each other's way.
@@ -50,19 +51,33 @@ pub(crate) struct Workload {
     replicas: u32,
     /// Where services have probes: which.
     probes: Option<Dice>,
+    /// Of a thousand steps so many are for nodes only.
+    drains: u32,
     /// Steps so far.
     pub(crate) steps: u32,
 }
 
 impl Workload {
-    pub(crate) fn new(dice: Dice, nodes: Vec<String>, replicas: u32, probes: Option<Dice>) -> Self {
-        Self { dice, tags: 0, nodes, replicas, probes, steps: 0 }
+    /// With the choices of one world; those of probes are apart.
+    pub(crate) fn new(seed: u64, nodes: Vec<String>, knobs: &Knobs) -> Self {
+        Self {
+            dice: Dice::new(seed, "workload"),
+            tags: 0,
+            nodes,
+            replicas: knobs.replicas,
+            probes: knobs.probes.then(|| Dice::new(seed, "probes")),
+            drains: knobs.drains,
+            steps: 0,
+        }
     }
 
     /// What an operator does next.
     pub(crate) fn wish(&mut self, known: &BTreeMap<String, Known>, members: &[MemberId]) -> Wish {
         self.steps += 1;
         let name = (*self.dice.pick(&SERVICES).expect("not empty")).to_owned();
+        if self.drains > 0 && self.dice.permille(self.drains) {
+            return self.node_change();
+        }
         match self.dice.range(0, 99) {
             0..20 => self.create(name),
             20..40 => Wish { request: Request::GetService(name.clone()), on: Some((name, Ask::Read)) },

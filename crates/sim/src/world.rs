@@ -208,7 +208,6 @@ impl World {
         let hosts = knobs.managers + knobs.nodes;
         let network =
             Network::new(hosts, knobs.delay_us, knobs.loss, knobs.duplication, Dice::new(seed, "network"));
-        let probes = knobs.probes.then(|| Dice::new(seed, "probes"));
         let names = (0..knobs.nodes).map(|node| format!("n{node}")).collect();
         let managers = (0..knobs.managers).map(|number| crate::setup::manager(number, &mut dice)).collect();
         let nodes =
@@ -220,7 +219,7 @@ impl World {
             managers,
             nodes,
             clients: Clients::new(Dice::new(seed, "clients"), knobs.operators),
-            workload: Workload::new(Dice::new(seed, "workload"), names, knobs.replicas, probes),
+            workload: Workload::new(seed, names, &knobs),
             faults: Faults::new(Dice::new(seed, "faults"), Dice::new(seed, "disk faults")),
             checks: Checks::new(),
             trace: Trace::new(trace),
