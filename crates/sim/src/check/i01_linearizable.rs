@@ -149,6 +149,8 @@ fn present(value: Value, previous: Option<u64>, ask: Ask, outcome: Outcome) -> V
 
 #[cfg(test)]
 mod tests {
+    use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+
     use super::*;
 
     fn value(number: u64, replicas: u32) -> Value {
@@ -284,6 +286,69 @@ mod tests {
         for _ in 0..20_000 {
             let calls: Vec<Call> = (0..dice.range(1, 5)).map(|_| random_call(&mut dice)).collect();
             let expected = brute(&calls, &mut Vec::new(), State::Absent);
+            assert_eq!(check(&calls) == Verdict::Linearizable, expected, "{calls:?}");
+            found[usize::from(expected)] += 1;
+        }
+        assert!(found.iter().all(|count| *count > 1_000), "one-sided: {found:?}");
+    }
+
+    /// The register for a checker that we did not write, which knows one next state only: all that it may be in, at once.
+    #[derive(Clone)]
+    struct Register(BTreeSet<State>);
+
+    impl Register {
+        /// False when the answer fits none of them.
+        fn take(&mut self, call: &Call) -> bool {
+            let next: BTreeSet<State> = self.0.iter().flat_map(|state| steps(*state, call)).collect();
+            let fits = !next.is_empty();
+            if fits {
+                self.0 = next;
+            }
+            fits
+        }
+    }
+
+    impl SequentialSpec for Register {
+        type Op = Call;
+        type Ret = Outcome;
+
+        /// Of a call without an answer, which may as well never happen.
+        fn invoke(&mut self, call: &Call) -> Outcome {
+            self.take(call);
+            Outcome::Unknown
+        }
+
+        fn is_valid_step(&mut self, call: &Call, _: &Outcome) -> bool {
+            self.take(call)
+        }
+    }
+
+    fn stateright(calls: &[Call]) -> bool {
+        let mut tester = LinearizabilityTester::new(Register([State::Absent].into()));
+        // What is asked at the moment of an answer is asked before it: the two overlap.
+        let mut moments: Vec<_> =
+            calls.iter().enumerate().map(|(at, call)| (call.invoked, false, at)).collect();
+        let answered = calls.iter().enumerate().filter(|(_, call)| is_settled(call));
+        moments.extend(answered.filter_map(|(at, call)| Some((call.returned?, true, at))));
+        moments.sort_unstable();
+        for (_, returned, at) in moments {
+            // Each call on a thread of its own.
+            let taken = match returned {
+                false => tester.on_invoke(at, calls[at].clone()),
+                true => tester.on_return(at, calls[at].outcome),
+            };
+            taken.expect("each call begins once, and ends after that");
+        }
+        tester.is_consistent()
+    }
+
+    #[test]
+    fn it_agrees_with_a_checker_that_others_wrote() {
+        let mut dice = crate::dice::Dice::new(2, "histories");
+        let mut found = [0, 0];
+        for _ in 0..20_000 {
+            let calls: Vec<Call> = (0..dice.range(1, 6)).map(|_| random_call(&mut dice)).collect();
+            let expected = stateright(&calls);
             assert_eq!(check(&calls) == Verdict::Linearizable, expected, "{calls:?}");
             found[usize::from(expected)] += 1;
         }
