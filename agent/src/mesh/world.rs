@@ -111,6 +111,7 @@ impl World {
         self.table.store(Arc::new(table));
         self.renewed.notify_waiters();
         self.pools.retain(&endpoints);
+        self.peers.cut(&self.table.load().removed);
         self.peers.look_again();
     }
 

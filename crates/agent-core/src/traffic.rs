@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use mesh::control::{LocalTask, MeshConfig};
 use model::{
-    id::{ServiceId, TaskId},
+    id::{NodeId, ServiceId, TaskId},
     route::{NetworkAddress, NetworkRoute, PeerRoute, RouteTable, RouteVersion, ServiceRoute},
     session::{AgentMessage, Assignment, RouteChange},
     time::Instant,
@@ -50,6 +50,7 @@ pub(crate) struct Traffic {
     services: BTreeMap<ServiceId, ServiceRoute>,
     peers: Vec<PeerRoute>,
     networks: Vec<NetworkRoute>,
+    removed: Vec<NodeId>,
     /// Parts of a change whose last one has not come.
     parts: Vec<RouteChange>,
     /// In this session a whole table has come: the next ones may be differences.
@@ -73,6 +74,7 @@ impl Traffic {
             services: table.services.into_iter().map(|route| (route.service, route)).collect(),
             peers: table.peers,
             networks: table.networks,
+            removed: table.removed,
             changed: true,
             listen,
             ..Self::default()
@@ -116,6 +118,7 @@ impl Traffic {
             self.services.extend(part.upsert.into_iter().map(|route| (route.service, route)));
             self.peers = part.peers.unwrap_or_else(|| std::mem::take(&mut self.peers));
             self.networks = part.networks.unwrap_or_else(|| std::mem::take(&mut self.networks));
+            self.removed = part.removed.unwrap_or_else(|| std::mem::take(&mut self.removed));
             (self.version, self.ingress, self.outbound) = (part.version, part.ingress, part.outbound);
         }
         self.changed = true;
@@ -130,6 +133,7 @@ impl Traffic {
             services: self.services.values().cloned().collect(),
             peers: self.peers.clone(),
             networks: self.networks.clone(),
+            removed: self.removed.clone(),
         }
     }
 

@@ -32,6 +32,7 @@ fn change(sequence: u64, whole: bool, services: &[u64]) -> RouteChange {
         remove: Vec::new(),
         peers: None,
         networks: None,
+        removed: None,
         more: false,
     }
 }

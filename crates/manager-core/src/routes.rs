@@ -36,6 +36,9 @@ const PORT: usize = 256;
 /// and few enough that a large cluster is no full mesh.
 const MAX_STANDBY: usize = 32;
 
+/// Removed nodes that all are told of. A certificate lives for days; so many nodes are not removed in that time.
+const MAX_REMOVED: usize = 1_000;
+
 /// A leader's routes.
 #[derive(Default)]
 pub(crate) struct Routes {
@@ -46,6 +49,8 @@ pub(crate) struct Routes {
     nodes: BTreeSet<NodeId>,
     /// Where each node is dialled, as it was last told; a change concerns all.
     meshes: BTreeMap<NodeId, PeerRoute>,
+    /// Nodes that were removed lately; a change concerns all.
+    removed: Vec<NodeId>,
     /// Everything has been derived once.
     begun: bool,
 }
@@ -59,6 +64,7 @@ pub(crate) struct Sent {
     networks: Vec<NetworkRoute>,
     ingress: bool,
     outbound: bool,
+    removed: Vec<NodeId>,
     /// The newest version that its mesh goes by.
     pub(crate) routed: Option<RouteVersion>,
 }
@@ -104,7 +110,12 @@ impl Routes {
 
     /// Derives anew what may have changed; which services and whether a node's address did.
     fn refresh(&mut self, store: &Store) -> (BTreeSet<ServiceId>, bool) {
-        if !std::mem::replace(&mut self.begun, true) {
+        let begins = !std::mem::replace(&mut self.begun, true);
+        if begins || self.nodes.iter().any(|id| store.node(*id).is_none()) {
+            self.removed = store.removed_nodes().take(MAX_REMOVED).collect();
+            self.removed.reverse();
+        }
+        if begins {
             self.dirty.extend(store.services().map(|service| service.id));
             self.nodes.extend(store.nodes().map(|node| node.id));
         }
@@ -229,7 +240,8 @@ impl Routes {
             sent.peers.clone()
         };
         let new_peers = peers != sent.peers;
-        if !first && !sight && !new_peers && upsert.is_empty() && remove.is_empty() {
+        let struck = self.removed != sent.removed;
+        if !first && !sight && !new_peers && !struck && upsert.is_empty() && remove.is_empty() {
             return None;
         }
         sent.sequence += 1;
@@ -246,9 +258,11 @@ impl Routes {
             remove,
             peers: (first || new_peers).then(|| peers.clone()),
             networks: (first || sight).then(|| networks.clone()),
+            removed: (first || struck).then(|| self.removed.clone()),
             more: false,
         };
         (sent.ingress, sent.outbound, sent.networks, sent.peers) = (ingress, outbound, networks, peers);
+        sent.removed.clone_from(&self.removed);
         Some(change)
     }
 
@@ -280,10 +294,20 @@ fn is_seen(route: &ServiceRoute, node: NodeId, ingress: bool, networks: &[Networ
         || route.addresses.iter().any(|address| shares(address.network))
 }
 
-/// Splits a change into parts of at most `limit` bytes each; the peers and networks go with the last one.
+/// Splits a change into parts of at most `limit` bytes each; all that is no service goes with the last one.
 fn split(change: RouteChange, limit: usize) -> impl Iterator<Item = RouteChange> {
-    let RouteChange { version, whole, ingress, outbound, upsert, remove, mut peers, mut networks, .. } =
-        change;
+    let RouteChange {
+        version,
+        whole,
+        ingress,
+        outbound,
+        upsert,
+        remove,
+        mut peers,
+        mut networks,
+        mut removed,
+        more: _,
+    } = change;
     let mut groups = parts::groups(upsert, limit, size);
     if groups.is_empty() {
         groups.push(Vec::new());
@@ -299,6 +323,7 @@ fn split(change: RouteChange, limit: usize) -> impl Iterator<Item = RouteChange>
         remove: remove.take().unwrap_or_default(),
         peers: peers.take_if(|_| index == last),
         networks: networks.take_if(|_| index == last),
+        removed: removed.take_if(|_| index == last),
         more: index < last,
     })
 }

@@ -28,6 +28,8 @@ pub struct Table {
     pub networks: Vec<Network>,
     /// Other nodes.
     pub peers: BTreeMap<NodeId, PeerRoute>,
+    /// Nodes that were removed: nothing is had to do with them, whatever certificate they show.
+    pub removed: BTreeSet<NodeId>,
     /// Where this node's mesh is dialled, `address:port`.
     pub listen: Option<String>,
     /// Every task that takes new connections and requests.
@@ -134,6 +136,7 @@ impl Table {
         let mut table = Self {
             version: config.table.version,
             peers: config.table.peers.iter().map(|peer| (peer.node, peer.clone())).collect(),
+            removed: config.table.removed.iter().copied().collect(),
             listen: config.listen.clone(),
             locals: config.locals.iter().map(|local| (local.task, local.address)).collect(),
             networks: config.table.networks.iter().map(Network::new).collect(),

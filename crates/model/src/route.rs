@@ -38,6 +38,8 @@ pub struct RouteTable {
     pub peers: Vec<PeerRoute>,
     /// Networks of the node's tasks, sorted by id.
     pub networks: Vec<NetworkRoute>,
+    /// Nodes that were removed lately, oldest first: their certificates are refused although they have not expired.
+    pub removed: Vec<NodeId>,
 }
 
 /// One service.

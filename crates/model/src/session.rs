@@ -110,6 +110,9 @@ pub struct RouteChange {
     /// All of them; `None` = as they were.
     #[serde(default)]
     pub networks: Option<Vec<NetworkRoute>>,
+    /// All nodes that were removed lately; `None` = as they were.
+    #[serde(default)]
+    pub removed: Option<Vec<NodeId>>,
     /// Further parts follow.
     #[serde(default)]
     pub more: bool,

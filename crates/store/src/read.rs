@@ -31,6 +31,11 @@ impl Store {
         self.cluster.as_deref()
     }
 
+    /// Nodes that were removed, the newest first: so many as are remembered at most.
+    pub fn removed_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.removed_nodes.iter().rev().copied()
+    }
+
     /// One service.
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(&id).map(|service| &**service)

@@ -196,3 +196,25 @@ fn who_says_nothing_to_the_other_nodes_port_is_cut_off() {
     silent.set_read_timeout(Some(LIMIT)).unwrap();
     assert!(matches!(std::io::Read::read(&mut silent, &mut [0]), Ok(0) | Err(_)));
 }
+
+#[test]
+fn a_removed_nodes_connections_end_and_its_certificate_opens_none() {
+    let authority = Authority::found();
+    let (mut here, mut there) = (Mesh::start(&authority, 1), Mesh::start(&authority, 2));
+    let (port, target, address) = (free_port(), free_port(), somewhere());
+    let backend = Backend::start(1, target);
+    let wanted = config(http(port, target), &[1]);
+    let mut home = MeshConfig { listen: Some(address.clone()), ..at_home(wanted.clone(), None) };
+    there.serve(&home);
+    here.serve(&from_afar(wanted, Some(address)));
+    wait_until_served(port);
+    let mut hung = Client::connect(port).unwrap();
+    hung.send(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait::until_true("a request that hangs", LIMIT, || backend.requests() >= 2).unwrap();
+
+    home.table.removed = vec![NodeId(1)];
+    there.serve(&home);
+    here.process.wait_for_line("disconnected", LIMIT).unwrap();
+    there.process.wait_for_line("was removed from the cluster", LIMIT).unwrap();
+    assert_eq!(get(port, "/").status, 503);
+}

@@ -74,6 +74,10 @@ impl Link {
             cut: CancellationToken::new(),
         });
         world.peers.add(link.clone());
+        // Whichever comes first, the connection or the news, the other one sees it.
+        if world.table.load().removed.contains(&node) {
+            link.cut();
+        }
         tracing::info!(%node, dialled, "connected");
         let mut config = Config::default();
         config.set_max_num_streams(YAMUX_STREAMS).set_max_connection_receive_window(Some(RECEIVE_WINDOW));

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -82,5 +83,7 @@ async fn meet(
     socket: TcpStream,
 ) -> anyhow::Result<(tokio_rustls::TlsStream<TcpStream>, model::id::NodeId)> {
     link::tune(&socket)?;
-    Ok(world.tls.accept(socket).await?)
+    let (stream, node) = world.tls.accept(socket).await?;
+    ensure!(!world.table.load().removed.contains(&node), "node {node} was removed from the cluster");
+    Ok((stream, node))
 }

@@ -14,7 +14,7 @@ mod link;
 mod listener;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -86,6 +86,16 @@ impl Peers {
     /// Something changed that connections follow from.
     pub fn look_again(&self) {
         self.changed.notify_one();
+    }
+
+    /// Ends the connections of these nodes, with all that is under way on them.
+    pub fn cut(&self, nodes: &BTreeSet<NodeId>) {
+        let links = self.lock();
+        links
+            .iter()
+            .filter(|(node, _)| nodes.contains(node))
+            .flat_map(|(_, links)| links)
+            .for_each(|link| link.cut());
     }
 
     /// Asks every other node to open its streams elsewhere from now on.

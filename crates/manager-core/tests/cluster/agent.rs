@@ -38,6 +38,8 @@ pub struct Agent {
     /// The routes that it goes by.
     pub routes: BTreeMap<ServiceId, ServiceRoute>,
     pub routed: Option<RouteVersion>,
+    /// Nodes that it has nothing to do with any more.
+    pub removed: Vec<NodeId>,
     /// It answers to routes.
     pub routes_at_once: bool,
     /// Parts of a change of the routes that is arriving.
@@ -62,6 +64,7 @@ impl Agent {
             engine_ok: true,
             routes: BTreeMap::new(),
             routed: None,
+            removed: Vec::new(),
             routes_at_once: true,
             routes_arriving: Vec::new(),
         }
@@ -140,6 +143,7 @@ impl Agent {
         }
         for part in parts {
             assert_eq!(part.version, version, "parts of one change");
+            self.removed = part.removed.unwrap_or_else(|| std::mem::take(&mut self.removed));
             part.remove.iter().for_each(|id| drop(self.routes.remove(id)));
             self.routes.extend(part.upsert.into_iter().map(|route| (route.service, route)));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use control::routes;
 use manager_core::Knobs;
 use model::{
+    id::NodeId,
     network::NetworkSpec,
     node::NodeClass,
     request::{NodeChange, Request, Response},
@@ -130,4 +131,20 @@ fn a_node_that_does_not_confirm_its_routes_is_named() {
     let version = world.agents[&node].routed.expect("a version");
     world.say(node, model::session::AgentMessage::Routed(version));
     assert!(behind(&mut world).is_empty());
+}
+
+#[test]
+fn every_node_is_told_which_others_were_removed_also_by_the_next_leader() {
+    let mut world = World::of_three(35);
+    let nodes: Vec<_> = (0..3).map(|_| world.join_node()).collect();
+    create(&mut world, "web", 1, published(80));
+    let told = |world: &World, removed: &[NodeId]| {
+        nodes[..1].iter().all(|node| world.agents[node].removed == removed)
+    };
+    world.admin(Request::RemoveNode { node: nodes[2].to_string(), force: true });
+    world.until("the first is struck", |world| told(world, &nodes[2..]));
+    let leader = world.leader().expect("a leader");
+    world.crash(leader);
+    world.admin(Request::RemoveNode { node: nodes[1].to_string(), force: true });
+    world.until("both are struck", |world| told(world, &[nodes[2], nodes[1]]));
 }
