@@ -264,6 +264,40 @@ fn every_kind_of_request_reaches_the_replica_the_same() {
     }
 }
 
+/// Bytes that readers of heads have disagreed about.
+const SLY: &[u8] = b" \t\r\n:,;0+-x\0\x0b\x7f\x80\xff/%\"(";
+
+#[test]
+fn a_request_with_sly_bytes_is_understood_by_both_readers_the_same() {
+    let pair = Pair::start();
+    let requests = [
+        "POST /a?b=c HTTP/1.1\r\nHost: h.example\r\nContent-Length: 5\r\nX-One: 1\r\nCookie: a=b\r\n\r\nhello",
+        "GET /a HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n",
+        "PUT /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ];
+    let cases = std::env::var("ORCH_SLY_CASES").map_or(90, |cases| cases.parse().unwrap());
+    let mut state = 1_u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for case in 0..cases {
+        let mut request = requests[case % requests.len()].as_bytes().to_vec();
+        for _ in 0..=draw(2) {
+            // The head still ends where it ended, or most cases would only wait for more.
+            let head = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(0);
+            let at = draw(head.max(1));
+            match draw(3) {
+                0 => request[at] = SLY[draw(SLY.len())],
+                1 => request.insert(at, SLY[draw(SLY.len())]),
+                _ => drop(request.remove(at)),
+            }
+        }
+        let [ours, library] = [false, true].map(|by_library| pair.send(&request, by_library));
+        assert_eq!(ours, library, "{:?}", String::from_utf8_lossy(&request));
+    }
+}
+
 #[test]
 fn a_request_in_single_bytes_is_the_same_request() {
     let pair = Pair::start();
