@@ -348,7 +348,7 @@ pub struct SpecFlags {
     /// Asked by the node until it succeeds; the other probes wait for it: http:PORT/PATH, tcp:PORT, grpc:PORT, exec:COMMAND or none
     ///
     /// Options follow after commas: interval=5s, timeout=2s, failures=3, successes=1, deadline=10m (then the attempt has failed); for http
-    /// method=, header=NAME:VALUE, status=200-399, body=REGEX, body-not=REGEX, json=/POINTER:VALUE. exec runs without a shell; a comma within a value is written \\,
+    /// method=, header=NAME:VALUE, status=200-399, body=REGEX, body-not=REGEX, json=/POINTER:VALUE. exec runs without a shell; a comma within a value is written \,
     #[arg(long, value_name = "PROBE", help_heading = "Health")]
     pub probe_startup: Option<String>,
     /// Whether a replica takes traffic; never restarts it. Written as --probe-startup, such as http:8080/health,body-not=Exception

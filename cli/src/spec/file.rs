@@ -6,8 +6,11 @@
 
 use std::{path::Path, time::Duration};
 
-use model::service::ServiceSpec;
-use serde_json::{Map, Value};
+use model::{
+    probe::{Check, GrpcCheck, HttpCheck, Probe},
+    service::ServiceSpec,
+};
+use serde_json::{Map, Value, json};
 
 use super::problems::Problems;
 use crate::{exit::Failure, value};
@@ -91,6 +94,10 @@ pub fn parse(text: &str) -> Result<Loaded, Failure> {
 /// The declaration as a tree in this file's words: without what equals the default.
 pub fn tree(spec: &ServiceSpec) -> Value {
     let [mut tree, mut default] = [spec, &ServiceSpec::default()].map(tree_of);
+    let probes = &tree["template"]["container"]["probes"];
+    for kind in ["startup", "readiness", "liveness"].into_iter().filter(|kind| probes[kind].is_object()) {
+        default["template"]["container"]["probes"][kind] = default_probe();
+    }
     visit(&mut tree, &mut String::new(), &mut write_units);
     visit(&mut default, &mut String::new(), &mut write_units);
     prune(&mut tree, &default);
@@ -99,6 +106,13 @@ pub fn tree(spec: &ServiceSpec) -> Value {
         fields.insert("mode".into(), serde_json::to_value(mode).expect("a mode is plain data"));
     }
     tree
+}
+
+/// A probe that leaves open whatever it can: none is there by default, and yet what one leaves open has its default.
+fn default_probe() -> Value {
+    let mut probe = serde_json::to_value(Probe::of(Check::Tcp(0))).expect("a probe is plain data");
+    probe["check"] = json!({ "http": HttpCheck::default(), "grpc": GrpcCheck::default() });
+    probe
 }
 
 /// What an item of a list leaves open is left out: TOML has no word for it.

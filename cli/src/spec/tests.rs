@@ -365,3 +365,59 @@ fn a_file_that_is_neither_toml_nor_json_says_where() {
     assert!(file::parse("name = \n").unwrap_err().message.contains("no TOML"));
     assert!(file::parse("{ \"name\": }").unwrap_err().message.contains("no JSON"));
 }
+
+#[test]
+fn probes_read_back_and_are_taken_away_one_by_one() {
+    let line = [
+        "--name",
+        "ispyb",
+        "--probe-startup",
+        "tcp:8080,deadline=3m",
+        "--probe-readiness",
+        "http:8080/status,body-not=Exception,interval=2s",
+        "--probe-liveness",
+        "exec:/check alive,timeout=5s,failures=4",
+        "ispyb:1.2",
+    ];
+    check(
+        &line,
+        r#"
+name = "ispyb"
+
+[mode]
+replicated = 1
+
+[template.container]
+image = "ispyb:1.2"
+
+[template.container.probes]
+start_deadline = "3m"
+
+[template.container.probes.liveness]
+failures = 4
+timeout = "5s"
+
+[template.container.probes.liveness.check]
+exec = [
+    "/check",
+    "alive",
+]
+
+[template.container.probes.readiness]
+interval = "2s"
+
+[template.container.probes.readiness.check.http]
+body_not = "Exception"
+path = "/status"
+port = 8080
+
+[template.container.probes.startup.check]
+tcp = 8080
+"#,
+    );
+    let spec = created(&line).unwrap();
+    let (spec, _) = updated(&spec, &["--probe-startup", "none", "--probe-liveness", "none"]).unwrap();
+    let probes = spec.template.container.probes;
+    assert!(probes.startup.is_none() && probes.liveness.is_none() && probes.readiness.is_some());
+    assert!(probes.start_deadline.is_zero());
+}

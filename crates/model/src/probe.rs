@@ -14,13 +14,10 @@ use serde::{Deserialize, Serialize};
 pub struct Probes {
     /// Whether it has started. Until it succeeds the others are not run and the task is starting; when it has not succeeded within
     /// [`start_deadline`](Self::start_deadline), the attempt has failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub startup: Option<Probe>,
     /// Whether it takes traffic and counts as healthy. Never restarts anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Probe>,
     /// Whether it is still of any use: failing as often as it allows ends the attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Probe>,
     /// How long an attempt may take until `startup` succeeds; zero = 10 min.
     pub start_deadline: Duration,
