@@ -10,6 +10,14 @@ use crate::{Manager, peer::PeerMessage};
 /// Hashes remembered: a member that is further behind reports what nobody compares any more.
 const KEPT: usize = 16;
 
+/// What a member says of its state at an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) hash: u64,
+    /// The software that took it.
+    pub(crate) version: String,
+}
+
 /// Our own hashes at the newest points of comparison.
 #[derive(Default)]
 pub(crate) struct Hashes {
@@ -22,40 +30,46 @@ impl Manager {
         if every == 0 || !index.is_multiple_of(every) {
             return;
         }
-        let hash = self.store.hash();
+        let hash = planted::dialect(&self.config.version, self.store.hash());
         self.hashes.mine.insert(index, hash);
         while self.hashes.mine.len() > KEPT {
             self.hashes.mine.pop_first();
         }
+        let version = self.config.version.clone();
         match self.node.leader() {
-            Some(leader) if leader == self.config.member => self.on_hash(leader, index, hash),
-            Some(leader) => self.send_peer(leader, &PeerMessage::Hash { index, hash }),
+            Some(leader) if leader == self.config.member => {
+                self.on_hash(leader, index, Report { hash, version })
+            }
+            Some(leader) => self.send_peer(leader, &PeerMessage::Hash { index, hash, version }),
             None => {}
         }
     }
 
     /// A member reports; only a leader compares.
-    pub(crate) fn on_hash(&mut self, from: MemberId, index: u64, hash: u64) {
+    pub(crate) fn on_hash(&mut self, from: MemberId, index: u64, mut report: Report) {
+        if report.version.is_empty() {
+            report.version = self.store.member(from).map(|member| member.version.clone()).unwrap_or_default();
+        }
         let voters = self.node.membership().voters.clone();
         let Some(lead) = &mut self.lead else { return };
         let reports = lead.reported_hashes.entry(index).or_default();
-        reports.insert(from, hash);
+        reports.insert(from, report);
         let reports = reports.clone();
         while lead.reported_hashes.len() > KEPT {
             lead.reported_hashes.pop_first();
         }
         let agree = |hash: u64| {
-            reports.iter().filter(|(id, reported)| **reported == hash && voters.contains(id)).count()
+            reports.iter().filter(|(id, report)| report.hash == hash && voters.contains(id)).count()
         };
-        let Some(right) = reports.values().copied().find(|hash| agree(*hash) * 2 > voters.len()) else {
+        let hashes = reports.values().map(|report| report.hash);
+        let Some(right) = hashes.into_iter().find(|hash| agree(*hash) * 2 > voters.len()) else {
             return;
         };
         // Another version of the software may know fields that the others do not: only equals are compared.
-        let version = |id: &MemberId| self.store.member(*id).map(|member| &member.version);
         let rights: BTreeSet<_> =
-            reports.iter().filter(|(_, reported)| **reported == right).map(|(id, _)| version(id)).collect();
+            reports.values().filter(|report| report.hash == right).map(|report| &report.version).collect();
         let differs =
-            |(id, reported): &(&MemberId, &u64)| **reported != right && rights.contains(&version(id));
+            |(_, report): &(&MemberId, &Report)| report.hash != right && rights.contains(&report.version);
         let wrong: Vec<MemberId> = reports.iter().filter(differs).map(|(id, _)| *id).collect();
         for member in wrong {
             if member == self.config.member {

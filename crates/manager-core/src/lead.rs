@@ -19,7 +19,9 @@ use planted::Rare;
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
-use crate::{Manager, SpaceState, dispatch::Shared, pins::Pins, proposal::Purpose, routes::Routes};
+use crate::{
+    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose, routes::Routes,
+};
 
 /// A leader's own memory.
 pub(crate) struct Lead {
@@ -43,7 +45,7 @@ pub(crate) struct Lead {
     downing: BTreeSet<NodeId>,
     /// Members whose address or version is being recorded.
     pub(crate) about: BTreeSet<MemberId>,
-    pub(crate) reported_hashes: BTreeMap<u64, BTreeMap<MemberId, u64>>,
+    pub(crate) reported_hashes: BTreeMap<u64, BTreeMap<MemberId, Report>>,
     /// Look at the membership again although nothing changed here: a learner catches up in silence.
     pub(crate) membership_at: Instant,
 }

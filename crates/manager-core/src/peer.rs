@@ -4,7 +4,7 @@ use bytes::Bytes;
 use model::id::MemberId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Manager, records};
+use crate::{Action, Manager, hashes::Report, records};
 
 /// One message between members.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub(crate) enum PeerMessage {
         index: u64,
         /// The state's hash there.
         hash: u64,
+        /// The software that took it; empty from one that does not say so. What the state says of the sender may be older than
+        /// its process.
+        #[serde(default)]
+        version: String,
     },
     /// The leader and a majority have another state there than the receiver.
     Diverged {
@@ -51,7 +55,7 @@ impl Manager {
         match message {
             PeerMessage::Raft(message) => self.on_raft(from, *message),
             PeerMessage::About { address, version } => self.on_about(from, address, version),
-            PeerMessage::Hash { index, hash } => self.on_hash(from, index, hash),
+            PeerMessage::Hash { index, hash, version } => self.on_hash(from, index, Report { hash, version }),
             PeerMessage::Diverged { index, hash } => self.on_diverged(index, hash),
         }
     }

@@ -63,6 +63,8 @@ pub(crate) struct NodeHost {
     pub(crate) promised: Option<Fence>,
     /// What managers have told it lately.
     pub(crate) told: VecDeque<ManagerMessage>,
+    /// Its program.
+    pub(crate) version: &'static str,
     /// Of its engine's containers: the health that the agent last heard of.
     pub(crate) told_health: BTreeMap<String, Health>,
     /// The last time that a fault touched this host or its links.

@@ -233,7 +233,8 @@ impl World {
             return;
         }
         match frame {
-            Frame::ToManager(message) => {
+            Frame::ToManager(mut message) => {
+                self.as_offered(node, manager, &mut message);
                 let at = self.queue.now();
                 self.trace.line(at, || format!("m{manager} hears n{node}: {}", said(&message)));
                 if !matches!(*message, AgentMessage::Hello { .. }) {
@@ -248,10 +249,10 @@ impl World {
 
     fn deliver_to_agent(&mut self, node: usize, connection: u64, message: ManagerMessage) {
         let Some(open) = self.network.connections.get(&connection) else { return };
-        let local = open.local;
+        let (local, manager) = (open.local, open.manager);
         let at = self.queue.now();
-        self.trace
-            .line(at, || format!("n{node} hears m{manager}: {}", told(&message), manager = open.manager));
+        self.trace.line(at, || format!("n{node} hears m{manager}: {}", told(&message)));
+        self.check_protocol(node, manager, &message);
         if matches!(message, ManagerMessage::Welcome { .. } | ManagerMessage::Assign(_)) {
             let told = &mut self.nodes[node].told;
             told.push_back(message.clone());
@@ -354,6 +355,7 @@ impl World {
         self.trace.fault(at, || format!("n{node} agent starts"));
         let managers = self.managers.iter().map(|host| host.address.clone()).collect();
         let seed = self.dice.any();
+        self.nodes[node].version = self.upgraded(self.nodes[node].version);
         let now = self.nodes[node].clock.read(at).mono;
         self.nodes[node].start(self.cluster, managers, seed, now);
         self.check_remembered_fence(node);

@@ -41,6 +41,8 @@ pub struct Knobs {
     pub manager: manager_core::Knobs,
     /// How long a silent node is waited for.
     pub patience: Patience,
+    /// Managers and nodes begin with an older version of the software, and some are upgraded whenever they start again.
+    pub mixed: bool,
     /// What of its schedule is left out.
     pub skip: Skip,
     /// The most replicas that an operator asks for.
@@ -107,7 +109,9 @@ impl Knobs {
         let mut leaders = Dice::new(seed, "leader knobs");
         let lone_leaders = if rough && leaders.permille(150) { 150 } else { 0 };
         let mut upkeep = Dice::new(seed, "upkeep knobs");
+        let mut versions = Dice::new(seed, "version knobs");
         Self {
+            mixed: rough && versions.permille(250),
             // Where nothing else happens to nodes, floors are watched.
             drains: if weather == Weather::Calm && upkeep.permille(500) { 400 } else { 0 },
             skip: Skip::default(),

@@ -37,6 +37,7 @@ mod setup;
 mod shrink;
 mod skip;
 mod trace;
+mod versions;
 mod workload;
 mod world;
 

@@ -73,6 +73,8 @@ pub(crate) struct ManagerHost {
     /// Other members' addresses, from the answer to its join.
     pub(crate) seeds: Vec<(MemberId, String)>,
     pub(crate) bootstrap: Option<Bootstrap>,
+    /// Its program.
+    pub(crate) version: &'static str,
     /// Of every disk step so far.
     pub(crate) syncs: u64,
 }
@@ -98,7 +100,7 @@ impl ManagerHost {
             cluster,
             name: self.name.clone(),
             address: self.address.clone(),
-            version: "sim".to_owned(),
+            version: self.version.to_owned(),
             rng_seed: seed,
             seeds: self.seeds.clone(),
             bootstrap: self.bootstrap.clone(),

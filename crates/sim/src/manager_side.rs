@@ -310,6 +310,7 @@ impl World {
         self.trace.fault(at, || format!("m{manager} starts"));
         let seed = self.dice.any();
         let now = self.manager_now(manager);
+        self.managers[manager].version = self.upgraded(self.managers[manager].version);
         let (knobs, segment) = (self.knobs.manager.clone(), self.knobs.segment_bytes);
         match self.managers[manager].start(self.cluster, &knobs, segment, seed, now) {
             Ok(()) => {

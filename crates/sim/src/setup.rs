@@ -65,6 +65,7 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         halted: false,
         seeds: Vec::new(),
         bootstrap: None,
+        version: crate::versions::USUAL,
         syncs: 0,
     }
 }
@@ -86,6 +87,7 @@ pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> 
         subscription: None,
         promised: None,
         told: std::collections::VecDeque::new(),
+        version: crate::versions::USUAL,
         told_health: std::collections::BTreeMap::new(),
         disturbed: 0,
         left: false,

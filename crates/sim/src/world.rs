@@ -25,6 +25,7 @@ use crate::{
     report::{Outcome, Report, Violation},
     skip::Drawn,
     trace::Trace,
+    versions::Versions,
     workload::Workload,
 };
 
@@ -185,6 +186,7 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) phase: Phase,
     pub(crate) tokens: BTreeMap<&'static str, TokenId>,
+    pub(crate) versions: Versions,
     /// When the checks saw everything converged.
     pub(crate) converged: Option<Time>,
     pub(crate) events: u64,
@@ -225,6 +227,7 @@ impl World {
             trace: Trace::new(trace),
             phase: Phase::Setup,
             tokens: BTreeMap::new(),
+            versions: Versions::new(knobs.mixed, Dice::new(seed, "versions")),
             converged: None,
             events: 0,
             instant: 0,
