@@ -115,10 +115,21 @@ impl Pass<'_> {
     }
 
     pub(crate) fn stop(&mut self, task: &Task, reason: impl Into<String>) {
+        self.stop_beside(task, None, reason);
+    }
+
+    /// Stops one of two in a slot, since the other is kept. While this decision is on its way, another one may have stopped that.
+    pub(crate) fn stop_beside(&mut self, task: &Task, kept: Option<&Task>, reason: impl Into<String>) {
         self.act(task.service, task.slot);
         let (id, expected) = (task.id, task.generation);
         let service = self.store.service(task.service).map(|service| service.generation);
-        self.decisions.push(Decision::StopTask { id, expected, service, reason: reason.into() });
+        self.decisions.push(Decision::StopTask {
+            id,
+            expected,
+            service,
+            keeps: kept.map(|kept| kept.id),
+            reason: reason.into(),
+        });
     }
 
     pub(crate) fn lose(&mut self, task: &Task, reason: impl Into<String>) {

@@ -278,6 +278,9 @@ pub enum Decision {
         /// Its service, as decided on: what it declares says who has to go. `None` in logs of 0.1.0: not compared.
         #[serde(default)]
         service: Option<Generation>,
+        /// The task of its slot that is kept in place of it: without that one it goes on. `None`: nobody is, or not compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keeps: Option<TaskId>,
         /// Why, for the history.
         reason: String,
     },

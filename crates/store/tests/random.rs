@@ -168,7 +168,8 @@ impl Chooser<'_> {
                 let owner = owner.map(|service| service.generation);
                 let service = self.random.one_in(2).then(|| self.generation(owner));
                 let (expected, reason) = (self.generation(at), "scaled away".into());
-                Decision::StopTask { id: task, expected, service, reason }
+                let keeps = self.store.tasks().next().map(|task| task.id).filter(|_| self.random.one_in(2));
+                Decision::StopTask { id: task, expected, service, keeps, reason }
             }
             11 => Decision::LoseTask { id: task, expected: self.generation(at), reason: "gone".into() },
             12 => Decision::ReapTask { id: task, expected: self.generation(at) },

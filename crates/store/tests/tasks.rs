@@ -84,9 +84,35 @@ fn a_stop_of_an_older_log_which_names_no_service_is_applied() {
     world.fill(11, 1, Some(1)).expect("fills");
     let expected = world.task(11).generation;
     world.done(Command::ScaleServices(vec![(SERVICE, 2)]));
-    let old = Decision::StopTask { id: TaskId(11), expected, service: None, reason: "scaled away".into() };
+    let old = Decision::StopTask {
+        id: TaskId(11),
+        expected,
+        service: None,
+        keeps: None,
+        reason: "scaled away".into(),
+    };
     world.decide(old).expect("as it was applied then");
     assert!(!world.task(11).is_active());
+}
+
+#[test]
+fn of_two_in_a_slot_one_goes_on_although_each_was_to_be_kept_in_place_of_the_other() {
+    let mut world = world();
+    world.fill(11, 1, Some(1)).expect("fills");
+    let mut start_first = spec("web", "web:1", 3);
+    start_first.update.order = UpdateOrder::StartFirst;
+    world.update(start_first);
+    let beside = create_task(12, Slot::Replica(1), TemplateVersion(1), Some(2), Some(11));
+    world.decide(beside).expect("a second one beside it");
+    let stop = |world: &World, id: u64, kept: u64| {
+        let expected = world.task(id).generation;
+        let (keeps, reason) = (Some(TaskId(kept)), "replaced".into());
+        Decision::StopTask { id: TaskId(id), expected, service: None, keeps, reason }
+    };
+    let (older, newer) = (stop(&world, 11, 12), stop(&world, 12, 11));
+    world.decide(older).expect("the newer one is there");
+    world.decide(newer).expect_err("the older one goes already");
+    assert!(!world.task(11).is_active() && world.task(12).is_active());
 }
 
 #[test]

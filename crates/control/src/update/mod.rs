@@ -51,11 +51,13 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
     for at in standings.iter().filter_map(|standing| standing.next_look) {
         pass.wake(at, Key::Service(service.id));
     }
-    for surplus in standings.iter().flat_map(|standing| &standing.surplus) {
+    let surplus =
+        standings.iter().flat_map(|standing| standing.surplus.iter().map(move |task| (standing, task)));
+    for (standing, surplus) in surplus {
         if pass.is_full() {
             break;
         }
-        pass.stop(surplus, "its slot keeps the healthier task");
+        pass.stop_beside(surplus, standing.stays.or(standing.goes), "its slot keeps the healthier task");
     }
     let delay = match cursor::next(service, &standings, pass.now) {
         Next::Change(decision) => {
@@ -84,7 +86,7 @@ fn finish_pairs(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_
         let idle = old.node.is_none() && standing.stays.is_some();
         let nowhere = leaves.is_some() && standing.has_no_room(service);
         if succeeded || overdue || idle || nowhere {
-            pass.stop(old, leaves.unwrap_or_else(|| replaced_reason(service)));
+            pass.stop_beside(old, standing.stays, leaves.unwrap_or_else(|| replaced_reason(service)));
         }
     }
 }

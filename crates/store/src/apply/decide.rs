@@ -42,7 +42,14 @@ impl Writer<'_> {
             }
             Decision::AssignTask { id, expected, node } => self.assign_task(*id, *expected, *node),
             Decision::ExplainPending { id, expected, reason } => self.explain_pending(*id, *expected, reason),
-            Decision::StopTask { id, expected, service, reason } => {
+            Decision::StopTask { id, expected, service, keeps, reason } => {
+                if let Some(kept) =
+                    keeps.filter(|kept| !self.store.tasks.get(kept).is_some_and(|task| task.is_active()))
+                {
+                    return conflict(format!(
+                        "task {kept}, which was to be kept in place of {id}, is not active any more"
+                    ));
+                }
                 self.stop_task(*id, *expected, *service, reason)
             }
             Decision::LoseTask { id, expected, reason } => self.lose_task(*id, *expected, reason),
