@@ -57,7 +57,7 @@ pub(crate) enum State {
     /// The node's registration is on its way through the log.
     Registering(Box<Hello>, Incarnation),
     /// Welcome.
-    Open(Open),
+    Open(Box<Open>),
 }
 
 /// One connection of one agent.
@@ -297,14 +297,14 @@ impl Manager {
             self.proposals.any(|purpose| matches!(purpose, Purpose::Facts { node: of } if *of == node));
         session.facts = session.recording.then(|| hello.facts.clone());
         let protocol = hello.protocol.min(PROTOCOL);
-        session.state = State::Open(Open {
+        session.state = State::Open(Box::new(Open {
             fence,
             sent: BTreeMap::new(),
             offered: Some(hello.hash),
             whole: true,
             protocol,
             routes: routes::Sent::default(),
-        });
+        }));
         lead.routes.greet(node);
         let message = ManagerMessage::Welcome { protocol, fence, heartbeat, managers };
         self.act(Action::SendAgent { connection, message });

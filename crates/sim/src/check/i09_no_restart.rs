@@ -74,7 +74,17 @@ impl World {
                 .service(task.service)
                 .and_then(|service| service.template_of(task.template))
                 .is_some_and(|template| template.container.healthcheck.is_none());
-            if same && fit && by_probes && task.observed.state == TaskState::Running {
+            if !(same && fit && by_probes && task.observed.state == TaskState::Running) {
+                continue;
+            }
+            // An older greeting may arrive after a newer one; what its agent says at present counts.
+            let is_said = self.nodes.iter().filter_map(|node| node.process.as_ref()).any(|process| {
+                let now = process.core.tasks().find(|(id, _)| *id == task.id);
+                now.is_some_and(|(_, now)| {
+                    (&now.container, now.health) == (&task.observed.container, Health::Starting)
+                })
+            });
+            if is_said {
                 let what = format!("task {} was fit, and its same container is starting again", task.id);
                 return self.violate("I9", what, vec![task.id.to_string()]);
             }

@@ -3,7 +3,7 @@
 //! Memory that a process grew into is not given back at once, tables fill until their bounds, logs grow until a snapshot; so the
 //! second quarter of a run is the reference, not the first, and medians of quarters are compared, not single values.
 
-use ::tests::cluster::{Cluster, Node, daemon::Daemon};
+use ::tests::cluster::{Cluster, daemon::Daemon};
 use anyhow::{Context, Result};
 
 use crate::usage;
@@ -38,9 +38,9 @@ struct Kind {
     amount: f64,
 }
 
-/// One value over time.
+/// One value over time, of one daemon or of all managers: who leads holds the agents' sessions, and that may change.
 pub struct Series {
-    daemon: String,
+    who: String,
     kind: &'static Kind,
     values: Vec<f64>,
 }
@@ -54,25 +54,26 @@ pub struct Samples {
 impl Samples {
     /// None yet.
     pub fn new(cluster: &Cluster) -> Self {
-        let of = |daemon: &Daemon| daemon.name().to_owned();
-        let names: Vec<String> = daemons(cluster).map(of).collect();
-        let series = names.iter().flat_map(|daemon| {
-            KINDS.iter().map(|kind| Series { daemon: daemon.clone(), kind, values: Vec::new() })
+        let agents = cluster.nodes().iter().map(|node| node.agent().name().to_owned());
+        let series = std::iter::once("managers".to_owned()).chain(agents).flat_map(|who| {
+            KINDS.iter().map(move |kind| Series { who: who.clone(), kind, values: Vec::new() })
         });
         Self { series: series.collect(), rounds: 0 }
     }
 
-    /// Looks at every daemon.
+    /// Looks at all of them.
     ///
     /// # Errors
     /// One is gone.
     pub fn take(&mut self, cluster: &Cluster) -> Result<()> {
         let mut series = self.series.iter_mut();
-        for daemon in daemons(cluster) {
+        let managers: Vec<&Daemon> = cluster.managers().iter().collect();
+        let agents = cluster.nodes().iter().map(|node| vec![node.agent()]);
+        for daemons in std::iter::once(managers).chain(agents) {
             for _ in &KINDS {
-                let series = series.next().expect("a series for each kind of each daemon");
-                let read = (series.kind.read)(daemon);
-                series.values.push(read.with_context(|| daemon.last_words())?);
+                let series = series.next().expect("a series for each kind");
+                let read = |daemon: &&Daemon| (series.kind.read)(daemon).with_context(|| daemon.last_words());
+                series.values.push(daemons.iter().map(read).sum::<Result<f64>>()?);
             }
         }
         self.rounds += 1;
@@ -87,7 +88,7 @@ impl Samples {
     /// A row a series: the second quarter, the last one.
     pub fn table(&self) -> String {
         let rows = self.series.iter().map(Series::row);
-        let head = format!("{:<6}{:<14}{:>16}{:>16}", "who", "what", "second quarter", "last quarter");
+        let head = format!("{:<9}{:<14}{:>16}{:>16}", "who", "what", "second quarter", "last quarter");
         std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
     }
 
@@ -111,12 +112,8 @@ impl Series {
     fn row(&self) -> String {
         let (before, after) = self.quarters();
         let unit = self.kind.unit;
-        format!("{:<6}{:<14}{before:>13.1} {unit:<2}{after:>13.1} {unit}", self.daemon, self.kind.name)
+        format!("{:<9}{:<14}{before:>13.1} {unit:<2}{after:>13.1} {unit}", self.who, self.kind.name)
     }
-}
-
-fn daemons(cluster: &Cluster) -> impl Iterator<Item = &Daemon> {
-    cluster.managers().iter().chain(cluster.nodes().iter().map(Node::agent))
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -130,7 +127,7 @@ mod tests {
     use super::*;
 
     fn grew(kind: &'static Kind, values: impl Iterator<Item = f64>) -> bool {
-        Series { daemon: "m1".to_owned(), kind, values: values.collect() }.grew()
+        Series { who: "m1".to_owned(), kind, values: values.collect() }.grew()
     }
 
     #[test]
