@@ -18,7 +18,7 @@ pub(super) async fn ask(address: SocketAddrV4, service: &str) -> Result<(), Stri
         },
         Err(status) if status.code() == Code::Unimplemented => Err("it has no health service".to_owned()),
         Err(status) if status.code() == Code::NotFound => Err("it does not know this service".to_owned()),
-        Err(status) => Err(status.message().to_owned()),
+        Err(status) => Err(crate::engine::chain(&status)),
     }
 }
 

@@ -354,10 +354,10 @@ impl Task {
         if self.leaving || !self.verified || self.observed.state.is_terminal() {
             return;
         }
-        if self.is_wanted() {
-            self.settle_running(traffic);
-        } else {
+        if !self.is_wanted() {
             self.settle_stopping();
+        } else if !self.awaits_probes() {
+            self.settle_running(traffic);
         }
     }
 

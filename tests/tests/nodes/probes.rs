@@ -81,7 +81,7 @@ fn each_kind_of_probe_is_asked_and_an_attempt_that_does_not_start_in_time_ends()
     site.declare("odd", &[&flags[..], &[MIMIC_1]].concat());
     site.wait_task("an attempt that did not start", "odd", |task| task.restarts > 0);
     let told = site.ok(&["service", "inspect", "--json", "odd"]);
-    assert!(told.contains("it did not start within 2 s; its start-up probe says: gRPC :8080"), "{told}");
+    assert!(told.contains("it did not start within 2.0 s; its start-up probe says: gRPC :8080"), "{told}");
 }
 
 #[test]
