@@ -15,7 +15,9 @@ impl World {
                     .process
                     .as_ref()
                     .is_some_and(|p| p.core.store().node(id).is_some());
-                if !known {
+                // Welcomed and removed in one step: it is refused in the same breath.
+                let was_known = self.checks.frontier().is_some_and(|store| store.node(id).is_some());
+                if !known && !was_known {
                     let what = format!("m{manager} welcomes n{node}, which its state does not know");
                     self.violate("I19", what, vec![format!("n{node}")]);
                 }
