@@ -105,9 +105,7 @@ impl Lanes {
             &lane.handle,
         );
     }
-}
 
-impl Lanes {
     /// Where the next connection is carried: here, unless that is out of balance.
     fn place(&self) -> usize {
         let carried = |number: &usize| self.lanes[*number].carried.load(Ordering::Relaxed);

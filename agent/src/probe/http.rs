@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use model::probe::{HttpCheck, MAX_BODY, pattern};
 
 use super::connect;
+use crate::engine::chain;
 
 /// What a body that did not please is quoted with.
 const MAX_QUOTE: usize = 80;
@@ -23,10 +24,11 @@ pub(super) fn path(check: &HttpCheck) -> &str {
 
 pub(super) async fn ask(address: SocketAddrV4, check: &HttpCheck) -> Result<(), String> {
     let stream = connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(in_words)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| chain(&error))?;
     let request = request(address, check)?;
     let asked = async {
-        let response = sender.send_request(request).await.map_err(in_words)?;
+        let response = sender.send_request(request).await.map_err(|error| chain(&error))?;
         let status = response.status();
         if !check.accepts(status.as_u16()) {
             return Err(wrong_status(status));
@@ -41,7 +43,7 @@ pub(super) async fn ask(address: SocketAddrV4, check: &HttpCheck) -> Result<(), 
     tokio::select! {
         answer = &mut asked => answer,
         ended = connection => {
-            ended.map_err(in_words)?;
+            ended.map_err(|error| chain(&error))?;
             asked.await
         }
     }
@@ -119,11 +121,6 @@ fn quote(body: &[u8]) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let clean: String = line.trim().chars().filter(|letter| !letter.is_control()).take(MAX_QUOTE).collect();
     if clean.is_empty() { "it is empty".to_owned() } else { format!("\"{clean}\"") }
-}
-
-fn in_words(error: hyper::Error) -> String {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod exec;
 mod grpc;
 mod http;
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::net::SocketAddrV4;
 
 use agent_core::probes::ProbeRequest;
 use model::probe::Check;
@@ -22,7 +22,7 @@ pub async fn ask(engine: Engine, request: ProbeRequest) -> Result<(), String> {
     let limit = request.timeout;
     match tokio::time::timeout(limit, answer(&engine, &request)).await {
         Ok(answer) => answer,
-        Err(_elapsed) => Err(format!("{}: no answer within {}", name(&request.check), seconds(limit))),
+        Err(_elapsed) => Err(format!("{}: no answer within {limit:?}", name(&request.check))),
     }
 }
 
@@ -57,8 +57,4 @@ fn name(check: &Check) -> String {
         Check::Grpc(check) => format!("gRPC :{} {}", check.port, check.service),
         Check::Exec(command) => command.join(" "),
     }
-}
-
-fn seconds(span: Duration) -> String {
-    format!("{} s", span.as_secs_f64())
 }

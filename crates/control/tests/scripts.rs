@@ -224,6 +224,7 @@ fn report(world: &mut World, task: &str, state: &str, line: &str, at: &str) {
             "running" => (TaskState::Running, Health::None),
             "starting" => (TaskState::Running, Health::Starting),
             "unhealthy" => (TaskState::Running, Health::Unhealthy),
+            "unready" => (TaskState::Running, Health::Unready),
             "restarting" => (TaskState::Restarting, Health::None),
             "crash-loop" => (TaskState::CrashLoop, Health::None),
             "rejected" => (TaskState::Rejected, Health::None),

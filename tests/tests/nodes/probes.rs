@@ -56,7 +56,7 @@ fn replica_that_hangs_is_restarted_by_its_liveness_probe_and_the_cause_is_told()
     site.wait_task("a restart", "web", |task| task.restarts == 1 && task.is_healthy());
     let told = site.ok(&["service", "inspect", "--json", "web"]);
     assert!(
-        told.contains("unhealthy: its liveness probe says: GET :8080/version: no answer within 0.5 s"),
+        told.contains("unhealthy: its liveness probe says: GET :8080/version: no answer within 500ms"),
         "{told}"
     );
 }

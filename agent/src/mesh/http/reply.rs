@@ -33,6 +33,28 @@ pub fn refuse(status: StatusCode, sentence: &'static str) -> Response<Reply> {
     response
 }
 
+/// Why a request is not for any replica.
+#[derive(Debug, Clone, Copy)]
+pub enum Unrouted {
+    /// Its port was published a moment ago.
+    Port,
+    /// No service has its host and path.
+    Request,
+    /// The service has no replica that takes requests.
+    NoReplica,
+}
+
+impl Unrouted {
+    /// The answer to it.
+    pub fn refusal(self) -> Response<Reply> {
+        match self {
+            Self::Port => refuse(StatusCode::SERVICE_UNAVAILABLE, "this port is not published any more\n"),
+            Self::Request => refuse(StatusCode::NOT_FOUND, "no service answers to this host and path\n"),
+            Self::NoReplica => refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica is ready\n"),
+        }
+    }
+}
+
 /// The answer to a request that nobody answered.
 pub fn in_words(failure: Failure) -> Response<Reply> {
     match failure {

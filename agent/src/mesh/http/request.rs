@@ -27,7 +27,7 @@ use super::{
     exchange::{Line, Unanswered},
     headers::{self, Client},
     pool::{Lease, since},
-    reply::{Reply, in_words, refuse},
+    reply::{Reply, Unrouted, in_words, refuse},
     serve::Arrival,
     tries::{Failed, Tries},
     upgrade,
@@ -59,17 +59,17 @@ pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Respon
     let world = &arrival.world;
     let table = world.table.load_full();
     let Some(Port::Http(routes)) = table.ports.get(&arrival.port) else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "this port is not published any more\n");
+        return Unrouted::Port.refusal();
     };
     let Some(host) = host_of(&request) else {
         return refuse(StatusCode::BAD_REQUEST, "the request names no host\n");
     };
     let bare = rules::without_port(host.to_str().unwrap_or_default());
     let Some(route) = routes.find(bare, request.uri().path()) else {
-        return refuse(StatusCode::NOT_FOUND, "no service answers to this host and path\n");
+        return Unrouted::Request.refusal();
     };
     if route.service.endpoints.is_empty() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica is ready\n");
+        return Unrouted::NoReplica.refusal();
     }
     let changed = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();

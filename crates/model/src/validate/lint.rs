@@ -47,7 +47,7 @@ fn image(problems: &mut Problems, image: &str) {
 
 fn health(problems: &mut Problems, container: &ContainerSpec) {
     let path = "template.container.healthcheck";
-    if !container.probes.is_empty() {
+    if container.probes.readiness.is_some() || container.probes.liveness.is_some() {
         return;
     }
     match &container.healthcheck {

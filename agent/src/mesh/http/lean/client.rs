@@ -9,17 +9,20 @@ use std::{
 
 use bytes::Bytes;
 use http::Response;
-use mesh::http1::{
-    Reading,
-    request::{Client as From, Forwarded, Request},
-    space,
+use mesh::{
+    http1::{
+        Reading,
+        request::{Client as From, Forwarded, Request},
+        space,
+    },
+    retry,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Instant,
 };
 
-use super::{BUFFER, SCRATCH, date, is_idempotent, patience::Patience};
+use super::{BUFFER, SCRATCH, date, patience::Patience};
 use crate::mesh::http::{
     reply::Reply,
     request::{BODY_IDLE, SMALL_BODY},
@@ -148,7 +151,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
         forwarded.bytes.extend_from_slice(body);
         let asked = Asked {
             to_head: request.method == "HEAD",
-            idempotent: is_idempotent(request.method),
+            idempotent: retry::is_idempotent(request.method),
             closes: request.closes,
             began: Instant::now(),
             request: forwarded,

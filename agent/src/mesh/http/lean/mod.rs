@@ -24,7 +24,7 @@ use mesh::{
     Table,
     balance::Failure,
     http as rules,
-    retry::{self, Body},
+    retry::Body,
     table::{HttpRoute, Port, Replica},
 };
 use tokio::{
@@ -34,7 +34,7 @@ use tokio::{
 
 use super::{
     pool::{Reusable, since},
-    reply::{in_words, refuse},
+    reply::{Unrouted, in_words, refuse},
     request::NEWER,
     resumed::Resumed,
     serve::Arrival,
@@ -82,21 +82,10 @@ where
 {
     let world = &arrival.world;
     let mut table = world.table.load_full();
-    let first = match find(&table, arrival.port, &asked) {
-        Ok(route) if route.service.endpoints.is_empty() => {
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "no replica is ready\n"))
-        }
-        Ok(route) => Ok(route.service.id),
-        Err(Unrouted::Port) => {
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "this port is not published any more\n"))
-        }
-        Err(Unrouted::Request) => {
-            Err(refuse(StatusCode::NOT_FOUND, "no service answers to this host and path\n"))
-        }
-    };
-    let service = match first {
-        Ok(service) => service,
-        Err(refusal) => return client.refuse(refusal, Some(&asked)).await,
+    let service = match find(&table, arrival.port, &asked) {
+        Ok(route) if !route.service.endpoints.is_empty() => route.service.id,
+        Ok(_) => return client.refuse(Unrouted::NoReplica.refusal(), Some(&asked)).await,
+        Err(why) => return client.refuse(why.refusal(), Some(&asked)).await,
     };
     world.balancer().budget(service).deposit();
     let mut failed = Failure::Unreachable;
@@ -120,11 +109,6 @@ where
         }
     }
     client.refuse(in_words(failed), Some(&asked)).await
-}
-
-enum Unrouted {
-    Port,
-    Request,
 }
 
 fn find<'a>(table: &'a Table, port: u16, asked: &Asked) -> Result<&'a HttpRoute, Unrouted> {
@@ -268,9 +252,4 @@ impl Exchange<'_> {
             world.pools.cables().put(world, ticket.task(), self.route.target, cable);
         }
     }
-}
-
-/// Whether a method may be carried out twice.
-fn is_idempotent(method: &str) -> bool {
-    retry::is_idempotent(method)
 }
