@@ -301,6 +301,9 @@ impl Manager {
             {
                 self.apply(index, term, bytes);
             }
+            if matches!(entry.body, Body::Conf(_)) {
+                self.part_with_removed();
+            }
             self.applied_term = term;
             self.snapshots.count(size);
             self.hash_if_due(index);
@@ -346,7 +349,7 @@ impl Manager {
     pub(crate) fn note_changes(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Member(id) => self.on_member_changed(*id),
+                Change::Member(_) => self.on_member_changed(),
                 Change::Node(id) if self.store.node(*id).is_none() => self.on_node_removed(*id),
                 _ => {}
             }
@@ -363,8 +366,7 @@ impl Manager {
         self.store = state;
         self.applied_term = restored.term;
         self.snapshots.restart();
-        self.sessions.managers_changed = true;
-        self.tell_revoked_members();
+        self.on_member_changed();
     }
 
     /// Leads, and has applied everything of earlier terms: only then it answers, decides and talks to agents.

@@ -9,6 +9,9 @@
 //! one has caught up, although nobody answers under it any more: were it dropped at once, the rule above would leave one
 //! voter of three, and for a while one disk would hold all that is acknowledged.
 //!
+//! A member that was removed votes until the voters have changed without it: the change has to be committed by a majority of
+//! the old voters too, and when another one fails just then, the removed one's vote is part of that majority.
+//!
 //! A member's record in the state is the intent, the membership of Raft follows it: any leader resumes where the last one
 //! stopped.
 
@@ -81,11 +84,18 @@ impl Manager {
             // A settled membership changes only with an entry, which brings us here anyway.
             lead.membership_at = now + if settled { Duration::from_secs(3_600) } else { MEMBERSHIP_EVERY };
         }
-        if settled || self.node.has_pending_change() || !members.contains(&self.config.member) {
+        if settled || self.node.has_pending_change() {
             return;
         }
         if !due {
             lead.membership_at = lead.membership_at.min(now + MEMBERSHIP_EVERY);
+        }
+        if !members.contains(&self.config.member) {
+            // It was removed, and votes until the voters have changed; another one has to lead that change.
+            if due && let Some(to) = self.best_successor() {
+                self.node.transfer_leader(to);
+            }
+            return;
         }
         if current.is_joint() {
             // The library leaves by itself, unless the lead changed in between.

@@ -45,7 +45,7 @@ impl Manager {
     }
 
     pub(crate) fn on_peer(&mut self, from: MemberId, bytes: &Bytes) {
-        if self.store.is_revoked(&model::identity::Identity::Manager(from)) {
+        if self.is_gone(from) {
             return;
         }
         let message = match proto::codec::decode::<PeerMessage>(bytes) {

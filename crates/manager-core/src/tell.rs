@@ -88,13 +88,27 @@ impl Manager {
         due.then(|| self.told.about_at.map_or(self.now.mono, |at| at + ABOUT_AGAIN))
     }
 
-    /// A member came, changed or went. One that is removed ends itself: it would only ask for votes that nobody gives.
-    pub(crate) fn on_member_changed(&mut self, id: MemberId) {
+    /// A member came, changed or went.
+    pub(crate) fn on_member_changed(&mut self) {
         self.sessions.managers_changed = true;
-        if id == self.config.member && self.store.member(id).is_none() {
+        self.part_with_removed();
+    }
+
+    /// Members that are gone for good: this one ends itself, of others the shell is told. Called when a record went and when
+    /// the voters changed.
+    pub(crate) fn part_with_removed(&mut self) {
+        if self.is_gone(self.config.member) {
             return self.retire("it has seen its own removal");
         }
         self.tell_revoked_members();
+    }
+
+    /// Whether a member's record went, and its vote too: the change of the voters may need the vote of the very member that
+    /// it takes out, when another one fails just then. (A successor's record stands for the vote of one that lost its log.)
+    pub(crate) fn is_gone(&self, id: MemberId) -> bool {
+        let replaced = || self.store.members().any(|member| member.replaces == Some(id));
+        let counts = || self.node.membership().members().contains(&id) && !replaced();
+        self.store.is_revoked(&Identity::Manager(id)) && !counts()
     }
 
     /// A member with a valid certificate says that this one was removed. Started again by mistake, with a log that ends
@@ -116,7 +130,7 @@ impl Manager {
     /// Whoever lost its log may have to ask for its new id again, and is not told of before it was heard under that.
     pub(crate) fn tell_revoked_members(&mut self) {
         let last = self.store.cluster().map_or(MemberId(0), |cluster| cluster.last_member);
-        let gone = (1..=last.0).map(MemberId).filter(|id| self.store.member(*id).is_none());
+        let gone = (1..=last.0).map(MemberId).filter(|id| self.is_gone(*id));
         let known =
             |id: &MemberId| self.told.revoked.contains(id) || self.store.unheard_successor(*id).is_some();
         let new: Vec<MemberId> = gone.filter(|id| !known(id)).collect();

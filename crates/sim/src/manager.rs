@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use manager_core::{Bootstrap, Config, Manager, Recovered};
 use model::{
     id::{ClusterId, MemberId},
+    identity::Identity,
     time::Now,
 };
 use wal::MemDisk;
@@ -35,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) armed: Option<Time>,
     pub(crate) callers: BTreeMap<u64, Caller>,
     pub(crate) next_handle: u64,
+    /// Whom it refuses.
+    pub(crate) revoked: BTreeSet<Identity>,
     /// Changes asked for since it was told that its disk is full: none of them may be made.
     pub(crate) while_full: BTreeSet<u64>,
     /// It looks again and again whether there is room.
@@ -115,6 +118,7 @@ impl ManagerHost {
             life: self.lives,
             armed: None,
             callers: BTreeMap::new(),
+            revoked: BTreeSet::new(),
             next_handle: 0,
             while_full: BTreeSet::new(),
             looks_for_room: false,

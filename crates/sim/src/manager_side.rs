@@ -2,6 +2,7 @@
 
 use manager_core::{Action, Event as Input, SpaceState};
 use model::{
+    id::MemberId,
     identity::Identity,
     request::{ApiError, ErrorCode, Reply},
 };
@@ -132,7 +133,10 @@ impl World {
                 );
             }
             Action::SendPeer { to, bytes } => self.send_peer(manager, to, bytes),
-            Action::Peers(_) | Action::Revoked(_) => {}
+            Action::Revoked(identities) => {
+                self.managers[manager].process.as_mut().expect("it just acted").revoked.extend(identities);
+            }
+            Action::Peers(_) => {}
             Action::Reply { handle, result, more } => self.reply(manager, handle, result, more),
             Action::SendAgent { connection, message } => self.send_to_agent(manager, connection, message),
             Action::CloseAgent { connection, reason } => {
@@ -188,7 +192,7 @@ impl World {
         }
     }
 
-    fn send_peer(&mut self, manager: usize, to: model::id::MemberId, bytes: bytes::Bytes) {
+    fn send_peer(&mut self, manager: usize, to: MemberId, bytes: bytes::Bytes) {
         let Some(target) = self.managers.iter().position(|host| host.member == to) else { return };
         let from = self.managers[manager].member;
         let copies = self.network.datagram(manager, target);
@@ -201,6 +205,10 @@ impl World {
         }
         let Some(process) = &self.managers[target].process else { return };
         let life = process.life;
+        if process.revoked.contains(&Identity::Manager(from)) {
+            let after = 2 * copies[0];
+            return self.later_manager(manager, after, ManagerInput::Core(Input::Disowned { by: to }));
+        }
         for delay in copies {
             let input = ManagerInput::Core(Input::Peer { from, bytes: bytes.clone() });
             self.queue.after(delay, Event::Manager { manager: target, life, input });
@@ -318,6 +326,21 @@ impl World {
                 self.later_manager(manager, 20 * MS, ManagerInput::LookForRoom);
             }
             Err(error) => self.not_started(manager, &error),
+        }
+    }
+
+    /// A manager that was removed is switched off, but not before its vote went too: the removal is not complete until then.
+    pub(crate) fn retire(&mut self, manager: usize, member: MemberId) {
+        let host = &self.managers[manager];
+        if host.member != member || host.replacing || host.removed {
+            return;
+        }
+        let others = self.managers.iter().filter(|host| host.member != member);
+        let statuses = others.filter_map(|host| host.process.as_ref().map(|process| process.core.status()));
+        let newest = statuses.max_by_key(|status| status.committed);
+        match newest.is_some_and(|status| !status.membership.members().contains(&member)) {
+            true => self.manager_removed(manager),
+            false => self.queue.after(500 * MS, Event::Retire { manager, member }),
         }
     }
 

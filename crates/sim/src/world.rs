@@ -285,10 +285,7 @@ impl World {
             Event::NextFault => self.next_fault(),
             Event::Undo(fault) => self.undo(&fault),
             Event::Retire { manager, member } => {
-                let host = &self.managers[manager];
-                if host.member == member && !host.replacing {
-                    self.manager_removed(manager);
-                }
+                self.retire(manager, member);
             }
             Event::Rejoin { manager } => self.join_manager(manager),
             Event::AskAgain { manager } => self.ask_again(manager),

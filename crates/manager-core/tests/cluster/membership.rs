@@ -50,6 +50,39 @@ fn a_dead_manager_can_be_removed_and_its_successor_takes_its_vote() {
 }
 
 #[test]
+fn a_removed_manager_votes_until_the_voters_have_changed_without_it() {
+    for seed in 20..40 {
+        let mut world = World::of_three(seed);
+        let leader = world.leader().expect("a leader");
+        let others: Vec<MemberId> = world.hosts.keys().copied().filter(|id| *id != leader).collect();
+        let [removed, failing] = others[..] else { panic!("three managers: {others:?}") };
+        let handle = world.ask(leader, admin(), Some(seed), Request::RemoveMember(removed));
+        world.crash(failing);
+        world.until("the removal is answered", |world| world.answer(handle).is_some());
+        world.until("the voters have changed", |world| world.voters(leader) == 1);
+        world.create("web", 0);
+        world.until("the removed one has ended", |world| world.hosts[&removed].halted.is_some());
+    }
+}
+
+#[test]
+fn a_removed_manager_that_comes_to_lead_hands_the_lead_over() {
+    for seed in 40..60 {
+        let mut world = World::of_three(seed);
+        let leader = world.leader().expect("a leader");
+        let others: Vec<MemberId> = world.hosts.keys().copied().filter(|id| *id != leader).collect();
+        let [removed, other] = others[..] else { panic!("three managers: {others:?}") };
+        let handle = world.ask(leader, admin(), Some(seed), Request::RemoveMember(removed));
+        world.until("the removal is answered", |world| world.answer(handle).is_some());
+        world.crash(leader);
+        world.run_for(Duration::from_millis(500));
+        world.restart(leader);
+        world.until("the removed one has ended", |world| world.hosts[&removed].halted.is_some());
+        world.until("a member leads", |world| world.leader().is_some_and(|id| [leader, other].contains(&id)));
+    }
+}
+
+#[test]
 fn a_removal_that_would_stop_the_cluster_is_refused() {
     let mut world = World::of_three(3);
     let leader = world.leader().expect("a leader");

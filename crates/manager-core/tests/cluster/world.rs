@@ -30,6 +30,8 @@ pub struct Host {
     pub disk: Disk,
     pub config: Config,
     pub halted: Option<String>,
+    /// Whom it refuses.
+    revoked: BTreeSet<Identity>,
     /// Raised at every start, so that nothing reaches a later life.
     life: u64,
 }
@@ -142,7 +144,8 @@ impl World {
         let life = self.hosts.get(&member).map_or(1, |host| host.life + 1);
         let manager = Manager::new(config.clone(), recovered.clone(), self.now).expect("starts");
         let disk = Disk::holding(recovered);
-        let host = Host { manager: Some(manager), disk, config, halted: None, life };
+        let host =
+            Host { manager: Some(manager), disk, config, halted: None, revoked: BTreeSet::new(), life };
         self.hosts.insert(member, host);
         self.drain(member);
     }
@@ -240,7 +243,10 @@ impl World {
             Action::SendPeer { to, bytes } => {
                 self.wire.push(bytes.clone());
                 let lost = self.roll(100) < self.loss || self.cut.contains(&member) || self.cut.contains(&to);
-                if let Some(host) = self.hosts.get(&to).filter(|_| !lost) {
+                let refused = |host: &Host| host.revoked.contains(&Identity::Manager(member));
+                if !lost && self.hosts.get(&to).is_some_and(refused) {
+                    self.send(Duration::from_millis(1), later(Event::Disowned { by: to }));
+                } else if let Some(host) = self.hosts.get(&to).filter(|_| !lost) {
                     let parcel = Parcel::Event(to, host.life, Box::new(Event::Peer { from: member, bytes }));
                     let jitter = Duration::from_micros(100 + self.roll(2_000));
                     self.send(jitter, parcel);
@@ -274,7 +280,10 @@ impl World {
                 host.halted = Some(reason);
                 host.manager = None;
             }
-            Action::Leader { .. } | Action::Peers(_) | Action::Revoked(_) | Action::Notice(_) => {}
+            Action::Revoked(identities) => {
+                self.hosts.get_mut(&member).expect("a host").revoked.extend(identities);
+            }
+            Action::Leader { .. } | Action::Peers(_) | Action::Notice(_) => {}
         }
     }
 
