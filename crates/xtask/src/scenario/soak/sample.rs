@@ -38,7 +38,8 @@ struct Kind {
     amount: f64,
 }
 
-/// One value over time, of one daemon or of all managers: who leads holds the agents' sessions, and that may change.
+/// One value over time, of one daemon or of the manager that holds most: who leads holds the agents' sessions, and the allocator keeps
+/// their memory for the next ones when another one comes to lead.
 pub struct Series {
     who: String,
     kind: &'static Kind,
@@ -55,7 +56,7 @@ impl Samples {
     /// None yet.
     pub fn new(cluster: &Cluster) -> Self {
         let agents = cluster.nodes().iter().map(|node| node.agent().name().to_owned());
-        let series = std::iter::once("managers".to_owned()).chain(agents).flat_map(|who| {
+        let series = std::iter::once("manager".to_owned()).chain(agents).flat_map(|who| {
             KINDS.iter().map(move |kind| Series { who: who.clone(), kind, values: Vec::new() })
         });
         Self { series: series.collect(), rounds: 0 }
@@ -73,7 +74,8 @@ impl Samples {
             for _ in &KINDS {
                 let series = series.next().expect("a series for each kind");
                 let read = |daemon: &&Daemon| (series.kind.read)(daemon).with_context(|| daemon.last_words());
-                series.values.push(daemons.iter().map(read).sum::<Result<f64>>()?);
+                let values = daemons.iter().map(read).collect::<Result<Vec<f64>>>()?;
+                series.values.push(values.into_iter().fold(0.0, f64::max));
             }
         }
         self.rounds += 1;
