@@ -105,9 +105,9 @@ impl Hands {
                 }
                 self.memory.write(sequence, *write);
             }
-            Action::OpenLogs { connection, stream, containers, options } => {
+            Action::OpenLogs { connection, stream, task, containers, options } => {
                 if let Some(address) = self.current(connection).map(|current| current.address.clone()) {
-                    let push = self.logs.clone().push(address, Wanted { stream, containers, options });
+                    let push = self.logs.clone().push(address, Wanted { stream, task, containers, options });
                     self.spawn(push);
                 }
             }

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     args::Leave,
+    attempts,
     config::Config,
     directory::Directory,
     engine::{self, Engine, Ours},
@@ -50,7 +51,7 @@ pub async fn leave(args: Leave) -> Result<()> {
 async fn remove(engine: &Engine, container: String) -> Result<()> {
     for call in [
         EngineCall::Stop { container: container.clone(), grace: None },
-        EngineCall::Remove { container: container.clone() },
+        EngineCall::Remove { container: container.clone(), keep: None },
     ] {
         match engine.call(call).await {
             Ok(_) => {}
@@ -67,6 +68,7 @@ fn forget(directory: &Directory) -> Result<()> {
         _ => Ok(()),
     };
     absent(fs::remove_file(directory.join("mesh.table"))).context("the routes")?;
+    absent(fs::remove_dir_all(directory.join(attempts::DIRECTORY))).context("what was kept of attempts")?;
     absent(fs::remove_dir_all(directory.join("ledger"))).context("the ledger")?;
     absent(fs::remove_dir_all(directory.join("ledger.damaged"))).context("the damaged ledger")?;
     Identity::remove(directory).context("the identity")

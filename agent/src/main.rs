@@ -6,6 +6,7 @@
 mod act;
 mod args;
 mod ask;
+mod attempts;
 mod clock;
 mod config;
 mod connection;

@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     act::{Hands, Traffic},
     args::Run,
+    attempts::Attempts,
     clock::Clock,
     config::Config,
     directory::Directory,
@@ -114,7 +115,8 @@ impl Daemon {
         let address = config.engine.as_deref().unwrap_or(engine::DEFAULT_ADDRESS);
         let ours = Ours { cluster: identity.cluster, node: identity.node };
         let networks = Networks::new(ours);
-        let engine = Engine::of_node(address, logins, Some(networks.clone()));
+        let attempts = Attempts::new(directory.path());
+        let engine = Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()));
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();
@@ -125,7 +127,7 @@ impl Daemon {
         keepers.spawn(networks.keep(engine.clone(), wanted_networks, sender.clone()));
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
-        let logs = Logs::new(engine.clone(), tls.clone());
+        let logs = Logs::new(engine.clone(), attempts, tls.clone());
         let hands =
             Hands::new(engine, memory, logs, Traffic { wishes, networks: wanted }, tls, sender, addresses);
         Ok(Self { agent, clock, events, hands, disk_failed, keepers })

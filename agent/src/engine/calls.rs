@@ -51,7 +51,15 @@ impl Engine {
                 let limit = grace.unwrap_or(DEFAULT_GRACE) + STOP_MARGIN;
                 within(limit, self.stop(&container, grace)).await
             }
-            EngineCall::Remove { container } => within(SHORT, self.remove(&container)).await,
+            EngineCall::Remove { container, keep } => {
+                if let Some(attempt) = keep {
+                    self.keep_last_words(&container, attempt).await;
+                }
+                within(SHORT, self.remove(&container)).await
+            }
+            EngineCall::Diagnose { container, diagnosis, attempt } => {
+                self.diagnose(&container, &diagnosis, attempt).await
+            }
             EngineCall::Inspect { container } => within(SHORT, self.inspect(&container)).await,
             EngineCall::ResolveImage { image } => self.resolve(&image).await.map(OpOutcome::Resolved),
         }

@@ -14,8 +14,8 @@ use super::{
     view,
 };
 
-/// Bytes of the output that are kept while it runs: the last ones.
-const MAX_OUTPUT: usize = 8 << 10;
+/// Bytes of the output that are kept while it runs: the last ones. A JVM's threads are tens of thousands.
+const MAX_OUTPUT: usize = 64 << 10;
 
 /// How a program ended.
 #[derive(Debug)]
@@ -33,10 +33,20 @@ impl Engine {
     /// # Errors
     /// The container does not run, or the engine cannot be asked. A program that is not there ends with 126 or 127.
     pub async fn execute(&self, container: &str, command: &[String]) -> Result<Executed, EngineError> {
-        self.run(container, command).await.map_err(|error| sorted(Doing::Use, &error))
+        let mut printed = Vec::new();
+        let code = self.run(container, command, &mut printed).await;
+        let code = code.map_err(|error| sorted(Doing::Use, &error))?;
+        let output = view::line(&String::from_utf8_lossy(&printed)).unwrap_or_default();
+        Ok(Executed { code, output })
     }
 
-    async fn run(&self, container: &str, command: &[String]) -> Result<Executed, DockerError> {
+    /// The same; `printed` has the end of what came until then, also when the caller stops waiting. Returns the exit code.
+    pub(super) async fn run(
+        &self,
+        container: &str,
+        command: &[String],
+        printed: &mut Vec<u8>,
+    ) -> Result<i64, DockerError> {
         let client = self.client().await?;
         let options = CreateExecOptions {
             attach_stdout: Some(true),
@@ -45,16 +55,13 @@ impl Engine {
             ..CreateExecOptions::default()
         };
         let id = client.create_exec(container, options).await?.id;
-        let mut kept = Vec::new();
         if let StartExecResults::Attached { mut output, .. } = client.start_exec(&id, None).await? {
             while let Some(piece) = output.next().await {
                 let piece: LogOutput = piece?;
-                kept.extend_from_slice(&piece.into_bytes());
-                kept.drain(..kept.len().saturating_sub(MAX_OUTPUT));
+                printed.extend_from_slice(&piece.into_bytes());
+                printed.drain(..printed.len().saturating_sub(MAX_OUTPUT));
             }
         }
-        let code = client.inspect_exec(&id).await?.exit_code.unwrap_or(-1);
-        let output = view::line(&String::from_utf8_lossy(&kept)).unwrap_or_default();
-        Ok(Executed { code, output })
+        Ok(client.inspect_exec(&id).await?.exit_code.unwrap_or(-1))
     }
 }

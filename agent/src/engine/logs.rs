@@ -17,21 +17,17 @@ use super::{
 const MAX_FRAME: usize = 64 << 10;
 
 impl Engine {
-    /// Pours the output of the containers, one after the other; only the last one is followed. A [`LogFrame::End`] is
-    /// the last frame. Ends early when nobody takes the frames any more.
-    pub async fn pour_logs(self, containers: Vec<String>, options: LogOptions, frames: Sender<LogFrame>) {
-        let Some((last, older)) = containers.split_last() else {
-            let nothing = "the task has no container on this node".to_owned();
-            drop(frames.send(LogFrame::End(Some(nothing))).await);
-            return;
-        };
-        for container in older {
-            // An older container may be gone by now; what is left is still worth seeing.
-            drop(self.pour(container, &LogOptions { follow: false, ..options.clone() }, &frames).await);
-        }
-        let end =
-            self.pour(last, &options, &frames).await.err().map(|error| sorted(Doing::Use, &error).message);
-        drop(frames.send(LogFrame::End(end)).await);
+    /// Pours what a container prints; until nobody takes the frames any more, when it is followed.
+    ///
+    /// # Errors
+    /// It cannot be read; in words.
+    pub async fn pour_log(
+        &self,
+        container: &str,
+        options: &LogOptions,
+        frames: &Sender<LogFrame>,
+    ) -> Result<(), String> {
+        self.pour(container, options, frames).await.map_err(|error| sorted(Doing::Use, &error).message)
     }
 
     async fn pour(

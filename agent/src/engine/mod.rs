@@ -10,6 +10,7 @@ mod create;
 mod credentials;
 mod error;
 mod exec;
+mod last_words;
 mod logs;
 mod networks;
 mod view;
@@ -26,7 +27,7 @@ pub use credentials::Logins;
 pub use error::chain;
 pub use watch::{Ours, watch};
 
-use crate::network::Networks;
+use crate::{attempts::Attempts, network::Networks};
 
 /// Where an engine usually listens.
 pub const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
@@ -46,22 +47,29 @@ struct Inner {
     cpu_millis: AtomicU64,
     logins: Logins,
     networks: Option<Networks>,
+    attempts: Option<Attempts>,
 }
 
 impl Engine {
     /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
     pub fn new(address: &str) -> Self {
-        Self::of_node(address, Logins::default(), None)
+        Self::of_node(address, Logins::default(), None, None)
     }
 
-    /// The same, with what it may tell registries, and the node's networks to put containers into.
-    pub fn of_node(address: &str, logins: Logins, networks: Option<Networks>) -> Self {
+    /// The same, with what it may tell registries, the node's networks to put containers into, and where to keep what is left of them.
+    pub fn of_node(
+        address: &str,
+        logins: Logins,
+        networks: Option<Networks>,
+        attempts: Option<Attempts>,
+    ) -> Self {
         Self(Arc::new(Inner {
             address: address.to_owned(),
             negotiated: Mutex::new(None),
             cpu_millis: AtomicU64::new(0),
             logins,
             networks,
+            attempts,
         }))
     }
 

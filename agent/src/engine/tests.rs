@@ -7,7 +7,8 @@ use std::{
 
 use agent_core::{
     engine::{
-        Change, ContainerRequest, ContainerStatus, ContainerView, EngineCall, EngineErrorKind, OpOutcome,
+        AttemptId, Change, ContainerRequest, ContainerStatus, ContainerView, EngineCall, EngineErrorKind,
+        OpOutcome,
     },
     event::Event,
     labels::{Labels, container_name},
@@ -15,6 +16,7 @@ use agent_core::{
 use model::{
     container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, Protocol, Resources, Ulimit},
     id::{ClusterId, NodeId, ServiceId, TaskId},
+    probe::{Diagnosis, DiagnosisBy},
     service::{ImagePin, RestartPolicy, Slot, TemplateVersion},
     session::{Assignment, LogFrame, LogOptions},
     task::{DesiredState, Health},
@@ -26,7 +28,11 @@ use tests::{
 };
 use tokio::sync::mpsc;
 
-use super::{Engine, Ours, watch};
+use super::{Engine, Logins, Ours, watch};
+use crate::{
+    attempts::{Attempts, Line, What},
+    logs::{self, Wanted},
+};
 
 /// For one thing to happen on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,12 +121,18 @@ fn a_container_is_made_started_stopped_and_removed() {
         let stopped = view(&engine, stop.clone()).await;
         assert!(matches!(stopped.status, ContainerStatus::Ended { .. }), "{stopped:?}");
         assert_eq!(view(&engine, stop).await.status, stopped.status);
-        assert_eq!(engine.call(EngineCall::Remove { container: id.clone() }).await, Ok(OpOutcome::Done));
+        assert_eq!(
+            engine.call(EngineCall::Remove { container: id.clone(), keep: None }).await,
+            Ok(OpOutcome::Done)
+        );
         assert_eq!(
             refused(&engine, EngineCall::Inspect { container: id.clone() }).await,
             EngineErrorKind::NotFound
         );
-        assert_eq!(refused(&engine, EngineCall::Remove { container: id }).await, EngineErrorKind::NotFound);
+        assert_eq!(
+            refused(&engine, EngineCall::Remove { container: id, keep: None }).await,
+            EngineErrorKind::NotFound
+        );
     });
 }
 
@@ -248,12 +260,22 @@ fn logs_of_old_and_new_containers_come_in_order_and_end() {
         let new = create(&engine, 61, mimic()).await;
         view(&engine, EngineCall::Start { container: new.clone() }).await;
         let (sender, mut frames) = mpsc::channel(100);
-        let containers = vec!["absent".to_owned(), old, new.clone()];
-        let pouring = tokio::spawn(engine.clone().pour_logs(
-            containers,
-            LogOptions { follow: true, ..Default::default() },
-            sender,
-        ));
+        let place = tempfile::tempdir().unwrap();
+        let attempts = Attempts::new(place.path());
+        let line = |text: &str| Line { stderr: false, text: format!("2026-01-01T00:00:00Z {text}").into() };
+        let first = AttemptId { task: TaskId(60), number: 1 };
+        attempts.keep(first, What::Output, &[line("of the first attempt")]).unwrap();
+        attempts.keep(first, What::Diagnosis, &[line("hung")]).unwrap();
+        let wanted = Wanted {
+            stream: 1,
+            task: TaskId(60),
+            containers: vec![(2, "absent".to_owned()), (3, old), (4, new.clone())],
+            options: LogOptions { follow: true, ..Default::default() },
+        };
+        let pouring = tokio::spawn({
+            let (engine, attempts) = (engine.clone(), attempts.clone());
+            async move { logs::pour(&engine, &attempts, wanted, &sender).await }
+        });
         let mut text = String::new();
         while !text.contains("starting") {
             match tokio::time::timeout(PATIENCE, frames.recv()).await.unwrap() {
@@ -261,7 +283,8 @@ fn logs_of_old_and_new_containers_come_in_order_and_end() {
                 other => panic!("{other:?} after {text}"),
             }
         }
-        engine.call(EngineCall::Remove { container: new }).await.unwrap();
+        assert!(text.starts_with("of the first attempt\nhung\n"), "{text}");
+        engine.call(EngineCall::Remove { container: new, keep: None }).await.unwrap();
         let end = loop {
             match tokio::time::timeout(PATIENCE, frames.recv()).await.unwrap() {
                 Some(LogFrame::Data { .. }) => {}
@@ -270,6 +293,50 @@ fn logs_of_old_and_new_containers_come_in_order_and_end() {
         };
         assert!(matches!(end, Some(LogFrame::End(_))), "{end:?}");
         pouring.await.unwrap();
+    });
+}
+
+#[test]
+fn removed_container_leaves_its_last_lines_and_what_its_diagnosis_printed() {
+    run("last words", async || {
+        let place = tempfile::tempdir().unwrap();
+        let attempts = Attempts::new(place.path());
+        let url = HOST.host(0).engine().url();
+        let engine = Engine::of_node(&url, Logins::default(), None, Some(attempts.clone()));
+        let id = create(&engine, 70, mimic()).await;
+        view(&engine, EngineCall::Start { container: id.clone() }).await;
+        let attempt = AttemptId { task: TaskId(70), number: 2 };
+        let diagnose = async |by: DiagnosisBy, within: u64| {
+            let diagnosis = Diagnosis { by, within: Duration::from_millis(within) };
+            let call = EngineCall::Diagnose { container: id.clone(), diagnosis, attempt };
+            assert_eq!(engine.call(call).await, Ok(OpOutcome::Done));
+        };
+        let program = |words: &[&str]| DiagnosisBy::Exec(words.iter().map(ToString::to_string).collect());
+        diagnose(program(&["/no-such-program"]), 5_000).await;
+        let said = |what: What| {
+            let kept = attempts.of(TaskId(70)).remove(&2).unwrap_or_default();
+            let lines = if what == What::Output { kept.output } else { kept.diagnosis };
+            lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect::<Vec<_>>()
+        };
+        let diagnosis = said(What::Diagnosis);
+        assert!(diagnosis[0].contains("diagnosis: /no-such-program ended with 12"), "{diagnosis:?}");
+        diagnose(program(&["/mimic"]), 1).await;
+        let diagnosis = said(What::Diagnosis);
+        assert!(diagnosis[0].contains("/mimic did not end within 1ms"), "{diagnosis:?}");
+        diagnose(program(&["/mimic"]), 5_000).await;
+        let diagnosis = said(What::Diagnosis);
+        assert!(diagnosis[0].contains("/mimic ended with 1"), "{diagnosis:?}");
+        assert!(diagnosis.iter().any(|line| line.contains("cannot listen")), "{diagnosis:?}");
+        diagnose(DiagnosisBy::Signal("SIGTERM".to_owned()), 1_000).await;
+        engine.call(EngineCall::Remove { container: id.clone(), keep: Some(attempt) }).await.unwrap();
+        let output = said(What::Output);
+        assert!(output.iter().any(|line| line.starts_with("20") && line.contains("starting")), "{output:?}");
+        let gone = EngineCall::Diagnose {
+            container: id,
+            diagnosis: Diagnosis { by: DiagnosisBy::Signal("SIGQUIT".to_owned()), within: Duration::ZERO },
+            attempt,
+        };
+        assert_eq!(refused(&engine, gone).await, EngineErrorKind::NotFound);
     });
 }
 

@@ -357,6 +357,11 @@ pub struct SpecFlags {
     /// Restarts a replica that fails it again and again. Written as --probe-startup
     #[arg(long, value_name = "PROBE", help_heading = "Health")]
     pub probe_liveness: Option<String>,
+    /// What an unhealthy replica is asked before it is restarted: signal:SIGQUIT (a JVM prints its threads), exec:COMMAND or none
+    ///
+    /// within=5s after a comma: how long the program may take, or the process has to print. `orchctl logs TASK` shows what came of it
+    #[arg(long, value_name = "QUESTION", help_heading = "Health")]
+    pub diagnose: Option<String>,
 }
 
 /// `--mode`

@@ -7,7 +7,7 @@
 use std::{path::Path, time::Duration};
 
 use model::{
-    probe::{Check, GrpcCheck, HttpCheck, Probe},
+    probe::{Check, Diagnosis, DiagnosisBy, GrpcCheck, HttpCheck, Probe},
     service::ServiceSpec,
 };
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ const DURATIONS: &[&str] = &[
     "template.container.healthcheck.timeout",
     "template.container.healthcheck.start_period",
     "template.container.probes.start_deadline",
+    "template.container.probes.diagnosis.within",
     "template.container.probes.startup.interval",
     "template.container.probes.startup.timeout",
     "template.container.probes.readiness.interval",
@@ -97,6 +98,11 @@ pub fn tree(spec: &ServiceSpec) -> Value {
     let probes = &tree["template"]["container"]["probes"];
     for kind in ["startup", "readiness", "liveness"].into_iter().filter(|kind| probes[kind].is_object()) {
         default["template"]["container"]["probes"][kind] = default_probe();
+    }
+    if probes["diagnosis"].is_object() {
+        let open = Diagnosis { by: DiagnosisBy::Signal(String::new()), within: Duration::ZERO };
+        default["template"]["container"]["probes"]["diagnosis"] =
+            serde_json::to_value(open).expect("a diagnosis is plain data");
     }
     visit(&mut tree, &mut String::new(), &mut write_units);
     visit(&mut default, &mut String::new(), &mut write_units);

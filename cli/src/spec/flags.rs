@@ -133,6 +133,11 @@ fn probes(flags: &SpecFlags, probes: &mut Probes, problems: &mut Problems) {
         probes.start_deadline = declared.as_ref().and_then(|declared| declared.deadline).unwrap_or_default();
         probes.startup = declared.map(|declared| declared.probe);
     }
+    if let Some(declared) =
+        flags.diagnose.as_deref().and_then(|text| problems.take("--diagnose", value::probe::diagnosis(text)))
+    {
+        probes.diagnosis = declared;
+    }
     let others = [
         ("--probe-readiness", &flags.probe_readiness, &mut probes.readiness),
         ("--probe-liveness", &flags.probe_liveness, &mut probes.liveness),

@@ -377,6 +377,8 @@ fn probes_read_back_and_are_taken_away_one_by_one() {
         "http:8080/status,body-not=Exception,interval=2s",
         "--probe-liveness",
         "exec:/check alive,timeout=5s,failures=4",
+        "--diagnose",
+        "exec:jcmd 1 Thread.print,within=20s",
         "ispyb:1.2",
     ];
     check(
@@ -392,6 +394,16 @@ image = "ispyb:1.2"
 
 [template.container.probes]
 start_deadline = "3m"
+
+[template.container.probes.diagnosis]
+within = "20s"
+
+[template.container.probes.diagnosis.by]
+exec = [
+    "jcmd",
+    "1",
+    "Thread.print",
+]
 
 [template.container.probes.liveness]
 failures = 4
@@ -416,8 +428,15 @@ tcp = 8080
 "#,
     );
     let spec = created(&line).unwrap();
-    let (spec, _) = updated(&spec, &["--probe-startup", "none", "--probe-liveness", "none"]).unwrap();
+    let (spec, _) =
+        updated(&spec, &["--probe-startup", "none", "--probe-liveness", "none", "--diagnose", "none"])
+            .unwrap();
     let probes = spec.template.container.probes;
-    assert!(probes.startup.is_none() && probes.liveness.is_none() && probes.readiness.is_some());
+    assert!(
+        probes.diagnosis.is_none()
+            && probes.startup.is_none()
+            && probes.liveness.is_none()
+            && probes.readiness.is_some()
+    );
     assert!(probes.start_deadline.is_zero());
 }

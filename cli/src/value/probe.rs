@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::probe::{Check, GrpcCheck, HttpCheck, Probe};
+use model::probe::{Check, Diagnosis, DiagnosisBy, GrpcCheck, HttpCheck, Probe};
 
 use super::{Wrong, duration, port_number, words};
 
@@ -32,6 +32,35 @@ pub fn probe(text: &str) -> Result<Option<Declared>, Wrong> {
         option(&mut declared, key, value)?;
     }
     Ok(Some(declared))
+}
+
+/// Reads `signal:NAME` or `exec:COMMAND`, and `within=` after a comma. `none` is no diagnosis.
+///
+/// # Errors
+/// What is not known, or not a value of its kind.
+pub fn diagnosis(text: &str) -> Result<Option<Diagnosis>, Wrong> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let mut parts = split(text).into_iter();
+    let question = parts.next().unwrap_or_default();
+    let by = match question.split_once(':').unwrap_or((&question, "")) {
+        ("signal", name) if !name.is_empty() => DiagnosisBy::Signal(name.to_owned()),
+        ("exec", command) if !command.trim().is_empty() => DiagnosisBy::Exec(words(command)?),
+        _ => {
+            return Err(format!(
+                "\"{question}\" is no diagnosis; write signal:NAME such as signal:SIGQUIT, exec:COMMAND, or none for none"
+            ));
+        }
+    };
+    let mut diagnosis = Diagnosis { by, within: Duration::ZERO };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("within", value)) => diagnosis.within = duration(value)?,
+            _ => return Err(format!("unknown part \"{part}\"; known is within=")),
+        }
+    }
+    Ok(Some(diagnosis))
 }
 
 fn check(text: &str) -> Result<Check, Wrong> {
@@ -117,6 +146,19 @@ fn split(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_diagnosis_is_read_from_one_word() {
+        let signal = DiagnosisBy::Signal("SIGQUIT".to_owned());
+        assert_eq!(diagnosis("signal:SIGQUIT").unwrap().unwrap().by, signal);
+        let program = diagnosis("exec:jstack -l 1,within=20s").unwrap().unwrap();
+        assert_eq!(program.within, Duration::from_secs(20));
+        assert_eq!(program.by, DiagnosisBy::Exec(["jstack", "-l", "1"].map(str::to_owned).to_vec()));
+        assert_eq!(diagnosis("none"), Ok(None));
+        for wrong in ["", "signal", "signal:", "exec: ", "jstack 1", "exec:x,timeout=3s", "exec:x,within"] {
+            assert!(diagnosis(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_probe_is_read_from_one_word() {

@@ -57,8 +57,10 @@ pub enum Action {
         connection: u64,
         /// Chosen by the manager; names the stream.
         stream: u64,
-        /// Engine ids, oldest first; empty when the task has no container here.
-        containers: Vec<String>,
+        /// Whose logs: what was kept of its attempts comes first.
+        task: TaskId,
+        /// Its attempts that have a container here, with the engine's ids, oldest first.
+        containers: Vec<(u32, String)>,
         /// What of the logs.
         options: LogOptions,
     },

@@ -61,6 +61,7 @@ fn succeeded(task: &mut Task, call: Call, outcome: OpOutcome, context: &mut Cont
         (Call::Remove { container }, _) => {
             task.gone(&container, context);
         }
+        (Call::Diagnose { .. }, _) => {}
         // An answer of the wrong kind says nothing; whatever it was about is looked at.
         (call, _) => doubt(task, &call),
     }
@@ -108,6 +109,8 @@ fn failed(task: &mut Task, call: Call, error: &EngineError, context: &mut Contex
             task.pause_until = Some(context.now + PAUSE);
         }
         Call::Look { .. } | Call::LookByName => task.pause_until = Some(context.now + PAUSE),
+        // It is stopped next, whatever became of the question.
+        Call::Diagnose { .. } => doubt(task, &call),
     }
 }
 
@@ -123,7 +126,8 @@ fn doubt(task: &mut Task, call: &Call) {
         Call::Start { container }
         | Call::Stop { container }
         | Call::Remove { container }
-        | Call::Look { container } => task.doubt(container),
+        | Call::Look { container }
+        | Call::Diagnose { container } => task.doubt(container),
         Call::Pull => {}
     }
 }
@@ -162,6 +166,11 @@ pub(crate) fn begun(task: &mut Task, call: &Call) {
         Call::Look { container } => {
             if let Some(container) = task.containers.get_mut(container) {
                 container.overtaken = false;
+            }
+        }
+        Call::Diagnose { container } => {
+            if let Some(container) = task.containers.get_mut(container) {
+                container.diagnosed = true;
             }
         }
         Call::Remove { .. } | Call::LookByName => {}

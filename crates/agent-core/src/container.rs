@@ -34,6 +34,8 @@ pub(crate) struct Container {
     pub doubted: bool,
     /// It is being stopped because it counts as unhealthy.
     pub unfit: bool,
+    /// It was asked what it does, before that.
+    pub diagnosed: bool,
     /// It ran already when this agent first saw it.
     pub adopted: bool,
     /// Its probes; `None` until they begin.
@@ -58,6 +60,7 @@ impl Container {
             overtaken: false,
             doubted: false,
             unfit: false,
+            diagnosed: false,
             adopted: false,
             probing: None,
             stop_failures: 0,

@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use model::{
     container::ContainerSpec,
+    id::TaskId,
+    probe::Diagnosis,
     route::NetworkRoute,
     service::ImagePin,
     task::{BoundPort, Exit, Health},
@@ -45,6 +47,18 @@ pub enum EngineCall {
     Remove {
         /// Its id.
         container: String,
+        /// Keep the last lines that it printed, under this name. `None`: it never ran.
+        keep: Option<AttemptId>,
+    },
+    /// Ask a container that is about to be stopped what it does, and keep the answer with its attempt. Answered by
+    /// [`OpOutcome::Done`].
+    Diagnose {
+        /// Its id.
+        container: String,
+        /// How.
+        diagnosis: Diagnosis,
+        /// Whose attempt it is.
+        attempt: AttemptId,
     },
     /// Look at a container. Answered by [`OpOutcome::Container`] or [`EngineErrorKind::NotFound`].
     Inspect {
@@ -56,6 +70,15 @@ pub enum EngineCall {
         /// The reference.
         image: String,
     },
+}
+
+/// Names one attempt for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptId {
+    /// Of which task.
+    pub task: TaskId,
+    /// From 1.
+    pub number: u32,
 }
 
 /// A container to be made.

@@ -81,7 +81,7 @@ impl Agent {
             ManagerMessage::ResolveImage { image } => self.resolve_image(connection, image),
             ManagerMessage::OpenLogs { stream, task, options } => {
                 let containers = self.containers_of(task);
-                self.actions.push_back(Action::OpenLogs { connection, stream, containers, options });
+                self.actions.push_back(Action::OpenLogs { connection, stream, task, containers, options });
             }
         }
     }
@@ -195,11 +195,11 @@ impl Agent {
     }
 
     /// A task's containers, oldest first.
-    fn containers_of(&self, task: model::id::TaskId) -> Vec<String> {
+    fn containers_of(&self, task: model::id::TaskId) -> Vec<(u32, String)> {
         let Some(task) = self.tasks.get(&task) else { return Vec::new() };
         let mut containers: Vec<_> = task.containers.iter().map(|(id, c)| (c.attempt, id.clone())).collect();
         containers.sort();
-        containers.into_iter().map(|(_, id)| id).collect()
+        containers
     }
 }
 

@@ -18,7 +18,7 @@ use planted::Bug;
 
 use crate::{
     container::{Container, Phase},
-    engine::{ContainerRequest, EngineCall},
+    engine::{AttemptId, ContainerRequest, EngineCall},
     labels::{Labels, container_name},
     prepare,
     task::{Call, Task},
@@ -69,7 +69,9 @@ fn run(task: &Task, now: Instant) -> Step {
     match task.current() {
         Some((id, container)) if container.phase == Phase::Running => {
             if container.fitness().0 == Health::Unhealthy && task.restarts_unfit() {
-                paused(task, stop(id, container), now)
+                let ask = task.diagnosis().is_some() && !container.diagnosed;
+                let call = if ask { Call::Diagnose { container: id.clone() } } else { stop(id, container) };
+                paused(task, call, now)
             } else {
                 tidy(task, now)
             }
@@ -150,10 +152,22 @@ pub(crate) fn engine_call(task: &Task, call: &Call, cluster: ClusterId, traffic:
         Call::Create => EngineCall::Create(Box::new(request(task, cluster, traffic))),
         Call::Start { container } => EngineCall::Start { container: container.clone() },
         Call::Stop { container } => EngineCall::Stop { container: container.clone(), grace: grace(task) },
-        Call::Remove { container } => EngineCall::Remove { container: container.clone() },
+        Call::Remove { container } => {
+            let ran = task.containers.get(container).filter(|c| c.phase != Phase::Created);
+            EngineCall::Remove { container: container.clone(), keep: ran.map(|c| attempt(task, c.attempt)) }
+        }
+        Call::Diagnose { container } => EngineCall::Diagnose {
+            container: container.clone(),
+            diagnosis: task.diagnosis().expect("a diagnosis is only decided on when one is declared").clone(),
+            attempt: attempt(task, task.attempt),
+        },
         Call::Look { container } => EngineCall::Inspect { container: container.clone() },
         Call::LookByName => EngineCall::Inspect { container: container_name(assignment(), task.attempt) },
     }
+}
+
+fn attempt(task: &Task, number: u32) -> AttemptId {
+    AttemptId { task: task.id, number }
 }
 
 fn grace(task: &Task) -> Option<Duration> {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use model::{
     container::ContainerSpec,
     id::{ServiceId, TaskId},
+    probe::Diagnosis,
     service::RestartCondition,
     session::Assignment,
     task::{Attempt, DesiredState, Exit, Health, MAX_ATTEMPTS_KEPT, Observed, TaskState},
@@ -41,6 +42,7 @@ pub(crate) enum Call {
     Remove { container: String },
     Look { container: String },
     LookByName,
+    Diagnose { container: String },
 }
 
 /// One task.
@@ -166,6 +168,11 @@ impl Task {
     /// An unhealthy container is replaced only where an ended one would be.
     pub(crate) fn restarts_unfit(&self) -> bool {
         self.assignment.as_ref().is_some_and(|a| a.restart.condition != RestartCondition::None)
+    }
+
+    /// What a container is asked before it is stopped as unhealthy.
+    pub(crate) fn diagnosis(&self) -> Option<&Diagnosis> {
+        self.spec()?.probes.diagnosis.as_ref()
     }
 
     pub(crate) fn spec(&self) -> Option<&ContainerSpec> {

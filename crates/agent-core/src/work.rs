@@ -68,7 +68,7 @@ impl Agent {
     }
 
     fn step(&mut self, id: TaskId, now: Instant) {
-        self.cancel_useless_pull(id);
+        self.cancel_useless(id);
         let Some(task) = self.tasks.get(&id) else { return };
         let step = match (reconcile::next_step(task, now), self.hold_until) {
             (Step::Do(Call::Pull | Call::Create | Call::Start { .. }), Some(until))
@@ -129,7 +129,11 @@ impl Agent {
         let queue = match call {
             Call::Pull => &mut self.pulls,
             Call::Create | Call::Start { .. } => &mut self.starts,
-            Call::Stop { .. } | Call::Remove { .. } | Call::Look { .. } | Call::LookByName => return true,
+            Call::Stop { .. }
+            | Call::Remove { .. }
+            | Call::Look { .. }
+            | Call::LookByName
+            | Call::Diagnose { .. } => return true,
         };
         let Some(task) = self.tasks.get(&id) else { return false };
         queue.request(id, task.service, task.is_failing());
@@ -150,9 +154,10 @@ impl Agent {
         self.actions.push_back(Action::Engine { op: self.next_op, call: engine_call });
     }
 
-    fn cancel_useless_pull(&mut self, id: TaskId) {
+    /// A task that is no longer wanted waits neither for its image nor for a diagnosis.
+    fn cancel_useless(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.is_wanted()) else { return };
-        if let Some((op, Call::Pull)) = task.op {
+        if let Some((op, Call::Pull | Call::Diagnose { .. })) = task.op {
             task.op = None;
             self.ops.remove(&op);
             self.actions.push_back(Action::CancelEngine { op });

@@ -140,7 +140,9 @@ impl Story {
 
     /// A running container of a task that was always wanted is never stopped or removed.
     fn check_call(&self, call: &EngineCall) {
-        let (EngineCall::Stop { container, .. } | EngineCall::Remove { container }) = call else { return };
+        let (EngineCall::Stop { container, .. } | EngineCall::Remove { container, .. }) = call else {
+            return;
+        };
         let Some(container) = self.world.engine.containers.get(container) else { return };
         let needless =
             KEPT.contains(&container.labels.task.0) && matches!(container.phase, Phase::Running { .. });

@@ -13,7 +13,7 @@ use agent_core::{engine::EngineErrorKind, event::Event};
 use model::{
     container::{ContainerSpec, PullPolicy},
     id::TaskId,
-    probe::{Check, Probe},
+    probe::{Check, Diagnosis, DiagnosisBy, Probe},
     service::{ImagePin, RestartCondition, RestartPolicy},
     session::{LogOptions, ManagerAddress, ManagerMessage},
     task::{DesiredState, Health},
@@ -134,7 +134,7 @@ fn command(world: &mut World, words: &[&str]) {
         "probe-fails" => world.answer_probe(words[1], Err(words[2..].join(" "))),
         "destroy" => {
             let container = world.container_of(number(1)).unwrap();
-            let call = agent_core::engine::EngineCall::Remove { container };
+            let call = agent_core::engine::EngineCall::Remove { container, keep: None };
             world.engine.call(&call, world.now).unwrap();
             world.deliver_events();
         }
@@ -170,6 +170,10 @@ fn want(world: &mut World, task: u64, options: &[&str]) {
             ("startup", _) => spec.probes.startup = probe("startup"),
             ("readiness", _) => spec.probes.readiness = probe("readiness"),
             ("liveness", _) => spec.probes.liveness = probe("liveness"),
+            ("diagnose", _) => {
+                let by = DiagnosisBy::Signal("SIGQUIT".into());
+                spec.probes.diagnosis = Some(Diagnosis { by, within: Duration::ZERO });
+            }
             ("restart", "none") => wanted.restart.condition = RestartCondition::None,
             ("restart", _) => wanted.restart.condition = RestartCondition::OnFailure,
             ("max", n) => {

@@ -21,6 +21,8 @@ pub struct Probes {
     pub liveness: Option<Probe>,
     /// How long an attempt may take until `startup` succeeds; zero = 10 min.
     pub start_deadline: Duration,
+    /// What is asked of a container that counts as unhealthy before it is stopped, so that one can see why it was.
+    pub diagnosis: Option<Diagnosis>,
 }
 
 impl Probes {
@@ -32,6 +34,33 @@ impl Probes {
     /// How long an attempt may take until `startup` succeeds.
     pub fn start_deadline(&self) -> Duration {
         or(self.start_deadline, Duration::from_secs(600))
+    }
+}
+
+/// The last thing that is asked of a container that is about to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// What.
+    pub by: DiagnosisBy,
+    /// How long the program may take; after a signal, how long the process has to print. Zero = 5 s.
+    #[serde(default)]
+    pub within: Duration,
+}
+
+/// How a container tells what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiagnosisBy {
+    /// A signal to its main process, which prints something: a JVM its threads on `SIGQUIT`. It stands in the container's own log.
+    Signal(String),
+    /// A program run in the container. What it prints is kept with the attempt.
+    Exec(Vec<String>),
+}
+
+impl Diagnosis {
+    /// How long it may take.
+    pub fn within(&self) -> Duration {
+        or(self.within, Duration::from_secs(5))
     }
 }
 

@@ -165,7 +165,8 @@ pub(crate) fn describe(call: &EngineCall) -> String {
         EngineCall::Create(request) => format!("create {}", request.name),
         EngineCall::Start { container } => format!("start {container}"),
         EngineCall::Stop { container, .. } => format!("stop {container}"),
-        EngineCall::Remove { container } => format!("remove {container}"),
+        EngineCall::Remove { container, .. } => format!("remove {container}"),
+        EngineCall::Diagnose { container, .. } => format!("diagnose {container}"),
         EngineCall::Inspect { container } => format!("inspect {container}"),
         EngineCall::ResolveImage { image } => format!("resolve {image}"),
     }

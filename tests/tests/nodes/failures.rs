@@ -36,6 +36,9 @@ fn crash_loop_is_visible_backs_off_and_is_bounded() {
     assert!(site.cluster.containers("web").len() <= 6, "five attempts are kept, and the current one");
     let why = site.ok(&["why", "web"]);
     assert!(why.contains("code 3"), "{why}");
+    // Of at most two of them a container is left.
+    let text = site.ok(&["logs", "--no-prefix", "web"]);
+    assert!(text.matches(" starting").count() >= 3, "attempts whose containers are gone: {text}");
     // Mended, it recovers.
     site.ok(&["service", "update", "--env-rm", "MIMIC_FAIL_INIT", "web"]);
     site.cluster.wait_healthy("web", 1, PATIENCE).expect("mended");

@@ -15,7 +15,10 @@ pub fn action(action: &Action) -> Option<String> {
         Action::Engine { call, .. } => call_of(call),
         Action::CancelEngine { .. } => "cancel".to_owned(),
         Action::Store { write, .. } => format!("store {}", write_of(write)),
-        Action::OpenLogs { containers, .. } => format!("logs {}", containers.join(" ")),
+        Action::OpenLogs { containers, .. } => {
+            let ids: Vec<&str> = containers.iter().map(|(_, id)| id.as_str()).collect();
+            format!("logs {}", ids.join(" "))
+        }
         Action::Mesh(config) => format!(
             "mesh: {} services, containers {}",
             config.table.services.len(),
@@ -75,7 +78,8 @@ fn call_of(call: &EngineCall) -> String {
         EngineCall::Create(request) => format!("create {} from {}", short(&request.name), request.image),
         EngineCall::Start { container } => format!("start {container}"),
         EngineCall::Stop { container, .. } => format!("stop {container}"),
-        EngineCall::Remove { container } => format!("remove {container}"),
+        EngineCall::Remove { container, .. } => format!("remove {container}"),
+        EngineCall::Diagnose { container, .. } => format!("diagnose {container}"),
         EngineCall::Inspect { container } => format!("inspect {}", short(container)),
         EngineCall::ResolveImage { image } => format!("resolve {image}"),
     }

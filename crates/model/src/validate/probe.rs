@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Problems, container::words, service::at_most, text::quote};
+use super::{
+    Problems,
+    container::words,
+    service::at_most,
+    text::{self, quote},
+};
 use crate::{
     container::ContainerSpec,
-    probe::{Check, HttpCheck, Probe, Probes, pattern, ranges},
+    probe::{Check, Diagnosis, DiagnosisBy, HttpCheck, Probe, Probes, pattern, ranges},
     service::{RestartCondition, RestartPolicy},
 };
 
@@ -13,6 +18,8 @@ use crate::{
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_COUNT: u32 = 1_000;
+/// A container that is of no use any more runs on for so long at most.
+const MAX_DIAGNOSIS: Duration = Duration::from_secs(60);
 const MAX_HEADERS: usize = 32;
 const MAX_PATH: usize = 2_048;
 const MAX_EXPECTED: usize = 32;
@@ -26,11 +33,22 @@ pub(super) fn probes(problems: &mut Problems, path: &str, probes: &Probes) {
         }
     }
     at_most(problems, path, &[("start_deadline", probes.start_deadline, 24 * HOUR)]);
+    if let Some(declared) = &probes.diagnosis {
+        diagnosis(problems, &format!("{path}.diagnosis"), declared);
+    }
     problems.ensure(
         probes.start_deadline.is_zero() || probes.startup.is_some(),
         format!("{path}.start_deadline"),
         || "only a start-up probe has one; declare startup, or leave it out".into(),
     );
+}
+
+fn diagnosis(problems: &mut Problems, path: &str, diagnosis: &Diagnosis) {
+    at_most(problems, path, &[("within", diagnosis.within, MAX_DIAGNOSIS)]);
+    match &diagnosis.by {
+        DiagnosisBy::Signal(signal) => problems.judge(format!("{path}.by.signal"), text::signal(signal)),
+        DiagnosisBy::Exec(command) => program(problems, &format!("{path}.by.exec"), command),
+    }
 }
 
 /// Probes that end an attempt need a policy that has another one follow.
@@ -65,13 +83,15 @@ fn one(problems: &mut Problems, path: &str, probe: &Probe) {
                 format!("{} bytes; at most {MAX_PATH} are allowed", grpc.service.len())
             });
         }
-        Check::Exec(command) => {
-            words(problems, &at("check.exec"), command);
-            problems.ensure(command.first().is_some_and(|word| !word.is_empty()), at("check.exec"), || {
-                "write the program and its arguments".into()
-            });
-        }
+        Check::Exec(command) => program(problems, &at("check.exec"), command),
     }
+}
+
+fn program(problems: &mut Problems, path: &str, command: &[String]) {
+    words(problems, path, command);
+    problems.ensure(command.first().is_some_and(|word| !word.is_empty()), path, || {
+        "write the program and its arguments".into()
+    });
 }
 
 fn port(problems: &mut Problems, path: &str, port: u16) {
@@ -127,7 +147,11 @@ fn is_token(byte: u8) -> bool {
 /// Bytes of all texts.
 pub(super) fn probes_bytes(probes: &Probes) -> usize {
     let all = [&probes.startup, &probes.readiness, &probes.liveness];
-    all.into_iter().flatten().map(|probe| check_bytes(&probe.check)).sum()
+    let diagnosis = probes.diagnosis.as_ref().map_or(0, |diagnosis| match &diagnosis.by {
+        DiagnosisBy::Signal(signal) => signal.len(),
+        DiagnosisBy::Exec(command) => command_bytes(command),
+    });
+    diagnosis + all.into_iter().flatten().map(|probe| check_bytes(&probe.check)).sum::<usize>()
 }
 
 fn check_bytes(check: &Check) -> usize {
@@ -144,8 +168,12 @@ fn check_bytes(check: &Check) -> usize {
         }
         Check::Tcp(_) => 0,
         Check::Grpc(grpc) => grpc.service.len(),
-        Check::Exec(command) => command.iter().map(String::len).sum(),
+        Check::Exec(command) => command_bytes(command),
     }
+}
+
+fn command_bytes(command: &[String]) -> usize {
+    command.iter().map(String::len).sum()
 }
 
 #[cfg(test)]

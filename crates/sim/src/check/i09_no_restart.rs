@@ -22,7 +22,9 @@ use crate::{
 impl World {
     /// An agent calls its engine: a sound container that the managers want is neither stopped nor removed.
     pub(crate) fn check_call(&mut self, node: usize, call: &EngineCall) {
-        let (EngineCall::Stop { container, .. } | EngineCall::Remove { container }) = call else { return };
+        let (EngineCall::Stop { container, .. } | EngineCall::Remove { container, .. }) = call else {
+            return;
+        };
         let Some(found) = self.nodes[node].engine.containers.get(container) else { return };
         let Some(labels) = found.labels else {
             return self.violate(

@@ -62,6 +62,7 @@ impl Engine {
             EngineCall::Start { .. } => self.slowness(80, 350),
             EngineCall::Stop { .. } | EngineCall::Inspect { .. } => self.slowness(1, 8),
             EngineCall::Remove { .. } => self.slowness(5, 60),
+            EngineCall::Diagnose { .. } => self.slowness(5, 5_000),
             EngineCall::ResolveImage { .. } => self.slowness(5, 500),
         };
         let endless = matches!(call, EngineCall::Pull { .. } | EngineCall::Stop { .. });
@@ -102,7 +103,8 @@ impl Engine {
                 }
                 self.inspect(container, now)
             }
-            EngineCall::Remove { container } => self.remove(container, now),
+            EngineCall::Remove { container, .. } => self.remove(container, now),
+            EngineCall::Diagnose { container, .. } => self.inspect(container, now).map(|_| OpOutcome::Done),
             EngineCall::Inspect { container } => self.inspect(container, now),
             EngineCall::ResolveImage { image } => self.resolve(image),
         };

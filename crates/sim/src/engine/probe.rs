@@ -2,7 +2,7 @@
 
 use agent_core::probes::ProbeRequest;
 use model::{
-    probe::{Check, Probe, Probes},
+    probe::{Check, Diagnosis, DiagnosisBy, Probe, Probes},
     task::Health,
 };
 
@@ -29,7 +29,12 @@ pub(crate) fn declared(dice: &mut Dice) -> Probes {
     let (startup, readiness, liveness) =
         (probe("startup", 300), probe("readiness", 700), probe("liveness", 400));
     let start_deadline = if startup.is_some() { dice.span(3_000, 6_000) } else { std::time::Duration::ZERO };
-    Probes { startup, readiness, liveness, start_deadline }
+    // Not drawn, so that worlds keep their course.
+    let diagnosis = liveness.as_ref().filter(|liveness| liveness.failures == 3).map(|_| Diagnosis {
+        by: DiagnosisBy::Signal("SIGQUIT".to_owned()),
+        within: std::time::Duration::from_secs(2),
+    });
+    Probes { startup, readiness, liveness, start_deadline, diagnosis }
 }
 
 impl Engine {

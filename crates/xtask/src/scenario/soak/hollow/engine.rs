@@ -64,10 +64,11 @@ impl Engine {
                 self.end(&container, 143, now);
                 self.view(&container, now)
             }
-            EngineCall::Remove { container } => match self.containers.remove(&container) {
+            EngineCall::Remove { container, .. } => match self.containers.remove(&container) {
                 Some(_) => Ok(OpOutcome::Done),
                 None => Err(missing(&container)),
             },
+            EngineCall::Diagnose { .. } => Ok(OpOutcome::Done),
             EngineCall::Inspect { container } => self.view(&container, now),
             // As an image that no registry knows and every node has.
             EngineCall::ResolveImage { image } => Ok(OpOutcome::Resolved(ImagePin::LocalId(image))),
