@@ -34,7 +34,7 @@ use serde_json::Value;
 use crate::engine::Engine;
 use crate::hosts::Lab;
 use crate::wait;
-use containers::Container;
+pub use containers::Container;
 use ctl::{Ctl, Said};
 use daemon::Daemon;
 use view::{Member, Task};

@@ -1,12 +1,15 @@
 //! `scenario traffic`: clients at a fixed rate, in front of everything that happens to replicas, nodes, agents and managers; what
 //! each case cost, in requests.
 
+mod jvm;
+mod uploads;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tests::cluster::{Cluster, PATIENCE, Plan};
+use tests::cluster::{Cluster, Container, PATIENCE, Plan};
 use tests::image::MIMIC_1;
 use tests::load::{Load, Outcome, Plan as Clients};
 use tests::wait;
@@ -14,6 +17,8 @@ use tests::wait;
 /// What clients ask.
 const PORT: u16 = 80;
 const SERVICE: &str = "ispyb";
+/// Where clients in containers find it by its name.
+const NETWORK: &str = "beamline";
 const NODES: usize = 3;
 
 /// Options of `scenario traffic`.
@@ -25,24 +30,52 @@ pub struct Options {
     /// Requests a second
     #[arg(long, default_value_t = 400)]
     rate: u32,
+    /// Only the cases whose name has this in it
+    #[arg(long)]
+    only: Option<String>,
+    /// With programs that are not optimised, as the test suite has them
+    #[arg(long)]
+    debug: bool,
 }
 
 /// One thing that happens while clients ask.
 struct Case {
     name: &'static str,
-    act: fn(&Cluster, &Load) -> Result<()>,
+    act: fn(&Cluster, &Load) -> Result<Beside>,
 }
 
-const CASES: [Case; 9] = [
-    Case { name: "nothing happens", act: |_, _| Ok(()) },
-    Case { name: "scaled 1 to 5 to 2", act: scaled },
-    Case { name: "updated, the new one first", act: updated },
-    Case { name: "replicas killed with -9, five times", act: killed },
-    Case { name: "every agent killed and started again", act: agents_killed },
-    Case { name: "every mesh process replaced", act: meshes_replaced },
-    Case { name: "the manager away for a while", act: manager_away },
-    Case { name: "a node drained", act: drained },
-    Case { name: "a node cut off and back", act: cut_off },
+/// What other clients got than those of the load.
+#[derive(Debug, Default)]
+struct Beside {
+    what: &'static str,
+    asked: usize,
+    failures: Vec<String>,
+}
+
+/// Only the load is there.
+fn alone(acted: Result<()>) -> Result<Beside> {
+    acted.map(|()| Beside::default())
+}
+
+const CASES: [Case; 12] = [
+    Case { name: "nothing happens", act: |_, _| Ok(Beside::default()) },
+    Case { name: "scaled 1 to 5 to 2", act: |cluster, load| alone(scaled(cluster, load)) },
+    Case { name: "updated, the new one first", act: |cluster, _| alone(updated(cluster)) },
+    Case { name: "replicas killed with -9, five times", act: |cluster, load| alone(killed(cluster, load)) },
+    Case {
+        name: "every agent killed and started again",
+        act: |cluster, load| alone(agents_killed(cluster, load)),
+    },
+    Case { name: "every mesh process replaced", act: |cluster, load| alone(meshes_replaced(cluster, load)) },
+    Case { name: "the manager away for a while", act: |cluster, load| alone(manager_away(cluster, load)) },
+    Case { name: "a node drained", act: |cluster, load| alone(drained(cluster, load)) },
+    Case {
+        name: "replicas out of memory, three times",
+        act: |cluster, load| alone(out_of_memory(cluster, load)),
+    },
+    Case { name: "slow uploads, scaled and updated", act: uploaded },
+    Case { name: "a JVM that keeps a name for ever", act: kept_by_a_jvm },
+    Case { name: "a node cut off and back", act: |cluster, load| alone(cut_off(cluster, load)) },
 ];
 
 /// Runs every case and prints what it cost.
@@ -50,12 +83,14 @@ const CASES: [Case; 9] = [
 /// # Errors
 /// It cannot be set up, or something does not come back.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let cluster = Cluster::start(Plan { release: true, ..Plan::lab(1, NODES) })?;
+    let cluster = Cluster::start(Plan { release: !options.debug, ..Plan::lab(1, NODES) })?;
     cluster.load_mimic()?;
+    cluster.ctl().ok(&["network", "create", NETWORK])?;
     let http = format!("published={PORT},target=8080,http,sticky,try-timeout=500ms");
     let create = ["service", "create", "--name", SERVICE, "--replicas", "3", "--update-order", "start-first"];
-    let more = ["--restart-delay", "0s", "--drain", "5s", "--publish", &http, "--quiet", MIMIC_1];
-    cluster.ctl().ok(&[&create[..], &more].concat())?;
+    let more = ["--restart-delay", "0s", "--drain", "5s", "--publish", &http, "--quiet"];
+    let place = ["--network", NETWORK, "--limit-memory", "64m", MIMIC_1];
+    cluster.ctl().ok(&[&create[..], &more, &place].concat())?;
     settle(&cluster)?;
     println!(
         "{} requests a second from outside the cluster, by all {NODES} nodes; 3 s patience, no second try",
@@ -63,8 +98,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     );
     println!("{:<40} {:>9} {:>7} {:>11}", "case", "requests", "failed", "slowest");
     let mut failed = 0;
-    for case in &CASES {
-        let outcome = live_through(&cluster, case, options).with_context(|| case.name)?;
+    let wanted = |case: &&Case| options.only.as_ref().is_none_or(|only| case.name.contains(only));
+    for case in CASES.iter().filter(wanted) {
+        if case.name.contains("JVM") && !jvm::can_be_made() {
+            println!("{:<40} not run: this machine has no JDK (javac, jlink)", case.name);
+            continue;
+        }
+        let (outcome, beside) = live_through(&cluster, case, options).with_context(|| case.name)?;
         println!(
             "{:<40} {:>9} {:>7} {:>8} ms",
             case.name,
@@ -75,13 +115,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         for (at, what) in outcome.failures.iter().take(5) {
             println!("    at {:.3} s: {what}", at.as_secs_f64());
         }
-        failed += outcome.failed();
+        if beside.asked > 0 {
+            println!("    beside: {} {}, {} failed", beside.asked, beside.what, beside.failures.len());
+        }
+        for what in beside.failures.iter().take(5) {
+            println!("    {what}");
+        }
+        failed += outcome.failed() + beside.failures.len();
     }
     println!("{failed} requests failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn live_through(cluster: &Cluster, case: &Case, options: &Options) -> Result<Outcome> {
+fn live_through(cluster: &Cluster, case: &Case, options: &Options) -> Result<(Outcome, Beside)> {
     // Every client waits for its answers, so that there are enough for a slow moment.
     let clients = 40u32;
     let load = Load::start(Clients {
@@ -94,12 +140,12 @@ fn live_through(cluster: &Cluster, case: &Case, options: &Options) -> Result<Out
         keep_alive: true,
     });
     load.wait_for(options.requests / 10)?;
-    (case.act)(cluster, &load)?;
+    let beside = (case.act)(cluster, &load)?;
     let rest = options.requests.saturating_sub(load.asked());
     load.wait_for(rest.max(options.requests / 10))?;
     let outcome = load.finish();
     settle(cluster)?;
-    Ok(outcome)
+    Ok((outcome, beside))
 }
 
 /// Where clients ask: a node that is cut off is no place to ask.
@@ -129,23 +175,59 @@ fn scaled(cluster: &Cluster, load: &Load) -> Result<()> {
     Ok(())
 }
 
-fn updated(cluster: &Cluster, _: &Load) -> Result<()> {
+fn updated(cluster: &Cluster) -> Result<()> {
     cluster.ctl().ok(&["service", "update", SERVICE, "--force", "--quiet"]).map(drop)
 }
 
 fn killed(cluster: &Cluster, load: &Load) -> Result<()> {
     for round in 0..5 {
-        // One that was just killed may still be listed.
-        cluster.ask("a replica to kill", PATIENCE, || {
-            let running = cluster.containers(SERVICE).into_iter().filter(|container| container.running);
-            let running: Vec<_> = running.collect();
-            let container = running.get(round % running.len().max(1))?;
+        hit(cluster, round, |container| {
             let (node, _) = cluster.locate(container).ok()?;
             node.engine().docker(&["kill", "--signal", "KILL", &container.id]).ok()
         })?;
         load.wait_for(800)?;
     }
     Ok(())
+}
+
+/// The kernel kills it in the middle of whatever it does; the answer to the request that made it so never comes.
+fn out_of_memory(cluster: &Cluster, load: &Load) -> Result<()> {
+    for round in 0..3 {
+        hit(cluster, round, |container| {
+            drop(cluster.get(container, "/leak?mb=200"));
+            Some(String::new())
+        })?;
+        load.wait_for(1_000)?;
+    }
+    Ok(())
+}
+
+/// Does something to a replica; one that was just hit may still be listed.
+fn hit(cluster: &Cluster, round: usize, act: impl Fn(&Container) -> Option<String>) -> Result<()> {
+    let one = || {
+        let running = cluster.containers(SERVICE).into_iter().filter(|container| container.running);
+        let running: Vec<_> = running.collect();
+        act(running.get(round % running.len().max(1))?)
+    };
+    cluster.ask("a replica to hit", PATIENCE, one).map(drop)
+}
+
+fn uploaded(cluster: &Cluster, load: &Load) -> Result<Beside> {
+    let namespace = cluster.lab().switch().namespace();
+    uploads::meanwhile(namespace, &targets(cluster, ""), || {
+        load.wait_for(1_000)?;
+        scaled(cluster, load)?;
+        updated(cluster)?;
+        load.wait_for(1_000)
+    })
+}
+
+fn kept_by_a_jvm(cluster: &Cluster, load: &Load) -> Result<Beside> {
+    let jvm = jvm::Jvm::start(cluster)?;
+    scaled(cluster, load)?;
+    updated(cluster)?;
+    load.wait_for(1_000)?;
+    jvm.end()
 }
 
 fn agents_killed(cluster: &Cluster, load: &Load) -> Result<()> {
