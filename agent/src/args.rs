@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::mesh;
+
 /// Runs on every node: makes its Docker Engine match what the managers assigned.
 #[derive(Debug, Parser)]
 #[command(name = "orch-agent", version, disable_help_subcommand = true)]
@@ -80,6 +82,12 @@ pub struct Mesh {
     /// Names the resolvers for names that are not the cluster's.
     #[arg(long, default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// Bytes of one file of the access log.
+    #[arg(long, default_value_t = mesh::ACCESS_LOG_SIZE)]
+    pub access_log_size: u64,
+    /// Files of the access log.
+    #[arg(long, default_value_t = mesh::ACCESS_LOG_FILES)]
+    pub access_log_files: u32,
 }
 
 const DEFAULT_DIR: &str = "/var/lib/orch-agent";

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::mesh::{self, AccessLogBounds};
+
 /// What an admin may set.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,10 @@ pub struct Config {
     pub mesh_port: Option<u16>,
     /// Where other nodes dial that port, HOST [default: the address that this machine has towards the managers].
     pub mesh_address: Option<String>,
+    /// MiB of one file of the access log [default: 16], once the mesh process starts anew.
+    pub access_log_mib: Option<u32>,
+    /// Files of the access log [default: 4], once the mesh process starts anew.
+    pub access_log_files: Option<u32>,
     /// error, warn, info, debug, trace, or a list of directives. `ORCH_LOG` wins.
     pub log: Option<String>,
     /// JSON lines instead of text.
@@ -34,6 +40,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// How much of the access log is kept.
+    pub fn access_log(&self) -> AccessLogBounds {
+        AccessLogBounds {
+            size: self.access_log_mib.map_or(mesh::ACCESS_LOG_SIZE, |mib| u64::from(mib.max(1)) << 20),
+            files: self.access_log_files.unwrap_or(mesh::ACCESS_LOG_FILES),
+        }
+    }
+
     /// Reads a file. A file that was not asked for by name may be missing.
     ///
     /// # Errors

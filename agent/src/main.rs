@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<()> {
-    if let Command::Mesh(mesh) = &cli.command {
-        return mesh::run(&mesh.dir, &mesh.resolv_conf);
+    if let Command::Mesh(asked) = &cli.command {
+        let log = mesh::AccessLogBounds { size: asked.access_log_size, files: asked.access_log_files };
+        return mesh::run(&asked.dir, &asked.resolv_conf, log);
     }
     // One thread: the work is waiting, and an idle agent is to be small.
     let runtime =

@@ -121,7 +121,13 @@ impl Daemon {
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();
         let (wishes, heard) = mpsc::unbounded_channel();
-        let traffic = traffic::keep(directory.path().to_owned(), identity.node, heard, sender.clone());
+        let traffic = traffic::keep(
+            directory.path().to_owned(),
+            identity.node,
+            config.access_log(),
+            heard,
+            sender.clone(),
+        );
         keepers.spawn(traffic);
         let (wanted, wanted_networks) = watch::channel(Vec::new());
         keepers.spawn(networks.keep(engine.clone(), wanted_networks, sender.clone()));

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::frame;
+use crate::{frame, mesh::AccessLogBounds};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A process that was started listens within this; a machine under load needs seconds.
@@ -53,10 +53,11 @@ pub enum Wish {
 pub async fn keep(
     directory: PathBuf,
     node: NodeId,
+    log: AccessLogBounds,
     mut wishes: mpsc::UnboundedReceiver<Wish>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut keeper = Keeper { directory, node, config: None, number: 0 };
+    let mut keeper = Keeper { directory, node, log, config: None, number: 0 };
     let mut pause = AGAIN;
     loop {
         let stream = match keeper.meet(&mut wishes).await {
@@ -90,6 +91,7 @@ pub async fn keep(
 struct Keeper {
     directory: PathBuf,
     node: NodeId,
+    log: AccessLogBounds,
     /// What it is to serve, as last wished.
     config: Option<Box<MeshConfig>>,
     number: u64,
@@ -143,6 +145,8 @@ impl Keeper {
         let program = std::env::current_exe().context("our own program")?;
         let mut command = Command::new(program);
         command.arg("mesh").arg("--dir").arg(&self.directory).stdin(Stdio::null());
+        command.arg(format!("--access-log-size={}", self.log.size));
+        command.arg(format!("--access-log-files={}", self.log.files));
         // A group of its own: a Ctrl-C for the agent is none for it.
         command.process_group(0);
         let mut child = command.spawn().context("orch-agent mesh")?;

@@ -169,6 +169,7 @@ struct LongPort {
     http: Option<HttpPort>,
     certificate: Option<String>,
     key: Option<String>,
+    masks: Option<Vec<String>>,
 }
 
 fn port_long(text: &str) -> Result<Published, Wrong> {
@@ -195,12 +196,19 @@ impl LongPort {
             ("path", _) => value.clone_into(&mut self.http().path),
             ("timeout", _) => self.http().timeout = duration(value)?,
             ("try-timeout", _) => self.http().try_timeout = duration(value)?,
+            ("log", _) => self.http().log = share(value)?,
+            ("log-mask", _) => {
+                self.http();
+                let masks = self.masks.get_or_insert_default();
+                masks.extend((!value.is_empty()).then(|| value.to_owned()));
+            }
+            ("log-query", "" | "true") => self.http().log_query = true,
             ("tls-cert", _) => self.certificate = Some(value.to_owned()),
             ("tls-key", _) => self.key = Some(value.to_owned()),
             _ => {
                 return Err(format!(
                     "unknown part \"{key}\"; known are published=, target=, protocol=, mode=host, proxy-protocol, http, \
-                     sticky, host=, path=, timeout=, try-timeout=, tls-cert= and tls-key="
+                     sticky, host=, path=, timeout=, try-timeout=, log=, log-mask=, log-query, tls-cert= and tls-key="
                 ));
             }
         }
@@ -219,6 +227,9 @@ impl LongPort {
             (Some(certificate), Some(key)) => self.http().tls = Some(TlsFiles { certificate, key }),
             (None, None) => {}
             _ => return Err("tls-cert= and tls-key= belong together".into()),
+        }
+        if let Some(masks) = self.masks.take() {
+            self.http().log_mask = masks;
         }
         let (target, published, protocol) = (self.target, self.published, self.protocol);
         if self.host || published == 0 || protocol == Protocol::Udp {
@@ -245,6 +256,35 @@ fn protocol_name(text: &str) -> Result<Protocol, Wrong> {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
         _ => Err(format!("\"{text}\" is no protocol; expected tcp or udp")),
+    }
+}
+
+/// Reads which share of the requests is written to the access log: `off`, `all` or `1/100`.
+///
+/// # Errors
+/// Something else.
+pub fn share(text: &str) -> Result<u32, Wrong> {
+    match text {
+        "off" => Ok(0),
+        "all" => Ok(1),
+        _ => text
+            .strip_prefix("1/")
+            .and_then(|every| every.parse().ok())
+            .filter(|every| *every > 0)
+            .ok_or_else(|| {
+                format!(
+                    "\"{text}\" is no share of requests; expected off, all, or one of so many as in 1/100"
+                )
+            }),
+    }
+}
+
+/// The reverse of [`share`].
+pub fn share_text(every: u32) -> String {
+    match every {
+        0 => "off".to_owned(),
+        1 => "all".to_owned(),
+        _ => format!("1/{every}"),
     }
 }
 
@@ -405,6 +445,28 @@ mod tests {
         {
             assert!(port(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_share_of_requests_reads_back_from_what_is_written() {
+        for (text, every) in [("off", 0), ("all", 1), ("1/100", 100)] {
+            assert_eq!((share(text), share_text(every)), (Ok(every), text.to_owned()));
+        }
+        for text in ["", "on", "0", "1/0", "2/3", "1/", "1/-1", "1/99999999999"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_given_takes_the_place_of_the_one_that_is_not() {
+        let masks = |text: &str| match port(&format!("published=80,target=80,{text}")) {
+            Ok(Published::Ingress(port)) => port.http.map(|http| (http.log, http.log_mask)),
+            _ => None,
+        };
+        let given = |log, masks: &[&str]| Some((log, masks.iter().map(|mask| (*mask).to_owned()).collect()));
+        assert_eq!(masks("log=1/10"), given(10, &["rest/*"]));
+        assert_eq!(masks("log=all,log-mask=a/*,log-mask=/b/*"), given(1, &["a/*", "/b/*"]));
+        assert_eq!(masks("log=all,log-mask="), given(1, &[]));
     }
 
     #[test]

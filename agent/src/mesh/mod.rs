@@ -6,8 +6,9 @@
 //!
 //! Reading order: `process` (start and end), `handover` and `predecessor` (from one process to the next), `control` (the agent), `world` (what all connections share), `ports` (listeners),
 //! `lanes` (threads), `tcp` and `http` (what a listener accepts), `dial`, `gate` and `duplex` (towards a container), `peers` (other
-//! nodes), `dns` (names), `addresses` (services by their own address).
+//! nodes), `dns` (names), `addresses` (services by their own address), `access` (the log of requests).
 
+mod access;
 mod addresses;
 mod control;
 mod dial;
@@ -35,6 +36,20 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use model::route::RouteTable;
 
+/// Bytes of one file of the access log, and how many files there are, unless something else is said.
+pub const ACCESS_LOG_SIZE: u64 = 16 << 20;
+/// See [`ACCESS_LOG_SIZE`].
+pub const ACCESS_LOG_FILES: u32 = 4;
+
+/// How much of the access log is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessLogBounds {
+    /// Bytes of one file.
+    pub size: u64,
+    /// Files.
+    pub files: u32,
+}
+
 /// More threads than this help nobody on a node that runs containers.
 const MOST_THREADS: usize = 4;
 
@@ -47,7 +62,7 @@ pub fn last_routes(directory: &Path) -> Option<RouteTable> {
 ///
 /// # Errors
 /// The directory or the identity cannot be used.
-pub fn run(directory: &Path, resolv_conf: &Path) -> Result<()> {
+pub fn run(directory: &Path, resolv_conf: &Path, log: AccessLogBounds) -> Result<()> {
     telemetry::init(&telemetry::LogConfig::default())?;
     telemetry::abort_on_panic();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -56,5 +71,7 @@ pub fn run(directory: &Path, resolv_conf: &Path) -> Result<()> {
         .enable_all()
         .build()
         .context("the runtime")?;
-    runtime.block_on(process::serve(directory, resolv_conf))
+    let path = directory.join("access").join("access.log");
+    let log = access::AccessLog::new(access::Place { path, size: log.size, files: log.files.max(1) });
+    runtime.block_on(process::serve(directory, resolv_conf, log))
 }

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    access::AccessLog,
     control::{self, Desk},
     dns::Names,
     handover::{self, Succession},
@@ -39,12 +40,12 @@ const DRAIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The directory or the identity cannot be used.
-pub async fn serve(directory: &Path, resolv_conf: &Path) -> Result<()> {
+pub async fn serve(directory: &Path, resolv_conf: &Path, access: AccessLog) -> Result<()> {
     raise_descriptors();
     let mut paper = Paper::read(directory)?;
     let node = paper.node();
-    let world =
-        Arc::new(World::new(node, paper.tls()?, entropy::number()?, Lanes::start().context("threads")?));
+    let lanes = Lanes::start().context("threads")?;
+    let world = Arc::new(World::new(node, paper.tls()?, entropy::number()?, lanes, access));
     let desk = Arc::new(Desk {
         ports: Ports::new(world.clone()),
         listener: Mutex::default(),
@@ -180,6 +181,7 @@ async fn drain(desk: &Desk) {
     if timeout(DRAIN, world.connections.wait()).await.is_err() {
         tracing::warn!(connections = world.connections.len(), "connections are cut");
     }
+    world.access.close();
 }
 
 /// Thousands of connections need more descriptors than the usual 1,024.

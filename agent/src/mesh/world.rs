@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    access::AccessLog,
     dial::{self, Backend},
     gate::Gates,
     http::{Pools, secure::Certificates},
@@ -49,6 +50,8 @@ pub struct World {
     pub pools: Pools,
     /// Certificates of published ports.
     pub certificates: Certificates,
+    /// What requests are written to.
+    pub access: AccessLog,
     /// Connections with other nodes.
     pub peers: Peers,
     /// How they are made.
@@ -76,7 +79,7 @@ pub struct Ticket {
 
 impl World {
     /// An empty one.
-    pub fn new(node: NodeId, tls: NodeTls, seed: u64, lanes: Lanes) -> Self {
+    pub fn new(node: NodeId, tls: NodeTls, seed: u64, lanes: Lanes, access: AccessLog) -> Self {
         Self {
             node,
             table: ArcSwap::default(),
@@ -85,6 +88,7 @@ impl World {
             sockets: Sockets::default(),
             pools: Pools::default(),
             certificates: Certificates::default(),
+            access,
             peers: Peers::default(),
             tls,
             random: Random::new(seed),

@@ -39,6 +39,7 @@ const DURATIONS: &[&str] = &[
     "update.monitor",
     "update.progress_deadline",
 ];
+const SHARES: &[&str] = &["ports[].http.log"];
 const SIZES: &[&str] = &[
     "template.container.resources.memory_limit",
     "template.container.resources.memory_reserve",
@@ -179,6 +180,8 @@ fn read_units(path: &str, value: &mut Value, problems: &mut Problems) {
         *value = serde_json::to_value(duration).expect("a duration is plain data");
     } else if SIZES.contains(&path) {
         *value = problems.take(path, value::bytes(text)).unwrap_or_default().into();
+    } else if SHARES.contains(&path) {
+        *value = problems.take(path, value::share(text)).unwrap_or_default().into();
     }
 }
 
@@ -187,6 +190,10 @@ fn write_units(path: &str, value: &mut Value) {
     if DURATIONS.contains(&path) {
         if let Ok(duration) = serde_json::from_value::<Duration>(value.clone()) {
             *value = value::duration_text(duration).into();
+        }
+    } else if SHARES.contains(&path) {
+        if let Some(every) = value.as_u64().and_then(|every| u32::try_from(every).ok()) {
+            *value = value::share_text(every).into();
         }
     } else if SIZES.contains(&path)
         && let Some(size) = value.as_u64()

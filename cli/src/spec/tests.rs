@@ -440,3 +440,37 @@ tcp = 8080
     );
     assert!(probes.start_deadline.is_zero());
 }
+
+#[test]
+fn the_access_log_of_a_port_is_declared_by_its_share() {
+    let port = "published=80,target=8080,http,log=1/100,log-mask=keys/*,log-query";
+    check(
+        &["--name", "ispyb", "--publish", port, "ispyb:1.2"],
+        r#"
+name = "ispyb"
+
+[mode]
+replicated = 1
+
+[[ports]]
+proxy_protocol = false
+published = 80
+target = 8080
+
+[ports.http]
+hosts = []
+log = "1/100"
+log_mask = ["keys/*"]
+log_query = true
+path = "/"
+sticky = false
+timeout = "2s900ms"
+try_timeout = "2s500ms"
+
+[template.container]
+image = "ispyb:1.2"
+"#,
+    );
+    let wrong = "name = \"a\"\n[[ports]]\npublished = 80\ntarget = 80\n[ports.http]\nlog = \"some\"\n";
+    assert_eq!(paths(file::parse(wrong).unwrap_err()), ["ports[].http.log"]);
+}

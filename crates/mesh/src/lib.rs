@@ -4,8 +4,9 @@
 //! endpoints, verdicts on retries, and the bytes of the small headers. The sockets are in `agent/src/mesh`.
 //!
 //! Reading order: [`control`] is what the agent says, [`table`] what the mesh makes of it; [`balance`] and [`retry`] decide on
-//! each connection and request, [`http`] on paths and cookies, [`http1`] reads and writes heads, [`names`] on questions; [`leg`] and [`proxy_protocol`] are bytes.
+//! each connection and request, [`http`] on paths and cookies, [`http1`] reads and writes heads, [`names`] on questions; [`access`] is what a log may say of a request; [`leg`] and [`proxy_protocol`] are bytes.
 
+pub mod access;
 pub mod balance;
 pub mod control;
 pub mod http;

@@ -11,7 +11,7 @@ use model::{
     route::{Endpoint, HttpPort, IngressPort, NetworkRoute, PeerRoute, RouteVersion, ServiceRoute, TlsFiles},
 };
 
-use crate::{control::MeshConfig, http};
+use crate::{access::AccessRules, control::MeshConfig, http};
 
 /// Makes what a client's cookie says of a replica, out of the service's and the task's ids: it must reveal neither, and be the
 /// same on every node of the cluster.
@@ -101,6 +101,8 @@ pub struct HttpRoute {
     pub target: u16,
     /// How.
     pub settings: HttpPort,
+    /// What of its requests the access log says; `None`: nothing.
+    pub log: Option<Arc<AccessRules>>,
 }
 
 /// A network with its names.
@@ -225,8 +227,12 @@ impl Table {
         match (held, &port.http) {
             (Port::Tcp(_), None) if is_new => {}
             (Port::Http(routes), Some(settings)) => {
-                let route =
-                    HttpRoute { service: service.clone(), target: port.target, settings: settings.clone() };
+                let route = HttpRoute {
+                    service: service.clone(),
+                    target: port.target,
+                    settings: settings.clone(),
+                    log: AccessRules::new(settings).map(Arc::new),
+                };
                 if let Err(problem) = routes.add(route) {
                     problems.push(format!("port {} of {name}: {problem}", port.published));
                 }

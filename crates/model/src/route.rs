@@ -131,7 +131,17 @@ pub struct HttpPort {
     pub timeout: Duration,
     /// A certificate and its key, PEM files on every ingress node; changes are picked up. `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// One of so many requests is written to the access log of the node that it came to; 0: none, 1: all.
+    pub log: u32,
+    /// What is left out of their paths: the segments that are `*` here. With `/` at its beginning a pattern is for the beginning of
+    /// a path, else for any part of it.
+    pub log_mask: Vec<String>,
+    /// Queries are written as well; else only that there was one.
+    pub log_query: bool,
 }
+
+/// What the access log leaves out of paths unless something else is said: the token of REST services that take it there.
+pub const LOG_MASK: &str = "rest/*";
 
 impl Default for HttpPort {
     fn default() -> Self {
@@ -142,6 +152,9 @@ impl Default for HttpPort {
             try_timeout: Duration::from_millis(2_500),
             timeout: Duration::from_millis(2_900),
             tls: None,
+            log: 0,
+            log_mask: vec![LOG_MASK.to_owned()],
+            log_query: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use model::{
     identity::JoinRole,
     node::{Facts, NodeClass, NodeSpec},
     request::{NodeChange, Request},
+    route::{HttpPort, IngressPort},
     service::{Mode, ServiceSpec, UpdateOrder},
     validate::{
         Problem, lint_service, validate_address, validate_facts, validate_node_change, validate_request,
@@ -364,4 +365,26 @@ fn a_heap_beyond_the_memory_limit_is_told_and_so_is_a_missing_end() {
         assert_eq!(paths(&java(&format!("{exits} \"-Xmx{heap}\""), 2 << 30)), [path], "{heap}");
     }
     assert_eq!(paths(&java("-Xmx1g", 2 << 30)), ["template.container"]);
+}
+
+#[test]
+fn http_ports_of_the_ingress_nodes_say_what_their_log_writes() {
+    let http = |change: fn(&mut HttpPort)| {
+        move |spec: &mut ServiceSpec| {
+            let mut http = HttpPort::default();
+            change(&mut http);
+            let port = IngressPort { published: 80, target: 80, http: Some(http), proxy_protocol: false };
+            spec.ports.push(port);
+        }
+    };
+    let good = |http: &mut HttpPort| http.log_mask = ["rest/*", "/a/*/b/*", "*"].map(str::to_owned).to_vec();
+    assert_eq!(with(http(good)), []);
+    check("ports[0].http.log", "1/1000000", http(|http| http.log = 1_000_001));
+    for mask in ["", "/", "rest", "rest/x*", "rest//*", "rest/*?a", "r%65st/*"] {
+        let bad = move |spec: &mut ServiceSpec| {
+            http(|_| ())(spec);
+            spec.ports[0].http.as_mut().unwrap().log_mask = vec!["a/*".into(), mask.into()];
+        };
+        check("ports[0].http.log_mask[1]", "whole segments", bad);
+    }
 }

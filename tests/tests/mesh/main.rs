@@ -1,6 +1,8 @@
 //! The mesh process alone: the real program, an agent's side of its control socket, and replicas on addresses of loopback.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod backend;
 #[cfg(test)]
 mod client;

@@ -49,11 +49,20 @@ impl Mesh {
         Self::start_in(tempfile::tempdir().unwrap(), authority, node)
     }
 
+    /// One that is alone, with more arguments.
+    pub fn with(arguments: &[&str]) -> Self {
+        let (dir, node) = (tempfile::tempdir().unwrap(), NodeId(1));
+        Authority::found().0.enrol(dir.path(), node).unwrap();
+        let process = spawn(&dir, "first", arguments);
+        let agent = connect(&dir, node);
+        Self { dir, node, process, agent }
+    }
+
     /// Starts one in a directory, with the resolvers of its `resolv.conf`.
     pub fn start_in(dir: TempDir, authority: &Authority, node: u64) -> Self {
         let node = NodeId(node);
         authority.0.enrol(dir.path(), node).unwrap();
-        let process = spawn(&dir, "first");
+        let process = spawn(&dir, "first", &[]);
         let agent = connect(&dir, node);
         Self { dir, node, process, agent }
     }
@@ -65,7 +74,7 @@ impl Mesh {
 
     /// Starts the program once more in the same directory and connects to it; the old process is returned.
     pub fn start_again(&mut self) -> Process {
-        let old = std::mem::replace(&mut self.process, spawn(&self.dir, "next"));
+        let old = std::mem::replace(&mut self.process, spawn(&self.dir, "next", &[]));
         let pid = u32::try_from(self.process.pid()).unwrap();
         wait::until_true("the new process to answer", LIMIT, || {
             self.agent = connect(&self.dir, self.node);
@@ -127,10 +136,11 @@ impl Mesh {
     }
 }
 
-fn spawn(dir: &TempDir, name: &str) -> Process {
+fn spawn(dir: &TempDir, name: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(Binaries::get().unwrap().agent);
     command.arg("mesh").arg("--dir").arg(dir.path());
     command.arg("--resolv-conf").arg(dir.path().join("resolv.conf"));
+    command.args(arguments);
     Process::spawn(name, dir.path(), command).unwrap()
 }
 

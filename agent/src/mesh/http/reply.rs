@@ -11,19 +11,51 @@ use hyper::body::{Body, Frame, SizeHint};
 use mesh::balance::Failure;
 
 use super::body::Download;
+use crate::mesh::access::Note;
 
-/// An answer's body.
+/// An answer's body, and what is noted of it; written when this is dropped.
 #[derive(Debug)]
-pub enum Reply {
+pub struct Reply {
+    body: Said,
+    /// What is noted of the request.
+    pub note: Note,
+}
+
+#[derive(Debug)]
+enum Said {
     /// A sentence of ours; `None` once it was read.
     Own(Option<Bytes>),
     /// What the replica says.
     Theirs(Download),
 }
 
+impl From<Download> for Reply {
+    fn from(body: Download) -> Self {
+        Self { body: Said::Theirs(body), note: Note::default() }
+    }
+}
+
+impl Reply {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self { body: Said::Own(None), note: Note::default() }
+    }
+
+    /// A sentence of ours; nothing, for what a replica says.
+    pub fn own(self) -> Bytes {
+        match self.body {
+            Said::Own(text) => text.unwrap_or_default(),
+            Said::Theirs(_) => Bytes::new(),
+        }
+    }
+}
+
 /// A refusal in a sentence. A client may come back soon after 503.
 pub fn refuse(status: StatusCode, sentence: &'static str) -> Response<Reply> {
-    let mut response = Response::new(Reply::Own(Some(Bytes::from_static(sentence.as_bytes()))));
+    let mut response = Response::new(Reply {
+        body: Said::Own(Some(Bytes::from_static(sentence.as_bytes()))),
+        note: Note::default(),
+    });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -74,23 +106,37 @@ impl Body for Reply {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Theirs(body) => Pin::new(body).poll_frame(cx),
+        let Self { body, note } = self.get_mut();
+        let frame = match body {
+            Said::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Said::Theirs(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            note.passed(frame.data_ref().map_or(0, Bytes::len));
         }
+        if matches!(&frame, Poll::Ready(None | Some(Ok(_)))) && body.is_end_stream() {
+            note.is_whole();
+        }
+        frame
     }
 
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Said::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Said::Theirs(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Said {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
             Self::Theirs(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Theirs(body) => body.size_hint(),
         }
     }
 }

@@ -32,7 +32,10 @@ use super::{
     tries::{Failed, Tries},
     upgrade,
 };
-use crate::mesh::world::{Ticket, World};
+use crate::mesh::{
+    access::{Asked, Note},
+    world::{Ticket, World},
+};
 
 /// A body up to this length is kept until it is answered, so that another replica can be asked.
 pub const SMALL_BODY: u64 = 64 * 1024;
@@ -68,25 +71,60 @@ pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Respon
     let Some(route) = routes.find(bare, request.uri().path()) else {
         return Unrouted::Request.refusal();
     };
+    let began = Instant::now();
+    let note = note(arrival, route, began, &request, &host);
     if route.service.endpoints.is_empty() {
-        return Unrouted::NoReplica.refusal();
+        return noted(note, Unrouted::NoReplica.refusal());
     }
     let changed = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
     let client = Client { address: arrival.client.ip(), secure: arrival.secure };
     let cookie = headers::cookie(&head.headers, &route.service.cookie).map(str::to_owned);
     let Some(uri) = origin_form(&head.uri) else {
-        return refuse(StatusCode::BAD_REQUEST, "the request names no path\n");
+        return noted(note, refuse(StatusCode::BAD_REQUEST, "the request names no path\n"));
     };
     (head.uri, head.version) = (uri, Version::HTTP_11);
     headers::towards_replica(&mut head.headers, client, &host);
     let (upload, progress) = match keep(&mut head.headers, body).await {
         Ok(kept) => kept,
-        Err(refusal) => return refusal,
+        Err(refusal) => return noted(note, refusal),
     };
     world.balancer().budget(route.service.id).deposit();
-    let pending = Pending { arrival, head, upload: Some(upload), progress, cookie, changed };
-    pending.answer(table, bare).await
+    let mut pending = Pending { arrival, head, upload: Some(upload), progress, cookie, changed, note };
+    let response = pending.answer(table, bare).await;
+    noted(pending.note, response)
+}
+
+fn note(
+    arrival: &Arrival,
+    route: &HttpRoute,
+    began: Instant,
+    request: &Request<Incoming>,
+    host: &HeaderValue,
+) -> Note {
+    if route.log.is_none() {
+        return Note::default();
+    }
+    let asked = Asked {
+        client: arrival.client,
+        port: arrival.port,
+        method: request.method().as_str(),
+        host: host.to_str().unwrap_or_default(),
+        target: request.uri().path_and_query().map_or("", |target| target.as_str()),
+    };
+    Note::begin(&arrival.world, route, began, asked)
+}
+
+/// An answer with what is noted of it: a replica's was noted when it came.
+fn noted(mut note: Note, mut response: Response<Reply>) -> Response<Reply> {
+    if !note.is_answered() {
+        note.refused(response.status().as_u16());
+    }
+    if response.body().is_end_stream() {
+        note.is_whole();
+    }
+    response.body_mut().note = note;
+    response
 }
 
 /// A request that waits for its answer.
@@ -98,11 +136,12 @@ struct Pending<'a> {
     progress: Option<Arc<Progress>>,
     cookie: Option<String>,
     changed: Option<OnUpgrade>,
+    note: Note,
 }
 
 impl Pending<'_> {
     /// Tries the replicas of a table; when none of them takes the request, those of the next one.
-    async fn answer(mut self, mut table: Arc<Table>, host: &str) -> Response<Reply> {
+    async fn answer(&mut self, mut table: Arc<Table>, host: &str) -> Response<Reply> {
         let began = Instant::now();
         let mut failed = Failure::Unreachable;
         loop {
@@ -120,7 +159,7 @@ impl Pending<'_> {
                     world: &self.arrival.world,
                     table: &table,
                     route,
-                    pending: &mut self,
+                    pending: self,
                     deadline,
                 };
                 match exchange.run().await {
@@ -145,6 +184,7 @@ impl Exchange<'_, '_> {
         let named = cookie.as_deref().filter(|_| is_sticky).and_then(|cookie| service.named(cookie));
         let mut tries = Tries::new(self.world, service, named.map(|replica| replica.task));
         while let Some((replica, ticket)) = tries.next() {
+            self.pending.note.try_begins(replica.task);
             match self.try_once(replica, ticket, tries.only_new).await {
                 Ok((response, lease)) => {
                     let fresh = (is_sticky && cookie.as_deref() != Some(&replica.opaque)).then_some(replica);
@@ -258,6 +298,7 @@ impl Exchange<'_, '_> {
         let replica_changed =
             (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         let (mut head, body) = response.into_parts();
+        self.pending.note.answered(head.status.as_u16());
         head.version = Version::default();
         headers::towards_client(&mut head.headers);
         if let Some(replica) = fresh {
@@ -270,11 +311,16 @@ impl Exchange<'_, '_> {
         }
         match (replica_changed, self.pending.changed.take()) {
             (Some(replica), Some(client)) => {
-                upgrade::carry(self.world, client, replica, lease);
-                Response::from_parts(head, Reply::Own(None))
+                let note = std::mem::take(&mut self.pending.note);
+                upgrade::carry(self.world, client, replica, lease, note);
+                Response::from_parts(head, Reply::empty())
             }
-            (Some(_), None) => refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n"),
-            (None, _) => Response::from_parts(head, Reply::Theirs(Download::new(body, Box::new(lease)))),
+            (Some(_), None) => {
+                let refusal = refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n");
+                self.pending.note.refused(refusal.status().as_u16());
+                refusal
+            }
+            (None, _) => Response::from_parts(head, Download::new(body, Box::new(lease)).into()),
         }
     }
 }

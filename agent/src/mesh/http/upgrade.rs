@@ -6,10 +6,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::pool::Lease;
-use crate::mesh::{duplex, world::World};
+use crate::mesh::{access::Note, duplex, world::World};
 
 /// Carries the bytes of a changed connection, counted as the replica's for as long as it lives.
-pub fn carry(world: &Arc<World>, client: OnUpgrade, replica: OnUpgrade, lease: Lease) {
+pub fn carry(world: &Arc<World>, client: OnUpgrade, replica: OnUpgrade, lease: Lease, mut note: Note) {
     let Lease { line, ticket, .. } = lease;
     world.connections.spawn(async move {
         let _ticket = ticket;
@@ -18,5 +18,6 @@ pub fn carry(world: &Arc<World>, client: OnUpgrade, replica: OnUpgrade, lease: L
         let (mut client, mut replica) = (TokioIo::new(client), TokioIo::new(replica));
         // A broken connection is its two ends' business: both see it closed.
         drop(duplex::join(&mut client, &mut replica).await);
+        note.is_whole();
     });
 }

@@ -45,6 +45,8 @@ pub struct Scanned {
     pub passed: usize,
     /// So many are the body's.
     pub used: usize,
+    /// So many of these are data.
+    pub data: usize,
     /// The body has ended; a last empty line is to be written.
     pub is_over: bool,
 }
@@ -59,13 +61,14 @@ impl Chunks {
     /// # Errors
     /// They are no chunks; nothing after them can be understood.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scanned, Malformed> {
-        let (mut at, mut passed) = (0, 0);
+        let (mut at, mut passed, mut data) = (0, 0, 0);
         while at < bytes.len() && self.state != State::Over {
             if self.state == State::Data {
                 let moved = self.size.min((bytes.len() - at) as u64);
                 self.size -= moved;
                 // At most what is here.
                 at += moved as usize;
+                data += moved as usize;
                 if self.size == 0 {
                     self.state = State::DataReturn;
                 }
@@ -80,7 +83,7 @@ impl Chunks {
                 passed = at;
             }
         }
-        Ok(Scanned { passed, used: at, is_over: self.state == State::Over })
+        Ok(Scanned { passed, used: at, data, is_over: self.state == State::Over })
     }
 
     /// Whether the body has ended.

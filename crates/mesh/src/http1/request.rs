@@ -132,6 +132,16 @@ impl<'h, 'b> Request<'h, 'b> {
 }
 
 impl Forwarded {
+    /// The method.
+    pub fn method(&self) -> &str {
+        self.text(&(0..self.target.start.saturating_sub(1)))
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &str {
+        self.text(&self.target)
+    }
+
     /// The path, without the query.
     pub fn path(&self) -> &str {
         let target = self.text(&self.target);

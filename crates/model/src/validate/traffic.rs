@@ -17,6 +17,11 @@ use crate::{
 const MAX_PORTS: usize = 100;
 /// Hosts of one port.
 const MAX_HOSTS: usize = 32;
+/// Patterns for the access log of one port, and the bytes of one.
+const MAX_MASKS: usize = 32;
+const MAX_MASK: usize = 256;
+/// Fewer of the requests are as good as none.
+const MAX_LOG: u32 = 1_000_000;
 /// Whoever waits longer than this for an answer to begin has gone.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -82,10 +87,33 @@ fn http_port(problems: &mut Problems, path: &str, http: &HttpPort) {
     problems.ensure(http.try_timeout <= http.timeout, format!("{path}.try_timeout"), || {
         format!("{:?} is longer than timeout, {:?}, which all tries share", http.try_timeout, http.timeout)
     });
+    problems.ensure(http.log <= MAX_LOG, format!("{path}.log"), || {
+        format!("one of {} requests; write off, all, or 1/2 to 1/{MAX_LOG}", http.log)
+    });
+    problems.at_most(http.log_mask.len(), MAX_MASKS, format!("{path}.log_mask"), "patterns");
+    for (position, mask) in http.log_mask.iter().enumerate() {
+        problems.ensure(is_mask(mask), format!("{path}.log_mask[{position}]"), || {
+            format!(
+                "{} is no pattern such as rest/* or /api/*/keys/*: whole segments are *",
+                text::quote(mask)
+            )
+        });
+    }
     if let Some(tls) = &http.tls {
         problems.judge(format!("{path}.tls.certificate"), text::absolute_path(&tls.certificate));
         problems.judge(format!("{path}.tls.key"), text::absolute_path(&tls.key));
     }
+}
+
+/// Segments between slashes, some of which are `*` as a whole.
+fn is_mask(mask: &str) -> bool {
+    let mut segments = mask.strip_prefix('/').unwrap_or(mask).split('/');
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'%' | b';');
+    mask.len() <= MAX_MASK
+        && segments.clone().any(|segment| segment == "*")
+        && segments.all(|segment| {
+            !segment.is_empty() && (segment == "*" || !segment.contains('*') && segment.bytes().all(is_plain))
+        })
 }
 
 /// Bytes of all texts.
@@ -93,7 +121,8 @@ pub(super) fn ports_bytes(ports: &[IngressPort]) -> usize {
     let http = ports.iter().filter_map(|port| port.http.as_ref());
     http.map(|http| {
         let tls = http.tls.as_ref().map_or(0, |tls| tls.certificate.len() + tls.key.len());
-        http.hosts.iter().map(String::len).sum::<usize>() + http.path.len() + tls
+        let texts = http.hosts.iter().chain(&http.log_mask);
+        texts.map(String::len).sum::<usize>() + http.path.len() + tls
     })
     .sum()
 }

@@ -29,6 +29,8 @@ pub struct Begun {
     /// The status.
     pub status: u16,
     out: Vec<u8>,
+    /// Bytes of the body in it.
+    data: usize,
     body: Option<Rest>,
     /// The replica's connection takes another request after it.
     pub is_kept: bool,
@@ -45,11 +47,24 @@ pub enum Rest {
     Close,
 }
 
+/// What some bytes were.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taken {
+    /// So many are the body's.
+    pub used: usize,
+    /// So many of these are what it says, and not how it is framed.
+    pub data: usize,
+}
+
 /// An answer on its way.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status.
+    pub status: u16,
     /// What the client is to have now.
     pub out: Vec<u8>,
+    /// Bytes of the body in it.
+    pub data: usize,
     /// What is still to come.
     pub body: Option<Rest>,
     /// The replica's connection.
@@ -93,10 +108,10 @@ impl Begun {
             Framing::Chunked => Some(Rest::Chunked(Chunks::default())),
             Framing::Close => Some(Rest::Close),
         };
-        let mut used = 0;
+        let mut taken = Taken::default();
         if let Some(rest) = &mut body {
             match rest.take(bytes, &mut out) {
-                Some(taken) => used = taken,
+                Some(some) => taken = some,
                 None => return Reading::Foreign,
             }
         }
@@ -105,26 +120,28 @@ impl Begun {
         Reading::Whole(Self {
             status: response.status,
             out,
+            data: taken.data,
             body,
-            is_kept: response.is_kept && used == bytes.len(),
+            is_kept: response.is_kept && taken.used == bytes.len(),
         })
     }
 
     /// The answer, with the connection that it came over.
     pub fn over(self, cable: Cable, is_kept: bool, closes: bool) -> Answer {
-        Answer { out: self.out, body: self.body, cable, is_kept: is_kept && self.is_kept, closes }
+        let Self { status, out, data, body, .. } = self;
+        Answer { status, out, data, body, cable, is_kept: is_kept && self.is_kept, closes }
     }
 }
 
 impl Rest {
-    /// Writes the next bytes as the client is to have them; how many are the body's, or `None` when they are nonsense.
-    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    /// Writes the next bytes as the client is to have them; `None` when they are nonsense.
+    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Taken> {
         match self {
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 out.extend_from_slice(&bytes[..taken]);
                 *left -= taken as u64;
-                Some(taken)
+                Some(Taken { used: taken, data: taken })
             }
             Self::Chunked(chunks) => {
                 let scanned = chunks.scan(bytes).ok()?;
@@ -132,7 +149,7 @@ impl Rest {
                 if scanned.is_over {
                     out.extend_from_slice(b"\r\n");
                 }
-                Some(scanned.used)
+                Some(Taken { used: scanned.used, data: scanned.data })
             }
             Self::Close => {
                 if !bytes.is_empty() {
@@ -140,7 +157,7 @@ impl Rest {
                     out.extend_from_slice(bytes);
                     out.extend_from_slice(b"\r\n");
                 }
-                Some(bytes.len())
+                Some(Taken { used: bytes.len(), data: bytes.len() })
             }
         }
     }

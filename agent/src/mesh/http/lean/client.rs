@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::Response;
 use mesh::{
     http1::{
@@ -205,7 +204,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
     /// Answers a request with a sentence of ours; one that did not come in full is the connection's last. Whether it takes another.
     pub async fn refuse(&mut self, refusal: Response<Reply>, asked: Option<&Asked>) -> bool {
         let (head, body) = refusal.into_parts();
-        let text = if let Reply::Own(Some(text)) = body { text } else { Bytes::new() };
+        let text = body.own();
         let closes = asked.is_none_or(|asked| asked.closes) || self.arrival.world.retiring.is_cancelled();
         let reason = head.status.canonical_reason().unwrap_or_default();
         let mut out = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();

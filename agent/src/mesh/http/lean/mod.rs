@@ -19,7 +19,8 @@ mod pump;
 
 use std::cell::RefCell;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
+use hyper::body::Body as _;
 use mesh::{
     Table,
     balance::Failure,
@@ -34,13 +35,16 @@ use tokio::{
 
 use super::{
     pool::{Reusable, since},
-    reply::{Unrouted, in_words, refuse},
+    reply::{Reply, Unrouted, in_words, refuse},
     request::NEWER,
     resumed::Resumed,
     serve::Arrival,
     tries::{Failed, Tries},
 };
-use crate::mesh::world::Ticket;
+use crate::mesh::{
+    access::{self, Note},
+    world::Ticket,
+};
 use answer::{Answer, Terms};
 pub use cable::Cable;
 use cable::Unanswered;
@@ -82,9 +86,14 @@ where
 {
     let world = &arrival.world;
     let mut table = world.table.load_full();
-    let service = match find(&table, arrival.port, &asked) {
-        Ok(route) if !route.service.endpoints.is_empty() => route.service.id,
-        Ok(_) => return client.refuse(Unrouted::NoReplica.refusal(), Some(&asked)).await,
+    let (service, mut note) = match find(&table, arrival.port, &asked) {
+        Ok(route) => {
+            let mut note = note(arrival, route, &asked);
+            if route.service.endpoints.is_empty() {
+                return refuse_noted(client, Unrouted::NoReplica.refusal(), &asked, &mut note).await;
+            }
+            (route.service.id, note)
+        }
         Err(why) => return client.refuse(why.refusal(), Some(&asked)).await,
     };
     world.balancer().budget(service).deposit();
@@ -94,7 +103,7 @@ where
         let deadline = asked.began + route.settings.timeout;
         if !route.service.endpoints.is_empty() {
             let exchange = Exchange { arrival, table: &table, route, asked: &asked, deadline };
-            match exchange.run(client).await {
+            match exchange.run(client, &mut note).await {
                 Ran::Answered { goes_on } => return goes_on,
                 Ran::Failed(failure) => {
                     failed = failure;
@@ -108,7 +117,39 @@ where
             None => break,
         }
     }
-    client.refuse(in_words(failed), Some(&asked)).await
+    refuse_noted(client, in_words(failed), &asked, &mut note).await
+}
+
+fn note(arrival: &Arrival, route: &HttpRoute, asked: &Asked) -> Note {
+    if route.log.is_none() {
+        return Note::default();
+    }
+    let request = &asked.request;
+    let asked_for = access::Asked {
+        client: arrival.client,
+        port: arrival.port,
+        method: request.method(),
+        host: request.host(),
+        target: request.target(),
+    };
+    Note::begin(&arrival.world, route, asked.began, asked_for)
+}
+
+async fn refuse_noted<S>(
+    client: &mut Client<'_, S>,
+    refusal: Response<Reply>,
+    asked: &Asked,
+    note: &mut Note,
+) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    note.refused(refusal.status().as_u16());
+    if !asked.to_head {
+        note.passed(refusal.body().size_hint().exact().unwrap_or_default() as usize);
+    }
+    note.is_whole();
+    client.refuse(refusal, Some(asked)).await
 }
 
 fn find<'a>(table: &'a Table, port: u16, asked: &Asked) -> Result<&'a HttpRoute, Unrouted> {
@@ -137,7 +178,7 @@ enum Ran {
 }
 
 impl Exchange<'_> {
-    async fn run<S>(&self, client: &mut Client<'_, S>) -> Ran
+    async fn run<S>(&self, client: &mut Client<'_, S>, note: &mut Note) -> Ran
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -152,6 +193,7 @@ impl Exchange<'_> {
         let mut tries = Tries::new(world, service, named.map(|replica| replica.task));
         let mut now = self.asked.began;
         while let Some((replica, ticket)) = tries.next() {
+            note.try_begins(replica.task);
             let pooled = if tries.only_new { None } else { self.pooled(&ticket) };
             let is_pooled = pooled.is_some();
             let asked = match pooled {
@@ -170,13 +212,14 @@ impl Exchange<'_> {
             let failure = match answered {
                 Ok(answer) => {
                     ticket.succeed();
-                    return Ran::Answered { goes_on: self.pass_on(client, answer, ticket).await };
+                    return Ran::Answered { goes_on: self.pass_on(client, answer, ticket, note).await };
                 }
                 Err(Unanswered::Failed(failure)) => failure,
                 Err(Unanswered::Changed) => {
                     let refusal =
                         refuse(StatusCode::BAD_GATEWAY, "the replica changed the protocol unasked\n");
-                    return Ran::Answered { goes_on: client.refuse(refusal, Some(self.asked)).await };
+                    let goes_on = refuse_noted(client, refusal, self.asked, note).await;
+                    return Ran::Answered { goes_on };
                 }
                 Err(Unanswered::ClientGone) => return Ran::Answered { goes_on: false },
             };
@@ -223,18 +266,26 @@ impl Exchange<'_> {
     }
 
     /// Passes an answer on; whether the client's connection takes another request.
-    async fn pass_on<S>(&self, client: &mut Client<'_, S>, answer: Answer, ticket: Ticket) -> bool
+    async fn pass_on<S>(
+        &self,
+        client: &mut Client<'_, S>,
+        answer: Answer,
+        ticket: Ticket,
+        note: &mut Note,
+    ) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Answer { out, body, cable, is_kept, closes } = answer;
+        let Answer { status, out, data, body, cable, is_kept, closes } = answer;
+        note.answered(status);
+        note.passed(data);
         let passed = match body {
             None => {
                 // Free for the next request before the client has this answer.
                 self.give_back(is_kept.then_some(cable), ticket);
                 client.send(&out).await
             }
-            Some(body) => match pump::pump(client, cable, body, out).await {
+            Some(body) => match pump::pump(client, cable, body, out, note).await {
                 Ok((cable, is_whole)) => {
                     self.give_back((is_kept && is_whole).then_some(cable), ticket);
                     client.flush().await
@@ -242,6 +293,9 @@ impl Exchange<'_> {
                 Err(error) => Err(error),
             },
         };
+        if passed.is_ok() {
+            note.is_whole();
+        }
         passed.is_ok() && !closes
     }
 

@@ -12,11 +12,12 @@ use tokio::{
 };
 
 use super::{BUFFER, answer::Rest, cable::Cable, client::Client};
-use crate::mesh::http::body::ANSWER_IDLE;
+use crate::mesh::{access::Note, http::body::ANSWER_IDLE};
 
 /// A body on its way.
-struct Pump {
+struct Pump<'a> {
     rest: Rest,
+    note: &'a mut Note,
     /// What the client has not taken yet.
     out: Vec<u8>,
     written: usize,
@@ -35,16 +36,17 @@ pub async fn pump<S>(
     mut cable: Cable,
     rest: Rest,
     out: Vec<u8>,
+    note: &mut Note,
 ) -> io::Result<(Cable, bool)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut pump = Pump { rest, out, written: 0, is_whole: true, stands: None };
+    let mut pump = Pump { rest, note, out, written: 0, is_whole: true, stands: None };
     poll_fn(|cx| pump.poll(cx, client, &mut cable)).await?;
     Ok((cable, pump.is_whole))
 }
 
-impl Pump {
+impl Pump<'_> {
     fn poll<S>(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,8 +116,9 @@ impl Pump {
                 Rest::Length(_) | Rest::Chunked(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
-        let used = self.rest.take(bytes, &mut self.out).ok_or(io::ErrorKind::InvalidData)?;
-        self.is_whole = used == bytes.len();
+        let taken = self.rest.take(bytes, &mut self.out).ok_or(io::ErrorKind::InvalidData)?;
+        self.note.passed(taken.data);
+        self.is_whole = taken.used == bytes.len();
         Ok(false)
     }
 }
