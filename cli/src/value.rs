@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::{
     container::{Mount, MountSource, PortSpec, Protocol, Ulimit},
-    route::{HttpPort, IngressPort, TlsFiles},
+    route::{Backend, HttpPort, IngressPort, TlsFiles},
 };
 
 /// What is wrong with a value, and what would be right.
@@ -196,6 +196,7 @@ impl LongPort {
             ("path", _) => value.clone_into(&mut self.http().path),
             ("timeout", _) => self.http().timeout = duration(value)?,
             ("try-timeout", _) => self.http().try_timeout = duration(value)?,
+            ("backend", _) => self.http().backend = backend(value)?,
             ("log", _) => self.http().log = share(value)?,
             ("log-mask", _) => {
                 self.http();
@@ -208,7 +209,7 @@ impl LongPort {
             _ => {
                 return Err(format!(
                     "unknown part \"{key}\"; known are published=, target=, protocol=, mode=host, proxy-protocol, http, \
-                     sticky, host=, path=, timeout=, try-timeout=, log=, log-mask=, log-query, tls-cert= and tls-key="
+                     sticky, host=, path=, timeout=, try-timeout=, backend=, log=, log-mask=, log-query, tls-cert= and tls-key="
                 ));
             }
         }
@@ -256,6 +257,14 @@ fn protocol_name(text: &str) -> Result<Protocol, Wrong> {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
         _ => Err(format!("\"{text}\" is no protocol; expected tcp or udp")),
+    }
+}
+
+fn backend(text: &str) -> Result<Backend, Wrong> {
+    match text {
+        "http1" => Ok(Backend::Http1),
+        "h2c" => Ok(Backend::H2c),
+        _ => Err(format!("\"{text}\" is nothing that containers are spoken to in; expected http1 or h2c")),
     }
 }
 

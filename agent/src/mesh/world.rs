@@ -139,6 +139,14 @@ impl World {
         over
     }
 
+    /// Whether connections to a task may be kept for the next request. Asked under the pool's lock: whoever closes the connections of
+    /// a task says so here before it takes that lock, so that none is kept behind its back.
+    pub fn welcomes(&self, task: TaskId) -> bool {
+        self.table.load().endpoints.contains(&task)
+            && !self.gates.is_draining(task)
+            && !self.retiring.is_cancelled()
+    }
+
     /// Chooses a replica of a service and counts the connection or request in; the choice keeps to the newest table.
     pub fn choose<'a>(
         self: &Arc<Self>,

@@ -131,6 +131,8 @@ pub struct HttpPort {
     pub timeout: Duration,
     /// A certificate and its key, PEM files on every ingress node; changes are picked up. `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// What the replicas speak on the target port.
+    pub backend: Backend,
     /// One of so many requests is written to the access log of the node that it came to; 0: none, 1: all.
     pub log: u32,
     /// What is left out of their paths: the segments that are `*` here. With `/` at its beginning a pattern is for the beginning of
@@ -138,6 +140,17 @@ pub struct HttpPort {
     pub log_mask: Vec<String>,
     /// Queries are written as well; else only that there was one.
     pub log_query: bool,
+}
+
+/// What a replica speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS and from the first byte, as gRPC does; many requests share a connection.
+    H2c,
 }
 
 /// What the access log leaves out of paths unless something else is said: the token of REST services that take it there.
@@ -152,6 +165,7 @@ impl Default for HttpPort {
             try_timeout: Duration::from_millis(2_500),
             timeout: Duration::from_millis(2_900),
             tls: None,
+            backend: Backend::Http1,
             log: 0,
             log_mask: vec![LOG_MASK.to_owned()],
             log_query: false,

@@ -102,6 +102,25 @@ impl Client {
         Ok(Answer { status, head, body: String::new() })
     }
 
+    /// Reads an answer in chunks; its body.
+    pub fn receive_chunked(&mut self) -> Result<String> {
+        let head = self.receive_head()?;
+        if head.header("transfer-encoding") != Some("chunked") {
+            bail!("no chunks: {}", head.head);
+        }
+        let mut body = String::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).context("a chunk's size")?;
+            let size = usize::from_str_radix(line.trim(), 16)?;
+            let chunk = self.read(size + 2)?;
+            if size == 0 {
+                return Ok(body);
+            }
+            body.push_str(std::str::from_utf8(&chunk[..size])?);
+        }
+    }
+
     pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
         let length =
             if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };

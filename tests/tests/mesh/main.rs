@@ -7,6 +7,8 @@ mod backend;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod h2c;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod lean;

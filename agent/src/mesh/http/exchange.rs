@@ -12,13 +12,16 @@ use std::{
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
-    client::conn::http1::{Builder, SendRequest},
+    client::conn::{
+        TrySendError,
+        http1::{Builder, SendRequest},
+    },
 };
 use hyper_util::rt::TokioIo;
 use mesh::balance::Failure;
 use tokio::time::Instant;
 
-use super::{body::Upload, pool::Reusable};
+use super::{body::Upload, flow::Flow, pool::Reusable};
 use crate::mesh::dial::{Backend, Hold};
 
 /// The library's type has no public name.
@@ -40,6 +43,50 @@ pub struct Unanswered {
     pub failure: Failure,
     /// The request's body, when nothing of the request was sent.
     pub unsent: Option<Upload>,
+}
+
+/// What a request goes over.
+#[derive(Debug)]
+pub enum Carrier {
+    /// A connection of its own, for as long as it takes.
+    Line(Box<Line>),
+    /// One that others use as well.
+    Flow(Flow),
+}
+
+impl Carrier {
+    /// Lets the connection read and write, if nobody else does.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Self::Line(line) = self {
+            line.drive(cx);
+        }
+    }
+
+    /// Sends a request and waits until its answer begins. To be dropped when that takes too long.
+    ///
+    /// # Errors
+    /// It broke first.
+    pub async fn exchange(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Unanswered> {
+        match self {
+            Self::Line(line) => line.exchange(request).await,
+            Self::Flow(flow) => flow.exchange(request).await,
+        }
+    }
+
+    /// Whether a failure on it says nothing about its replica, given that it was used before: it had ended.
+    pub fn had_ended(&self) -> bool {
+        match self {
+            Self::Line(_) => true,
+            Self::Flow(flow) => flow.is_over(),
+        }
+    }
+}
+
+/// What a failure of the library is to us.
+pub fn unanswered(mut error: TrySendError<Request<Upload>>) -> Unanswered {
+    let unsent = error.take_message().map(Request::into_body);
+    let failure = if unsent.is_some() { Failure::Unreachable } else { Failure::Broken };
+    Unanswered { failure, unsent }
 }
 
 impl fmt::Debug for Line {
@@ -114,11 +161,7 @@ impl Line {
         });
         match answered.await {
             Some(Ok(response)) => Ok(response),
-            Some(Err(mut error)) => {
-                let unsent = error.take_message().map(Request::into_body);
-                let failure = if unsent.is_some() { Failure::Unreachable } else { Failure::Broken };
-                Err(Unanswered { failure, unsent })
-            }
+            Some(Err(error)) => Err(unanswered(error)),
             None => Err(Unanswered { failure: Failure::Broken, unsent: None }),
         }
     }

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{self, CONNECTION, UPGRADE},
+    request::Parts,
+    uri::{self, Authority, PathAndQuery, Scheme},
 };
 use mesh::http as rules;
 
@@ -61,6 +63,37 @@ pub fn towards_replica(headers: &mut HeaderMap, client: Client, host: &HeaderVal
     headers.insert(header::HOST, host.clone());
     join_cookies(headers);
     restore(headers, upgrade);
+}
+
+/// Makes a head one of HTTP/2; without a host that it can name, for the service.
+pub fn over_http2(head: &mut Parts, service: &str, takes_trailers: bool) {
+    let named = head.headers.remove(header::HOST);
+    let named = named.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = named.or_else(|| Authority::try_from(service).ok());
+    let mut uri = uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority.unwrap_or(Authority::from_static("localhost")));
+    uri.path_and_query = head.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
+    head.uri = Uri::from_parts(uri).expect("it has all parts");
+    head.version = Version::HTTP_2;
+    for name in [CONNECTION, UPGRADE] {
+        head.headers.remove(name);
+    }
+    if takes_trailers {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether a client says that it understands trailers, as gRPC demands of it.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Whether a request is one of gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"))
 }
 
 /// HTTP/2 may send each cookie by itself; HTTP/1.1 has one header for all (RFC 9113, 8.2.3).

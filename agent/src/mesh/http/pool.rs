@@ -10,7 +10,11 @@ use std::{
 use model::id::TaskId;
 use tokio::time::Instant;
 
-use super::{exchange::Line, lean::Cable};
+use super::{
+    exchange::{Carrier, Line},
+    flow::Flows,
+    lean::Cable,
+};
 use crate::mesh::{
     lanes,
     world::{Ticket, World},
@@ -28,6 +32,8 @@ const MOST_IDLE: usize = 128;
 pub struct Pools {
     /// Those that the library speaks on.
     pub lines: Pool<Line>,
+    /// Those that many requests share.
+    pub flows: Flows,
     /// Those of each thread.
     cables: Vec<Pool<Cable>>,
 }
@@ -54,7 +60,7 @@ pub trait Reusable {
 #[derive(Debug)]
 pub struct Lease {
     /// It.
-    pub line: Line,
+    pub carrier: Carrier,
     /// The request, counted until this is dropped.
     pub ticket: Ticket,
     /// Where it came from.
@@ -66,7 +72,7 @@ pub struct Lease {
 impl Default for Pools {
     fn default() -> Self {
         let cables = (0..lanes::count()).map(|_| Pool::default()).collect();
-        Self { lines: Pool::default(), cables }
+        Self { lines: Pool::default(), flows: Flows::default(), cables }
     }
 }
 
@@ -94,10 +100,12 @@ impl Pools {
     /// Closes connections that were idle for too long.
     pub fn sweep(&self) {
         self.lines.sweep();
+        self.flows.sweep();
         self.cables.iter().for_each(Pool::sweep);
     }
 
     fn keep(&self, is_kept: impl Fn(&TaskId) -> bool) {
+        self.flows.keep(&is_kept);
         self.lines.lock().retain(|(task, _), _| is_kept(task));
         for cables in &self.cables {
             cables.lock().retain(|(task, _), _| is_kept(task));
@@ -138,13 +146,10 @@ impl<C: Reusable> Pool<C> {
         });
     }
 
-    /// Keeps a connection, unless its task is on its way out. That is asked under the lock, and whoever closes the connections
-    /// of a task says so before it takes the lock: none is kept behind its back.
+    /// Keeps a connection, unless its task is on its way out.
     pub fn put(&self, world: &World, task: TaskId, port: u16, mut line: C) {
         let mut pool = self.lock();
-        let is_welcome = world.table.load().endpoints.contains(&task)
-            && !world.gates.is_draining(task)
-            && !world.retiring.is_cancelled();
+        let is_welcome = world.welcomes(task);
         let lines = pool.entry((task, port)).or_default();
         if is_welcome && lines.len() < MOST_IDLE {
             *line.used() = Instant::now();
@@ -156,15 +161,17 @@ impl<C: Reusable> Pool<C> {
 impl Lease {
     /// Lets the connection read and write.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
-        self.line.drive(cx);
+        self.carrier.drive(cx);
     }
 
     /// The answer is complete: the connection may take another request, if it is whole.
     pub fn give_back(self, cx: &mut Context<'_>) {
-        let Self { mut line, ticket, world, port } = self;
+        let Self { carrier, ticket, world, port } = self;
+        // One that is shared was never taken away.
+        let Carrier::Line(mut line) = carrier else { return };
         line.drive(cx);
         if line.is_ready() {
-            world.pools.lines.put(&world, ticket.task(), port, line);
+            world.pools.lines.put(&world, ticket.task(), port, *line);
         }
     }
 }

@@ -41,6 +41,11 @@ impl Reply {
         Self { body: Said::Own(None), note: Note::default() }
     }
 
+    /// Whether it is a sentence of ours.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.body, Said::Own(Some(_)))
+    }
+
     /// A sentence of ours; nothing, for what a replica says.
     pub fn own(self) -> Bytes {
         match self.body {
@@ -96,6 +101,29 @@ pub fn in_words(failure: Failure) -> Response<Reply> {
         Failure::Broken => refuse(StatusCode::BAD_GATEWAY, "the replica broke the connection\n"),
         Failure::Late => refuse(StatusCode::GATEWAY_TIMEOUT, "the replica did not answer in time\n"),
     }
+}
+
+/// A refusal as gRPC says it: all in the head, and the transport is fine. Other than HTTP's 504, a status that says that it was too late
+/// does not invite a client to do twice what may have been done.
+pub fn in_grpc(refusal: Response<Reply>) -> Response<Reply> {
+    let (head, Reply { body, note }) = refusal.into_parts();
+    let status = match head.status {
+        StatusCode::NOT_FOUND => "12",
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => "14",
+        StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => "4",
+        _ => "13",
+    };
+    let mut response = Response::new(Reply { body: Said::Own(None), note });
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(status));
+    if let Said::Own(Some(sentence)) = body
+        && let Ok(message) = HeaderValue::from_bytes(sentence.trim_ascii_end())
+    {
+        headers.insert("grpc-message", message);
+    }
+    response.body_mut().note.is_whole();
+    response
 }
 
 impl Body for Reply {

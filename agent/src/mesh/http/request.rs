@@ -19,15 +19,16 @@ use mesh::{
     http as rules, retry,
     table::{HttpRoute, Port, Replica},
 };
-use model::id::TaskId;
+use model::{id::TaskId, route::Backend};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     body::{Download, Progress, Upload},
-    exchange::{Line, Unanswered},
+    exchange::{Carrier, Line, Unanswered},
+    flow::Flow,
     headers::{self, Client},
     pool::{Lease, since},
-    reply::{Reply, Unrouted, in_words, refuse},
+    reply::{Reply, Unrouted, in_grpc, in_words, refuse},
     serve::Arrival,
     tries::{Failed, Tries},
     upgrade,
@@ -58,7 +59,13 @@ struct Exchange<'a, 'b> {
 type Tried = Result<(Response<Incoming>, Lease), (Ticket, Failure, bool)>;
 
 /// Answers a request.
-pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Response<Reply> {
+pub async fn answer(arrival: &Arrival, request: Request<Incoming>) -> Response<Reply> {
+    let is_grpc = headers::is_grpc(request.headers());
+    let response = answer_as_http(arrival, request).await;
+    if is_grpc && response.body().is_refusal() { in_grpc(response) } else { response }
+}
+
+async fn answer_as_http(arrival: &Arrival, mut request: Request<Incoming>) -> Response<Reply> {
     let world = &arrival.world;
     let table = world.table.load_full();
     let Some(Port::Http(routes)) = table.ports.get(&arrival.port) else {
@@ -84,13 +91,15 @@ pub async fn answer(arrival: &Arrival, mut request: Request<Incoming>) -> Respon
         return noted(note, refuse(StatusCode::BAD_REQUEST, "the request names no path\n"));
     };
     (head.uri, head.version) = (uri, Version::HTTP_11);
+    let takes_trailers = headers::takes_trailers(&head.headers);
     headers::towards_replica(&mut head.headers, client, &host);
     let (upload, progress) = match keep(&mut head.headers, body).await {
         Ok(kept) => kept,
         Err(refusal) => return noted(note, refusal),
     };
     world.balancer().budget(route.service.id).deposit();
-    let mut pending = Pending { arrival, head, upload: Some(upload), progress, cookie, changed, note };
+    let upload = Some(upload);
+    let mut pending = Pending { arrival, head, takes_trailers, upload, progress, cookie, changed, note };
     let response = pending.answer(table, bare).await;
     noted(pending.note, response)
 }
@@ -131,6 +140,7 @@ fn noted(mut note: Note, mut response: Response<Reply>) -> Response<Reply> {
 struct Pending<'a> {
     arrival: &'a Arrival,
     head: Parts,
+    takes_trailers: bool,
     /// `None` once its body may have been sent.
     upload: Option<Upload>,
     progress: Option<Arc<Progress>>,
@@ -210,39 +220,55 @@ impl Exchange<'_, '_> {
     async fn try_once(&mut self, replica: &Replica, ticket: Ticket, only_new: bool) -> Tried {
         let pooled = if only_new { None } else { self.pooled(replica.task) };
         let is_pooled = pooled.is_some();
-        let line = match pooled {
-            Some(line) => Ok(line),
+        let carrier = match pooled {
+            Some(carrier) => Ok(carrier),
             None => self.dial(replica).await,
         };
-        let mut line = match line {
-            Ok(line) => line,
+        let mut carrier = match carrier {
+            Ok(carrier) => carrier,
             Err(failure) => return Err((ticket, failure, false)),
         };
         let request = self.request();
-        match self.patiently(&mut line, request).await {
+        match self.patiently(&mut carrier, request).await {
             Ok(response) => {
                 ticket.succeed();
                 let (world, port) = (self.world.clone(), self.route.target);
-                Ok((response, Lease { line, ticket, world, port }))
+                Ok((response, Lease { carrier, ticket, world, port }))
             }
             Err(Unanswered { failure, unsent }) => {
                 if unsent.is_some() {
                     self.pending.upload = unsent;
                 }
-                Err((ticket, failure, is_pooled && failure != Failure::Late))
+                let is_stale = is_pooled && failure != Failure::Late && carrier.had_ended();
+                Err((ticket, failure, is_stale))
             }
         }
     }
 
-    fn pooled(&self, task: TaskId) -> Option<Line> {
+    fn pooled(&self, task: TaskId) -> Option<Carrier> {
+        if self.is_http2() {
+            return self.world.pools.flows.take(task, self.route.target).map(Carrier::Flow);
+        }
         let repeatable =
             retry::is_idempotent(self.pending.head.method.as_str()) && self.pending.progress.is_none();
-        self.world.pools.lines.take(task, self.route.target, since(Instant::now(), repeatable))
+        let since = since(Instant::now(), repeatable);
+        let line = self.world.pools.lines.take(task, self.route.target, since);
+        line.map(|line| Carrier::Line(Box::new(line)))
     }
 
-    async fn dial(&self, replica: &Replica) -> Result<Line, Failure> {
-        let opened = self.world.open(self.table, replica, self.route.target, self.arrival.client);
-        Line::new(opened.await?).await
+    async fn dial(&self, replica: &Replica) -> Result<Carrier, Failure> {
+        let target = self.route.target;
+        let opened = self.world.open(self.table, replica, target, self.arrival.client).await?;
+        if !self.is_http2() {
+            return Ok(Carrier::Line(Box::new(Line::new(opened).await?)));
+        }
+        let flow = Flow::new(self.world, opened).await?;
+        self.world.pools.flows.put(self.world, replica.task, target, &flow);
+        Ok(Carrier::Flow(flow))
+    }
+
+    fn is_http2(&self) -> bool {
+        self.route.settings.backend == Backend::H2c
     }
 
     /// The request once more, with its body if that is still here.
@@ -251,21 +277,25 @@ impl Exchange<'_, '_> {
             Some(Upload::Kept(bytes)) => Upload::Kept(bytes.clone()),
             _ => self.pending.upload.take().unwrap_or(Upload::Kept(None)),
         };
-        Request::from_parts(self.pending.head.clone(), upload)
+        let mut head = self.pending.head.clone();
+        if self.is_http2() {
+            headers::over_http2(&mut head, &self.route.service.name, self.pending.takes_trailers);
+        }
+        Request::from_parts(head, upload)
     }
 
     /// Waits for the answer's beginning: a replica's time counts from the end of the request's body.
     async fn patiently(
         &self,
-        line: &mut Line,
+        carrier: &mut Carrier,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let late = || Unanswered { failure: Failure::Late, unsent: None };
         let Some(progress) = &self.pending.progress else {
             let patience = self.route.settings.try_timeout.min(self.deadline - Instant::now());
-            return timeout(patience, line.exchange(request)).await.unwrap_or_else(|_| Err(late()));
+            return timeout(patience, carrier.exchange(request)).await.unwrap_or_else(|_| Err(late()));
         };
-        let mut exchange = std::pin::pin!(line.exchange(request));
+        let mut exchange = std::pin::pin!(carrier.exchange(request));
         loop {
             let (moved, ended) = progress.last();
             let until = moved + if ended { self.route.settings.try_timeout } else { BODY_IDLE };

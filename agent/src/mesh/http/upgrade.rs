@@ -5,12 +5,14 @@ use std::sync::Arc;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::pool::Lease;
+use super::{exchange::Carrier, pool::Lease};
 use crate::mesh::{access::Note, duplex, world::World};
 
 /// Carries the bytes of a changed connection, counted as the replica's for as long as it lives.
 pub fn carry(world: &Arc<World>, client: OnUpgrade, replica: OnUpgrade, lease: Lease, mut note: Note) {
-    let Lease { line, ticket, .. } = lease;
+    let Lease { carrier, ticket, .. } = lease;
+    // HTTP/2 has no change of protocol.
+    let Carrier::Line(line) = carrier else { return };
     world.connections.spawn(async move {
         let _ticket = ticket;
         let _hold = line.finish().await;

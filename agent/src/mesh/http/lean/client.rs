@@ -230,6 +230,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
         }
     }
 
+    /// The connection, for the library, from a request on that was read already. What was made of it for the replica is the same
+    /// request, and what was added to that is written anew.
+    pub fn into_resumed_before(self, asked: &Asked) -> Resumed<S> {
+        let bytes = &asked.request.bytes;
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |end| end + 2);
+        let closes: &[u8] = if asked.closes { b"connection: close\r\n" } else { b"" };
+        Resumed::new([&bytes[..end], closes, &bytes[end..], &self.read].concat(), self.stream)
+    }
+
     /// The connection, for the library.
     pub fn into_resumed(self) -> Resumed<S> {
         Resumed::new(self.read, self.stream)

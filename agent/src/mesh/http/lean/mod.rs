@@ -28,6 +28,7 @@ use mesh::{
     retry::Body,
     table::{HttpRoute, Port, Replica},
 };
+use model::route::Backend;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -65,7 +66,10 @@ where
     let mut client = Client::new(arrival, stream);
     loop {
         let goes_on = match client.next().await {
-            Next::Asked(asked) => Box::pin(serve_one(arrival, &mut client, asked)).await,
+            Next::Asked(asked) => match Box::pin(serve_one(arrival, &mut client, &asked)).await {
+                Served::Ours { goes_on } => goes_on,
+                Served::Not => return Some(client.into_resumed_before(&asked)),
+            },
             Next::Late => client.refuse(refuse(StatusCode::REQUEST_TIMEOUT, LATE), None).await,
             Next::Foreign => return Some(client.into_resumed()),
             Next::Over => false,
@@ -79,32 +83,51 @@ where
 
 const LATE: &str = "the request's body did not come\n";
 
-/// Has one request answered; whether the connection takes another.
-async fn serve_one<S>(arrival: &Arrival, client: &mut Client<'_, S>, asked: Asked) -> bool
+/// What became of a request.
+enum Served {
+    /// It was answered, or cannot be.
+    Ours {
+        /// The connection takes another one.
+        goes_on: bool,
+    },
+    /// Its replicas speak something else: it is the library's. Nothing of it was sent.
+    Not,
+}
+
+/// Has one request answered.
+async fn serve_one<S>(arrival: &Arrival, client: &mut Client<'_, S>, asked: &Asked) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let world = &arrival.world;
     let mut table = world.table.load_full();
-    let (service, mut note) = match find(&table, arrival.port, &asked) {
+    let (service, mut note) = match find(&table, arrival.port, asked) {
+        Ok(route) if !is_ours(route) => return Served::Not,
         Ok(route) => {
-            let mut note = note(arrival, route, &asked);
+            let mut note = note(arrival, route, asked);
             if route.service.endpoints.is_empty() {
-                return refuse_noted(client, Unrouted::NoReplica.refusal(), &asked, &mut note).await;
+                let goes_on = refuse_noted(client, Unrouted::NoReplica.refusal(), asked, &mut note).await;
+                return Served::Ours { goes_on };
             }
             (route.service.id, note)
         }
-        Err(why) => return client.refuse(why.refusal(), Some(&asked)).await,
+        Err(why) => {
+            let goes_on = client.refuse(why.refusal(), Some(asked)).await;
+            return Served::Ours { goes_on };
+        }
     };
     world.balancer().budget(service).deposit();
     let mut failed = Failure::Unreachable;
     // Tries the replicas of a table; when none of them takes the request, those of the next one.
-    while let Ok(route) = find(&table, arrival.port, &asked) {
+    while let Ok(route) = find(&table, arrival.port, asked) {
+        if !is_ours(route) {
+            return Served::Not;
+        }
         let deadline = asked.began + route.settings.timeout;
         if !route.service.endpoints.is_empty() {
-            let exchange = Exchange { arrival, table: &table, route, asked: &asked, deadline };
+            let exchange = Exchange { arrival, table: &table, route, asked, deadline };
             match exchange.run(client, &mut note).await {
-                Ran::Answered { goes_on } => return goes_on,
+                Ran::Answered { goes_on } => return Served::Ours { goes_on },
                 Ran::Failed(failure) => {
                     failed = failure;
                     break;
@@ -117,7 +140,12 @@ where
             None => break,
         }
     }
-    refuse_noted(client, in_words(failed), &asked, &mut note).await
+    let goes_on = refuse_noted(client, in_words(failed), asked, &mut note).await;
+    Served::Ours { goes_on }
+}
+
+fn is_ours(route: &HttpRoute) -> bool {
+    route.settings.backend == Backend::Http1
 }
 
 fn note(arrival: &Arrival, route: &HttpRoute, asked: &Asked) -> Note {
