@@ -96,6 +96,13 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"))
 }
 
+/// Whether an answer says its length in two ways.
+pub fn contradicts_itself(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next();
+    lengths.any(|length| Some(length) != first)
+}
+
 /// HTTP/2 may send each cookie by itself; HTTP/1.1 has one header for all (RFC 9113, 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut all = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);

@@ -230,6 +230,9 @@ impl Exchange<'_, '_> {
         };
         let request = self.request();
         match self.patiently(&mut carrier, request).await {
+            Ok(response) if headers::contradicts_itself(response.headers()) => {
+                Err((ticket, Failure::Broken, is_pooled))
+            }
             Ok(response) => {
                 ticket.succeed();
                 let (world, port) = (self.world.clone(), self.route.target);
