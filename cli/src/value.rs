@@ -5,10 +5,11 @@
 
 pub mod probe;
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use model::{
     container::{Mount, MountSource, PortSpec, Protocol, Ulimit},
+    network::AddressPool,
     route::{Backend, HttpPort, IngressPort, TlsFiles},
 };
 
@@ -268,6 +269,25 @@ fn backend(text: &str) -> Result<Backend, Wrong> {
     }
 }
 
+/// Reads `10.64.0.0/10` as a pool of /16s.
+///
+/// # Errors
+/// Not a prefix, or not one of /16s.
+pub fn pool(text: &str) -> Result<AddressPool, Wrong> {
+    let wrong = || format!("\"{text}\" is no prefix of networks; expected /8 to /16, as in 10.64.0.0/10");
+    let (base, length) = text.split_once('/').ok_or_else(wrong)?;
+    let (base, length): (Ipv4Addr, u32) =
+        (base.parse().map_err(|_| wrong())?, length.parse().map_err(|_| wrong())?);
+    if !(8..=16).contains(&length) {
+        return Err(wrong());
+    }
+    let first = u32::from(base) & (u32::MAX << (32 - length));
+    if first != u32::from(base) {
+        return Err(format!("\"{text}\" begins within a prefix; {}/{length} is one", Ipv4Addr::from(first)));
+    }
+    Ok(AddressPool { base, networks: 1 << (16 - length) })
+}
+
 /// Reads which share of the requests is written to the access log: `off`, `all` or `1/100`.
 ///
 /// # Errors
@@ -454,6 +474,23 @@ mod tests {
         {
             assert!(port(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pool_is_a_prefix_and_reads_back_from_what_is_written() {
+        for (text, networks) in
+            [("10.64.0.0/10", 64), ("172.16.0.0/12", 16), ("192.168.0.0/16", 1), ("10.0.0.0/8", 256)]
+        {
+            let read = pool(text).unwrap();
+            assert_eq!((read.networks, read.to_string().as_str()), (networks, text));
+        }
+        for text in
+            ["10.64.0.0", "10.64.0.0/17", "10.0.0.0/7", "10.64.0.1/10", "10.65.0.0/10", "a/10", "10.0.0.0/x"]
+        {
+            assert!(pool(text).is_err(), "{text}");
+        }
+        let odd = AddressPool { base: Ipv4Addr::new(10, 128, 0, 0), networks: 3 };
+        assert_eq!(odd.to_string(), "10.128.0.0 to 10.130.255.255");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The engine's side of the cluster's networks: one bridge network each, with our labels.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use agent_core::labels::{CLUSTER, NODE};
 use bollard::{
@@ -42,6 +42,25 @@ impl Engine {
             Err(DockerError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
             Err(error) => Err(chain(&error)),
         }
+    }
+
+    /// The addresses of all networks of the engine, whoever made them, with their names.
+    ///
+    /// # Errors
+    /// The engine does not answer; in words.
+    pub async fn subnets(&self) -> Result<Vec<(String, Ipv4Addr, u8)>, String> {
+        let client = self.client().await.map_err(|error| chain(&error))?;
+        let found = client.list_networks(None).await.map_err(|error| chain(&error))?;
+        let subnets = found.into_iter().flat_map(|network| {
+            let name = network.name.unwrap_or_default();
+            let all = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+            all.into_iter().filter_map(move |config| {
+                let subnet = config.subnet?;
+                let (base, length) = subnet.split_once('/')?;
+                Some((name.clone(), base.parse().ok()?, length.parse().ok()?))
+            })
+        });
+        Ok(subnets.collect())
     }
 
     /// Our networks by the engine's name, each with its bridge.

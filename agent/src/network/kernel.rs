@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use futures_util::TryStreamExt;
-use model::route::NetworkRoute;
+use model::{network::AddressPool, route::NetworkRoute};
 use rtnetlink::{
     Error, Handle, LinkBridge, LinkUnspec, RouteMessageBuilder, new_connection,
     packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
@@ -15,6 +15,8 @@ use rustix::{
 
 use super::plan;
 
+/// No link has this index.
+const NO_LINK: u32 = 0;
 /// The table that says what is this host itself.
 const LOCAL_TABLE: u32 = 255;
 
@@ -81,13 +83,26 @@ impl Kernel {
         Ok(())
     }
 
+    /// What this machine reaches by other ways of a pool's addresses. To be asked before it has any of the pool's networks.
+    pub async fn overlaps(&self, pool: &AddressPool) -> Result<Vec<(Ipv4Addr, u8)>, String> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes = self.handle.route().get(all).execute();
+        let mut found = Vec::new();
+        while let Some(route) = routes.try_next().await.map_err(|error| format!("routes: {error}"))? {
+            found.extend(foreign(&route, NO_LINK).filter(|(base, length)| {
+                lies_in(pool, *base, *length, route.header.scope == RouteScope::Link)
+            }));
+        }
+        Ok(found)
+    }
+
     /// A network whose addresses this machine reaches elsewhere would cut that off.
     pub async fn refuse_overlap(&self, network: &NetworkRoute, bridge: u32) -> Result<(), String> {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let mut routes = self.handle.route().get(all).execute();
         while let Some(route) = routes.try_next().await.map_err(|error| format!("routes: {error}"))? {
             if let Some((base, length)) = foreign(&route, bridge)
-                && clashes(network, base, length, route.header.scope == RouteScope::Link)
+                && clashes(network.base, base, length, route.header.scope == RouteScope::Link)
             {
                 return Err(format!(
                     "its addresses, {}, overlap {base}/{length}, which this machine reaches by another way; choose another \
@@ -98,6 +113,11 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// Whether addresses are among those of a pool, so that some of its networks could not be made here.
+pub fn lies_in(pool: &AddressPool, base: Ipv4Addr, length: u8, connected: bool) -> bool {
+    pool.bases().any(|network| clashes(network, base, length, connected))
 }
 
 /// A link's index; `None` when there is no such link. By name alone: the kernel tells more of a link than the netlink library reads.
@@ -126,10 +146,10 @@ fn foreign(route: &RouteMessage, bridge: u32) -> Option<(Ipv4Addr, u8)> {
 }
 
 /// A wide route by a gateway, such as a company's 10.0.0.0/8, is no clash: a more special one goes before it.
-fn clashes(network: &NetworkRoute, base: Ipv4Addr, length: u8, connected: bool) -> bool {
+fn clashes(network: Ipv4Addr, base: Ipv4Addr, length: u8, connected: bool) -> bool {
     let shared = length.min(16);
     let mask = u32::MAX.checked_shl(u32::from(32 - shared)).unwrap_or(0);
-    let same = (u32::from(base) ^ u32::from(network.base)) & mask == 0;
+    let same = (u32::from(base) ^ u32::from(network)) & mask == 0;
     same && length > 0 && (length >= 16 || connected)
 }
 
@@ -139,20 +159,20 @@ fn exists(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use model::id::NetworkId;
-
     use super::*;
 
     #[test]
     fn a_route_clashes_when_it_is_as_special_as_the_network_or_a_wire_of_this_machine() {
         let base = Ipv4Addr::new(10, 130, 0, 0);
-        let network = NetworkRoute { network: NetworkId(1), name: "shop".into(), base, number: 1 };
-        let at = |third: [u8; 4], length, connected| clashes(&network, third.into(), length, connected);
+        let at = |third: [u8; 4], length, connected| clashes(base, third.into(), length, connected);
         assert!(
             at([10, 130, 7, 0], 24, false) && at([10, 130, 0, 0], 16, false) && at([10, 128, 0, 0], 10, true)
         );
         assert!(
             !at([10, 0, 0, 0], 8, false) && !at([10, 131, 0, 0], 16, true) && !at([0, 0, 0, 0], 0, false)
         );
+        let pool = AddressPool { base, networks: 2 };
+        let inside = |base: [u8; 4], length| lies_in(&pool, base.into(), length, true);
+        assert!(inside([10, 131, 255, 0], 24) && inside([10, 128, 0, 0], 9) && !inside([10, 132, 0, 0], 16));
     }
 }

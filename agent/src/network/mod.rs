@@ -15,13 +15,41 @@ mod rules;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agent_core::event::{Event, Part};
-use model::{id::NetworkId, route::NetworkRoute};
-use tokio::sync::{Mutex, mpsc, watch};
+use model::{id::NetworkId, network::AddressPool, route::NetworkRoute};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::timeout,
+};
 
 use crate::engine::{Engine, Ours};
 
 /// How often everything is looked at again: an admin's mistake lasts no longer.
 const MEND: Duration = Duration::from_secs(5);
+
+/// An engine that is not there yet is no reason to wait.
+const ASK_ENGINE: Duration = Duration::from_secs(3);
+
+/// What of a pool's addresses this machine has other uses for, in words: routes, and networks of the engine whether they are up or not.
+/// Nothing, where neither can be asked.
+pub async fn overlaps(pool: &AddressPool, engine: &Engine) -> Vec<String> {
+    let routes = match kernel::Kernel::open() {
+        Ok(kernel) => kernel.overlaps(pool).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let subnets = match timeout(ASK_ENGINE, engine.subnets()).await {
+        Ok(Ok(subnets)) => subnets,
+        _ => Vec::new(),
+    };
+    let networks: Vec<_> =
+        subnets.into_iter().filter(|(_, base, length)| kernel::lies_in(pool, *base, *length, true)).collect();
+    let unnamed = routes
+        .iter()
+        .filter(|(base, length)| !networks.iter().any(|(_, other, of)| (other, of) == (base, length)));
+    let routes = unnamed.map(|(base, length)| format!("{base}/{length}, a route of this machine"));
+    let named =
+        networks.iter().map(|(name, base, length)| format!("{base}/{length}, the engine's network {name}"));
+    routes.chain(named).collect()
+}
 
 /// The node's networks. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -56,6 +56,7 @@ impl Control for Signer {
             node: Some(NODE),
             member: None,
             managers: Vec::new(),
+            pool: None,
         };
         let reply = codec::encode(&Reply { response, index: 1, stale: false });
         Ok(Answered::new(CallReply { outcome: Some(Outcome::Reply(reply)) }))

@@ -39,6 +39,22 @@ pub enum NetworkCommand {
         #[arg(required = true)]
         networks: Vec<String>,
     },
+    /// Where the addresses of networks come from
+    #[command(subcommand)]
+    Pool(PoolCommand),
+}
+
+/// `network pool …`
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Show it, and how much of it is taken
+    Show,
+    /// Change it: new networks get their /16 out of it; those that there are have to lie in it
+    Set {
+        /// A prefix of private addresses, /8 to /16, such as 10.64.0.0/10
+        #[arg(value_name = "ADDRESSES", value_parser = crate::value::pool)]
+        pool: model::network::AddressPool,
+    },
 }
 
 /// `node …`

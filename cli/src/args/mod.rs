@@ -13,7 +13,7 @@ use model::event::Revision;
 
 pub use cluster::{
     AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
-    NodeUpdate, RoleArg, TokenCommand, TokenCreate,
+    NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
 };
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,

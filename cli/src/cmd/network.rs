@@ -1,13 +1,14 @@
 //! `network …`
 
 use model::{
+    cluster::ClusterSettings,
     network::NetworkSpec,
     request::{NetworkView, Request, Response},
 };
 
 use super::Session;
 use crate::{
-    args::NetworkCommand,
+    args::{NetworkCommand, PoolCommand},
     client::{Client, unexpected},
     exit::{Code, Failure},
     output::{self, rows},
@@ -48,8 +49,24 @@ pub async fn run(session: &Session, command: NetworkCommand) -> Result<Code, Fai
                 output::json::print(&networks);
             }
         }
+        NetworkCommand::Pool(PoolCommand::Show) => {
+            let (settings, views) = (settings(&client).await?, views(&client, Request::ListNetworks).await?);
+            session.print(&settings.pool, || rows::pool(&settings.pool, views.len()));
+        }
+        NetworkCommand::Pool(PoolCommand::Set { pool }) => {
+            let settings = ClusterSettings { pool, ..settings(&client).await? };
+            client.change(Request::SetSettings(settings)).await?;
+            session.print(&pool, || pool.to_string());
+        }
     }
     Ok(Code::DONE)
+}
+
+async fn settings(client: &Client) -> Result<ClusterSettings, Failure> {
+    match client.call(Request::GetStatus).await?.response {
+        Response::Status(status) => Ok(status.settings),
+        _ => Err(unexpected()),
+    }
 }
 
 async fn views(client: &Client, request: Request) -> Result<Vec<NetworkView>, Failure> {

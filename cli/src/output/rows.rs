@@ -5,6 +5,7 @@ use std::fmt::Display;
 use model::{
     cluster::Token,
     container::Protocol,
+    network::AddressPool,
     node::{Availability, Node},
     request::{EndpointsView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
     route::IngressPort,
@@ -232,6 +233,11 @@ pub fn networks(views: &[NetworkView]) -> Table {
         ]);
     }
     table
+}
+
+/// `network pool show`
+pub fn pool(pool: &AddressPool, taken: usize) -> String {
+    format!("{pool}, {} networks of which {taken} are taken", pool.networks)
 }
 
 /// `network inspect`

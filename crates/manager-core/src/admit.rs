@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use model::{
-    cluster::Token,
+    cluster::{ClusterSettings, Token},
     command::{Command, Rejection},
     id::{MemberId, NetworkId, ServiceId, TokenId},
     identity::{Identity, JoinRole},
@@ -86,7 +86,7 @@ impl Manager {
             }
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
-            Request::SetSettings(settings) => Command::SetSettings(settings),
+            Request::SetSettings(settings) => self.settings(settings)?,
             Request::TransferLeader { to } => return Ok(Work::Transfer(to)),
             Request::RemoveMember(id) => return Ok(Work::RemoveMember(id)),
             Request::UpdateMember { address, version } => {
@@ -156,6 +156,26 @@ impl Manager {
         let node = self.store.resolve_node(reference)?;
         let spec = changed_spec(node, change);
         Ok(Command::UpdateNode { id: node.id, expected: Some(node.generation), spec })
+    }
+
+    /// Networks keep their addresses, so a pool has to hold those that there are. A network that is made at the same moment keeps its own
+    /// all the same: the pool says only where the next ones come from.
+    fn settings(&self, settings: ClusterSettings) -> Result<Command, ApiError> {
+        let outside: Vec<String> = self
+            .store
+            .networks()
+            .filter(|network| !settings.pool.holds(network.base))
+            .map(|network| format!("\"{}\" has {}/16", network.spec.name, network.base))
+            .collect();
+        if outside.is_empty() {
+            return Ok(Command::SetSettings(settings));
+        }
+        let message = format!(
+            "pool.base: {} does not hold the networks that there are: {}; remove them first, or choose a pool around them",
+            settings.pool,
+            outside.join(", ")
+        );
+        Err(ApiError::new(ErrorCode::Conflict, message))
     }
 
     /// A new network gets the first /16 of the pool that no other has.

@@ -167,6 +167,7 @@ impl Manager {
                     node,
                     member,
                     managers: self.managers(),
+                    pool: node.is_some().then_some(cluster.settings.pool),
                 };
                 Ok(Reply { response, index: self.node.applied(), stale: false })
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::Ipv4Addr,
 };
 
@@ -78,6 +79,19 @@ pub struct AddressPool {
     pub networks: u16,
 }
 
+/// As a prefix where it is one, else as its first and last address.
+impl fmt::Display for AddressPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let networks = u32::from(self.networks);
+        let number = u32::from(self.base) >> 16;
+        if networks.is_power_of_two() && number.is_multiple_of(networks) {
+            return write!(f, "{}/{}", self.base, 16 - networks.ilog2().min(16));
+        }
+        let last = (u32::from(self.base) | 0xffff).saturating_add(networks.saturating_sub(1) << 16);
+        write!(f, "{} to {}", self.base, Ipv4Addr::from(last))
+    }
+}
+
 impl Default for AddressPool {
     fn default() -> Self {
         Self { base: Ipv4Addr::new(10, 128, 0, 0), networks: 64 }
@@ -85,6 +99,12 @@ impl Default for AddressPool {
 }
 
 impl AddressPool {
+    /// Whether a network with this first address is one of it.
+    pub fn holds(&self, base: Ipv4Addr) -> bool {
+        let (first, number) = (u32::from(self.base) >> 16, u32::from(base) >> 16);
+        (first..first + u32::from(self.networks)).contains(&number)
+    }
+
     /// The first addresses of its /16s, in order.
     pub fn bases(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
         let first = u32::from(self.base) >> 16;

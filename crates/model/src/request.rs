@@ -416,6 +416,9 @@ pub enum Response {
         member: Option<MemberId>,
         /// All members.
         managers: Vec<crate::session::ManagerAddress>,
+        /// Where the addresses of networks come from, for an agent to compare with its machine's; managers of before do not say it.
+        #[serde(default)]
+        pool: Option<crate::network::AddressPool>,
     },
     /// A list, and whether it may be stale.
     Services(Vec<ServiceRow>),

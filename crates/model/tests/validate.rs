@@ -6,6 +6,7 @@ use model::{
     cluster::ClusterSettings,
     container::{Healthcheck, Mount, MountSource, PortSpec, Protocol, PullPolicy, Ulimit},
     identity::JoinRole,
+    network::AddressPool,
     node::{Facts, NodeClass, NodeSpec},
     request::{NodeChange, Request},
     route::{HttpPort, IngressPort},
@@ -292,6 +293,23 @@ fn tokens_settings_addresses_and_changes_of_nodes_have_bounds_too() {
     assert_eq!(validate_settings(&settings), []);
     settings.patience.server = Duration::from_millis(100);
     assert_eq!(paths(&validate_settings(&settings)), ["patience.server"]);
+    let pool = |base: [u8; 4], networks: u16| {
+        let pool = AddressPool { base: base.into(), networks };
+        validate_settings(&ClusterSettings { pool, ..ClusterSettings::default() })
+    };
+    for (base, networks) in
+        [([10, 0, 0, 0], 256), ([172, 16, 0, 0], 16), ([192, 168, 0, 0], 1), ([100, 64, 0, 0], 64)]
+    {
+        assert_eq!(pool(base, networks), []);
+    }
+    assert_eq!(paths(&pool([10, 1, 2, 0], 1)), ["pool.base"]);
+    assert_eq!(paths(&pool([10, 1, 0, 0], 0)), ["pool.networks"]);
+    assert_eq!(paths(&pool([0, 0, 0, 0], 257)), ["pool.networks"]);
+    for (base, networks) in
+        [([10, 1, 0, 0], 256), ([192, 168, 0, 0], 2), ([8, 0, 0, 0], 1), ([255, 255, 0, 0], 200)]
+    {
+        assert_eq!(paths(&pool(base, networks)), ["pool.base"], "{base:?}");
+    }
 
     assert_eq!(validate_address("address", "m1.site.org:4400"), []);
     assert_eq!(paths(&validate_address("address", "m1")), ["address"]);

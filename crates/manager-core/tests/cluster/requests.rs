@@ -1,11 +1,13 @@
 //! Changes and reads of clients.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use manager_core::{Event, SpaceState};
 use model::{
+    cluster::ClusterSettings,
     command::Answer,
     identity::{Identity, JoinRole, Role},
+    network::{AddressPool, NetworkSpec},
     request::{Consistency, ErrorCode, Request, Response},
 };
 
@@ -250,4 +252,40 @@ fn many_changes_share_one_write() {
     }
     let took = world.now.mono.since(began);
     assert!(took < Duration::from_millis(20), "200 changes took {took:?} with writes of 0.5 to 3.5 ms");
+}
+
+#[test]
+fn a_pool_of_addresses_holds_the_networks_that_there_are() {
+    let mut world = World::new(8);
+    let network =
+        |name: &str| Request::CreateNetwork(NetworkSpec { name: name.into(), ..NetworkSpec::default() });
+    let pool = |second: u8, networks: u16| {
+        let pool = AddressPool { base: Ipv4Addr::new(10, second, 0, 0), networks };
+        Request::SetSettings(ClusterSettings { pool, ..ClusterSettings::default() })
+    };
+    world.admin(network("shop"));
+    let leader = world.leader().expect("a leader");
+    let handle = world.ask(leader, admin(), Some(50), pool(64, 64));
+    world.until("it is refused", |world| world.answer(handle).is_some());
+    let error = world.answer(handle).expect("answered").as_ref().expect_err("refused");
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(
+        error.message.contains("pool.base: 10.64.0.0/10")
+            && error.message.contains("\"shop\" has 10.128.0.0/16"),
+        "{error}"
+    );
+    // One that holds it is taken, and the next network comes out of it.
+    world.admin(pool(127, 2));
+    world.admin(network("lab"));
+    let base = |name: &str| world.store(leader).network_by_name(name).map(|network| network.base);
+    assert_eq!((base("shop"), base("lab")), (Some([10, 128, 0, 0].into()), Some([10, 127, 0, 0].into())));
+    world.admin(Request::RemoveNetwork("shop".into()));
+    world.admin(pool(127, 1));
+    // Whoever joins is told where addresses come from.
+    let joined = world.join(JoinRole::Agent, "n", "");
+    let told = match joined {
+        Response::Joined { pool, .. } => pool,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told, Some(AddressPool { base: Ipv4Addr::new(10, 127, 0, 0), networks: 1 }));
 }

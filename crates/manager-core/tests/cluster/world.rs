@@ -433,7 +433,7 @@ impl World {
         (Identity::Joiner(token), Request::Join(Box::new(join)))
     }
 
-    fn join(&mut self, role: JoinRole, hostname: &str, address: &str) -> Response {
+    pub fn join(&mut self, role: JoinRole, hostname: &str, address: &str) -> Response {
         let (identity, request) = self.join_request(role, hostname, address);
         self.insist(identity, request).expect("admitted")
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     cluster::ClusterSettings,
     identity::JoinRole,
+    network::AddressPool,
     node::{Facts, NodeSpec},
     request::{JoinRequest, NodeChange, Reference, Request},
 };
@@ -28,6 +29,10 @@ const MAX_CSR: usize = 16 << 10;
 /// Below this a busy machine's pauses look like its end.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
 const MAX_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Networks of one cluster.
+const MAX_POOL: u16 = 256;
+/// Addresses that nobody has on the internet: the first byte, and the second ones from and to (RFC 1918, RFC 6598).
+const PRIVATE: [(u8, u8, u8); 4] = [(10, 0, 255), (172, 16, 31), (192, 168, 168), (100, 64, 127)];
 /// Things that a node cannot do.
 const MAX_PROBLEMS: usize = 16;
 /// The secret of a token.
@@ -142,7 +147,29 @@ pub fn validate_settings(settings: &ClusterSettings) -> Vec<Problem> {
             format!("{span:?}; below {MIN_PATIENCE:?} a busy node would be taken for a dead one")
         });
     }
+    validate_pool(&mut problems, &settings.pool);
     problems.0
+}
+
+/// Networks get addresses that belong to nobody else anywhere.
+fn validate_pool(problems: &mut Problems, pool: &AddressPool) {
+    let whole = pool.base.octets()[2..] == [0, 0];
+    problems.ensure(whole, "pool.base", || {
+        format!("{}; networks begin at addresses such as 10.128.0.0", pool.base)
+    });
+    let some = (1..=MAX_POOL).contains(&pool.networks);
+    problems.ensure(some, "pool.networks", || {
+        format!("{}; a pool has 1 to {MAX_POOL} networks, a /16 each", pool.networks)
+    });
+    let inside = |range: &(u8, u8, u8)| {
+        let first = u32::from(pool.base) >> 16;
+        let last = first + u32::from(pool.networks).saturating_sub(1);
+        let number = |second: u8| u32::from(range.0) << 8 | u32::from(second);
+        (number(range.1)..=number(range.2)).contains(&first) && last <= number(range.2)
+    };
+    problems.ensure(!some || PRIVATE.iter().any(inside), "pool.base", || {
+        format!("{pool} is not private as a whole; choose it out of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10")
+    });
 }
 
 /// What is wrong with `host:port`.
