@@ -41,7 +41,7 @@ impl AccessRules {
 
     /// Whether a request is written, by a random number.
     pub fn takes(&self, draw: u64) -> bool {
-        draw % self.every == 0
+        draw.is_multiple_of(self.every)
     }
 
     /// Path and query as they are written.
