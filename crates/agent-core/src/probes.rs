@@ -185,6 +185,14 @@ impl Container {
     }
 }
 
+impl Container {
+    /// Whether its start-up probe has succeeded, as far as anybody knows: one that an agent found running may have begun long ago.
+    pub(crate) fn has_started(&self) -> bool {
+        let startup = self.probing.as_ref().and_then(|probing| probing.track(Kind::Startup));
+        self.adopted || startup.is_none_or(|track| track.verdict == Some(true))
+    }
+}
+
 /// Why a container counts as unhealthy by the engine's check.
 fn unfit_because(check: &str) -> String {
     if check.is_empty() {

@@ -36,7 +36,7 @@ pub(crate) struct History {
 pub(crate) struct End {
     /// A non-zero exit, a signal, an OOM kill or an unhealthy check.
     pub failed: bool,
-    /// How long the process ran.
+    /// How long the process ran; nothing when it never came up, however long it tried.
     pub ran: Duration,
     /// It ended while the engine or the machine was away: the service is not to blame.
     pub blameless: bool,

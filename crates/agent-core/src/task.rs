@@ -289,6 +289,7 @@ impl Task {
         let spec = self.assignment.as_ref().map(|a| a.container.clone());
         let Some(container) = self.containers.get_mut(id).filter(|c| c.phase != Phase::Ended) else { return };
         let (attempt, unfit) = (container.attempt, container.unfit);
+        let stable = if container.has_started() { ran } else { Duration::ZERO };
         let unhealthy = unfit.then(|| format!("unhealthy: {}", container.fitness().1));
         container.phase = Phase::Ended;
         container.ports.clear();
@@ -300,7 +301,7 @@ impl Task {
         let failed = unfit || exit.oom || exit.code != 0;
         self.remember(Attempt { number: attempt, container: id.to_owned(), ran, exit });
         if self.is_wanted() {
-            self.follow(End { failed, ran, blameless: away }, context);
+            self.follow(End { failed, ran: stable, blameless: away }, context);
         }
         self.unsaved = true;
     }
