@@ -50,6 +50,7 @@ pub fn rollout(state: RolloutState) -> &'static str {
         RolloutState::RollingBack => "rolling back",
         RolloutState::Done => "done",
         RolloutState::RolledBack => "rolled back",
+        RolloutState::AwaitingPromotion => "awaiting promotion",
     }
 }
 

@@ -37,6 +37,7 @@ fn services_show_how_many_are_healthy_and_what_is_unusual() {
             previous: None,
             pins: BTreeMap::new(),
             rollout: None,
+            releases: Vec::new(),
             created: NOW,
             updated: NOW,
             removing,

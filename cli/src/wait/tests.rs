@@ -27,6 +27,7 @@ fn service(replicas: u32) -> Service {
         previous: None,
         pins: BTreeMap::new(),
         rollout: None,
+        releases: Vec::new(),
         created: ClusterTime(1),
         updated: ClusterTime(1),
         removing: false,
@@ -68,6 +69,10 @@ fn rollout(state: RolloutState) -> Rollout {
         since: ClusterTime(6),
         next_batch_at: ClusterTime(0),
         message: "replica 2 did not become healthy".into(),
+        deadline: None,
+        canary: None,
+        resumed: None,
+        paused_from: None,
     }
 }
 

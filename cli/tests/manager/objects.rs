@@ -28,6 +28,7 @@ pub fn service(generation: u64) -> Service {
         previous: None,
         pins: BTreeMap::new(),
         rollout: None,
+        releases: Vec::new(),
         created: ClusterTime(1),
         updated: ClusterTime(1),
         removing: false,
@@ -64,6 +65,10 @@ pub fn failed(state: RolloutState) -> ServiceView {
         since: ClusterTime(3),
         next_batch_at: ClusterTime(0),
         message: "replica 1 crashed".into(),
+        deadline: None,
+        canary: None,
+        resumed: None,
+        paused_from: None,
     });
     view
 }

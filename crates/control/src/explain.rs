@@ -6,7 +6,7 @@ use model::{
     id::NodeId,
     node::{Availability, Node, NodeState},
     request::Waiting,
-    service::{Mode, RolloutState, Service, Slot},
+    service::{Mode, Promotion, RolloutState, Service, Slot},
     task::{DesiredState, Health, Task, TaskState},
 };
 use store::Store;
@@ -208,9 +208,19 @@ fn rollout_sentence(store: &Store, service: &Service) -> Option<String> {
             Some(format!("returning, because {}: {behind} tasks to go{now}", rollout.message))
         }
         RolloutState::Paused => Some(format!(
-            "paused: {}; {behind} tasks keep the older template; update or roll back to go on",
+            "paused: {}; {behind} tasks keep the older template; resume, update or roll back to go on",
             rollout.message
         )),
+        RolloutState::AwaitingPromotion => {
+            let soak = rollout.holding().filter(|policy| policy.promotion == Promotion::Automatic);
+            Some(match soak {
+                Some(policy) => {
+                    let left = (rollout.since + policy.soak).since(store.time()).as_secs();
+                    format!("its canaries are good: {behind} tasks follow in {left} s if they stay so")
+                }
+                None => format!("its canaries are good: {behind} tasks wait for `orchctl deploy promote`"),
+            })
+        }
         RolloutState::Done | RolloutState::RolledBack => None,
     }
 }

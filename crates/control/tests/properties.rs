@@ -180,7 +180,7 @@ fn apply(world: &mut World, op: &Op) {
             world.update(id, |spec| spec.template.container.image = (*image).into());
         }),
         Op::Rollback(index) => service(index).into_iter().for_each(|id| {
-            let _ = world.commit(Command::RollbackService { id });
+            let _ = world.commit(Command::RollbackService { id, to: None, note: Default::default() });
         }),
         Op::Remove(index) => service(index).into_iter().for_each(|id| {
             world.must(Command::RemoveService { id });

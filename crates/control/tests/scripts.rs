@@ -12,7 +12,10 @@ use model::{
     container::PortSpec,
     id::{NodeId, ServiceId, TaskId},
     node::{Availability, NodeClass},
-    service::{FailureAction, Mode, ServiceSpec, Slot, UpdateOrder},
+    service::{
+        CanaryPolicy, FailureAction, Mode, Promotion, ReleaseNote, RolloutState, RolloutStep, ServiceSpec,
+        Slot, TemplateVersion, UpdateOrder,
+    },
     task::{Health, Task, TaskState},
 };
 
@@ -98,6 +101,7 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
         }
         ["service", name, options @ ..] => {
             let mut spec = ServiceSpec { name: (*name).into(), ..ServiceSpec::default() };
+            spec.update.order = UpdateOrder::StopFirst;
             spec.template.container.image = "app:1".into();
             options.iter().for_each(|option| set(&mut spec, option, at));
             world.create(spec);
@@ -112,8 +116,37 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
             world.must(Command::ScaleServices(scales));
         }
         ["rollback", name] => {
+            let command =
+                Command::RollbackService { id: service(world, name), to: None, note: Default::default() };
+            tell(world.commit(command).0, output);
+        }
+        ["rollback", name, to] => {
+            let (id, to) = (service(world, name), Some(TemplateVersion(to.parse().expect(at))));
+            let command = Command::RollbackService { id, to, note: Default::default() };
+            tell(world.commit(command).0, output);
+        }
+        ["deploy", name, image, options @ ..] => deploy(world, name, image, options, at, output),
+        ["steer", name, step] => {
             let id = service(world, name);
-            world.must(Command::RollbackService { id });
+            let step = match *step {
+                "pause" => RolloutStep::Pause,
+                "resume" => RolloutStep::Resume,
+                "abort" => RolloutStep::Abort,
+                "promote" => RolloutStep::Promote,
+                _ => panic!("{at}: {step}"),
+            };
+            let release = world.service(id).template;
+            tell(world.commit(Command::SteerRollout { id, release, step }).0, output);
+        }
+        ["history", name] => {
+            for release in &world.service(service(world, name)).releases {
+                let of = release.returns_to.map_or(String::new(), |of| format!(" (that of {})", of.0));
+                let image = &release.spec.template.container.image;
+                let (number, result, message) = (release.number.0, release.result, &release.message);
+                let job = if release.job.is_empty() { String::new() } else { format!(" by {}", release.job) };
+                let line = format!("  {number}{of} {image}{job}: {result} {message}");
+                writeln!(output, "{}", line.trim_end()).expect("text");
+            }
         }
         ["rm", name] => {
             let id = service(world, name);
@@ -165,6 +198,29 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
     }
 }
 
+/// The newest release is the one that is compared with, unless `after=` says another.
+fn deploy(world: &mut World, name: &str, image: &str, options: &[&str], at: &str, output: &mut String) {
+    let service = world.service(service(world, name)).clone();
+    let mut spec = (*service.spec).clone();
+    spec.template.container.image = image.into();
+    let mut note = ReleaseNote { after: Some(service.template), ..ReleaseNote::default() };
+    for option in options {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("after", number) => note.after = Some(TemplateVersion(number.parse().expect(at))),
+            ("job", job) => note.job = job.into(),
+            _ => panic!("{at}: {option}"),
+        }
+    }
+    let (id, expected) = (service.id, service.generation);
+    tell(world.commit(Command::UpdateService { id, expected, spec: spec.into(), note }).0, output);
+}
+
+fn tell(outcome: Result<model::command::Answer, model::command::Rejection>, output: &mut String) {
+    if let Err(rejection) = outcome {
+        writeln!(output, "  REFUSED: {rejection}").expect("text");
+    }
+}
+
 fn add_node(world: &mut World, name: &str, options: &[&str], at: &str) {
     let mut facts = facts(name, 4_000, 8_000);
     let mut spec = model::node::NodeSpec::default();
@@ -201,6 +257,13 @@ fn set(spec: &mut ServiceSpec, option: &str, at: &str) {
         "max" => spec.template.placement.max_per_node = value.parse().expect(at),
         "parallelism" => spec.update.parallelism = value.parse().expect(at),
         "start-first" => spec.update.order = UpdateOrder::StartFirst,
+        "auto" => spec.update.order = UpdateOrder::Auto,
+        "max-failures" => spec.update.max_failures = value.parse().expect(at),
+        "whole" => spec.update.deadline = Some(duration(value, at)),
+        "canary" => canary(spec).replicas = value.parse().expect(at),
+        "soak" => canary(spec).soak = duration(value, at),
+        "manual" => canary(spec).promotion = Promotion::Manual,
+        "history" => spec.update.history = value.parse().expect(at),
         "delay" => spec.update.delay = duration(value, at),
         "monitor" => spec.update.monitor = duration(value, at),
         "deadline" => spec.update.progress_deadline = duration(value, at),
@@ -214,6 +277,10 @@ fn set(spec: &mut ServiceSpec, option: &str, at: &str) {
         }
         _ => panic!("{at}: no such option: {option}"),
     }
+}
+
+fn canary(spec: &mut ServiceSpec) -> &mut CanaryPolicy {
+    spec.update.canary.get_or_insert_default()
 }
 
 fn report(world: &mut World, task: &str, state: &str, line: &str, at: &str) {
@@ -286,7 +353,12 @@ fn text(world: &World, decision: &Decision) -> String {
         Decision::SetRollout { service, rollout, .. } => {
             let message =
                 if rollout.message.is_empty() { String::new() } else { format!(": {}", rollout.message) };
-            format!("rollout {}: {:?}{message}", name(service), rollout.state)
+            let going = matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack);
+            let whole = rollout.deadline.filter(|_| going);
+            let whole = whole.map_or(String::new(), |at| {
+                format!(", {} s in all", at.since(rollout.since).as_millis().div_ceil(1_000))
+            });
+            format!("rollout {}: {:?}{whole}{message}", name(service), rollout.state)
         }
         Decision::RollBack { service, reason, .. } => format!("roll back {}: {reason}", name(service)),
         Decision::DropService { service, .. } => format!("drop service {}", name(service)),

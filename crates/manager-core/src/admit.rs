@@ -11,7 +11,7 @@ use model::{
     network::NetworkSpec,
     node::{Node, NodeSpec},
     request::{ApiError, ErrorCode, NodeChange, Request},
-    service::Mode,
+    service::{Mode, ReleaseNote},
     validate::Problem,
 };
 
@@ -64,15 +64,22 @@ impl Manager {
 
     fn admit(&mut self, handle: u64, identity: &Identity, request: Request) -> Result<Work, ApiError> {
         let command = match request {
-            Request::CreateService(spec) => Command::CreateService { id: ServiceId(self.next_id()), spec },
+            Request::CreateService(spec) => {
+                Command::CreateService { id: ServiceId(self.next_id()), spec: self.plain(spec)? }
+            }
             Request::UpdateService { service, expected, spec } => {
                 let id = self.store.resolve_service(&service)?.id;
-                Command::UpdateService { id, expected, spec }
+                Command::UpdateService { id, expected, spec: self.plain(spec)?, note: ReleaseNote::default() }
             }
             Request::ScaleServices(scales) => self.scale(&scales)?,
-            Request::RollbackService(service) => {
-                Command::RollbackService { id: self.store.resolve_service(&service)?.id }
-            }
+            Request::RollbackService(service) => Command::RollbackService {
+                id: self.store.resolve_service(&service)?.id,
+                to: None,
+                note: ReleaseNote::default(),
+            },
+            Request::ReturnTo { service, release, note } => self.return_to(&service, release, *note)?,
+            Request::Deploy { service, image, note } => self.deploy(&service, image, *note)?,
+            Request::SteerRollout { service, release, step } => self.steer(&service, release, step)?,
             Request::RemoveService(service) => {
                 Command::RemoveService { id: self.store.resolve_service(&service)?.id }
             }

@@ -10,7 +10,7 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`admit`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
+//! of a change (`admit`, `release`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
 //! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
@@ -32,6 +32,7 @@ mod proposal;
 mod query;
 mod records;
 pub mod recover;
+mod release;
 pub mod replace;
 mod report;
 mod routes;

@@ -60,6 +60,9 @@ impl Manager {
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
             | Request::RollbackService(_)
+            | Request::ReturnTo { .. }
+            | Request::Deploy { .. }
+            | Request::SteerRollout { .. }
             | Request::RemoveService(_)
             | Request::CreateNetwork(_)
             | Request::RemoveNetwork(_)
@@ -126,7 +129,8 @@ impl Manager {
         let count = |matches: fn(&Task) -> bool| to_u32(tasks().filter(|task| matches(task)).count());
         let active = count(|task| task.is_active());
         ServiceRow {
-            service: service.clone(),
+            // Whole declarations, which nobody looks for in a list.
+            service: Service { releases: Vec::new(), ..service.clone() },
             healthy: count(|task| task.observed.is_healthy()),
             running: count(|task| task.observed.state == TaskState::Running),
             wanted: wanted(service, active),

@@ -11,7 +11,7 @@ use crate::{
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
-    service::{ImagePin, Rollout, ServiceSpec, Slot, TemplateVersion},
+    service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Inheritance, PendingReason},
     time::ClusterTime,
@@ -64,13 +64,31 @@ pub enum Command {
         expected: Generation,
         /// The whole new declaration; its name must be the old one.
         spec: Arc<ServiceSpec>,
+        /// What is told of the release that it makes.
+        #[serde(default, skip_serializing_if = "ReleaseNote::is_empty")]
+        note: ReleaseNote,
     },
     /// New replica counts, all or none. Idempotent; needs no generation.
     ScaleServices(Vec<(ServiceId, u32)>),
-    /// The previous declaration again. Rejected when there is none.
+    /// The previous declaration again, or that of a kept release. Rejected when there is none.
     RollbackService {
         /// Which.
         id: ServiceId,
+        /// Whose declaration; `None` = the previous one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<TemplateVersion>,
+        /// What is told of the release that it makes.
+        #[serde(default, skip_serializing_if = "ReleaseNote::is_empty")]
+        note: ReleaseNote,
+    },
+    /// A person's word on the rollout under way. Rejected when it is not that one's time.
+    SteerRollout {
+        /// Whose.
+        id: ServiceId,
+        /// The release that it brings; rejected when another one has come.
+        release: TemplateVersion,
+        /// What to do.
+        step: RolloutStep,
     },
     /// Stop the tasks, then forget the service.
     RemoveService {

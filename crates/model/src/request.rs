@@ -13,7 +13,7 @@ use crate::{
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec},
     route::IngressPort,
-    service::{Service, ServiceSpec, Slot},
+    service::{ReleaseNote, RolloutStep, Service, ServiceSpec, Slot, TemplateVersion},
     session::LogOptions,
     task::Task,
     time::ClusterTime,
@@ -79,6 +79,34 @@ pub enum Request {
     ScaleServices(Vec<(Reference, u32)>),
     /// The previous declaration again.
     RollbackService(Reference),
+    /// The declaration of a kept release again.
+    ReturnTo {
+        /// Which service.
+        service: Reference,
+        /// Which release; `None` = the one before the present one.
+        release: Option<TemplateVersion>,
+        /// What is told of the new release.
+        note: Box<ReleaseNote>,
+    },
+    /// Another image for a service, and nothing else: the managers make the declaration from the stored one. Refused while
+    /// another rollout is under way; the same image again changes nothing.
+    Deploy {
+        /// Which service.
+        service: Reference,
+        /// The new image.
+        image: String,
+        /// What is told of the release.
+        note: Box<ReleaseNote>,
+    },
+    /// A word on the rollout under way.
+    SteerRollout {
+        /// Whose.
+        service: Reference,
+        /// The release that it brings, as the client saw it; `None` = whichever it is.
+        release: Option<TemplateVersion>,
+        /// What to do.
+        step: RolloutStep,
+    },
     /// Stop and forget.
     RemoveService(Reference),
     /// A change of a node.

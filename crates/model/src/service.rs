@@ -12,6 +12,14 @@ use crate::{
     time::ClusterTime,
 };
 
+pub use crate::{
+    release::{MAX_HISTORY, Release, ReleaseNote, ReleaseResult},
+    rollout::{
+        Canary, CanaryPolicy, Chosen, FailureAction, Promotion, Rollout, RolloutState, RolloutStep, Share,
+        UpdateOrder, UpdatePolicy,
+    },
+};
+
 /// How many replicas, and where from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,61 +81,6 @@ impl Default for RestartPolicy {
     }
 }
 
-/// Which replica comes first when one replaces another.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UpdateOrder {
-    /// The old one is stopped, then the new one starts: one replica fewer for the time of a start.
-    #[default]
-    StopFirst,
-    /// The new one is healthy before the old one stops: two containers of one slot meanwhile.
-    StartFirst,
-}
-
-/// What a rollout does when a new replica fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureAction {
-    /// Stop here and wait for a person.
-    #[default]
-    Pause,
-    /// Go on with the next slot.
-    Continue,
-    /// Return to the previous template.
-    Rollback,
-}
-
-/// How an update of the template replaces the replicas.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UpdatePolicy {
-    /// Slots replaced at the same time, at least 1.
-    pub parallelism: u32,
-    /// Which comes first.
-    pub order: UpdateOrder,
-    /// The pause between two batches.
-    pub delay: Duration,
-    /// How long a new replica is watched after it became healthy before it counts as good.
-    pub monitor: Duration,
-    /// How long a new replica may take to become healthy.
-    pub progress_deadline: Duration,
-    /// What happens when one does not.
-    pub failure_action: FailureAction,
-}
-
-impl Default for UpdatePolicy {
-    fn default() -> Self {
-        Self {
-            parallelism: 1,
-            order: UpdateOrder::StopFirst,
-            delay: Duration::ZERO,
-            monitor: Duration::ZERO,
-            progress_deadline: Duration::from_secs(600),
-            failure_action: FailureAction::Pause,
-        }
-    }
-}
-
 /// What every task of a service is made from; a change of it replaces the tasks, a change of anything else does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -175,41 +128,6 @@ pub enum ImagePin {
     LocalId(String),
 }
 
-/// How far a rollout has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RolloutState {
-    /// Replacing.
-    Updating,
-    /// Stopped after a failure; waits for a new spec or a rollback.
-    Paused,
-    /// Returning to the previous template.
-    RollingBack,
-    /// Every slot runs the target.
-    Done,
-    /// Every slot runs the previous template again.
-    RolledBack,
-}
-
-/// The stored cursor of a rollout: any leader resumes from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rollout {
-    /// What the slots are being moved to.
-    pub target: TemplateVersion,
-    /// What they came from; `None` for the first template.
-    pub from: Option<TemplateVersion>,
-    /// Where it stands.
-    pub state: RolloutState,
-    /// When it began.
-    pub started: ClusterTime,
-    /// When `state` last changed.
-    pub since: ClusterTime,
-    /// The earliest time of the next batch (the `delay` between batches).
-    pub next_batch_at: ClusterTime,
-    /// Why it is paused or was rolled back, in words.
-    pub message: String,
-}
-
 /// A service as the cluster keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -229,6 +147,9 @@ pub struct Service {
     pub pins: BTreeMap<TemplateVersion, ImagePin>,
     /// The newest rollout; `None` until the first update of the template.
     pub rollout: Option<Rollout>,
+    /// The last releases, oldest first; the newest one is numbered [`template`](Self::template). What 0.1.0 wrote has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Arc<Release>>,
     /// When it was created.
     pub created: ClusterTime,
     /// When its spec was last changed.
@@ -241,6 +162,16 @@ impl Service {
     /// The template that a task carries.
     pub fn template_of(&self, version: TemplateVersion) -> Option<&Arc<TaskTemplate>> {
         self.templates.get(&version)
+    }
+
+    /// A kept release.
+    pub fn release(&self, number: TemplateVersion) -> Option<&Arc<Release>> {
+        self.releases.iter().find(|release| release.number == number)
+    }
+
+    /// Whether a rollout is under way: it replaces, returns, or watches its canaries.
+    pub fn is_rolling(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.state.is_under_way())
     }
 }
 

@@ -92,6 +92,12 @@ bugs! {
     DamageCutOff,
     /// Changes are taken although the disk is full.
     FullDiskIgnored,
+    /// A deployment that saw an older release takes the place of the newer one.
+    ReleaseNotCompared,
+    /// The other replicas do not wait for the canaries.
+    CanariesNotAwaited,
+    /// Nobody looks at a rollout's own deadline.
+    RolloutDeadlineIgnored,
 }
 
 impl fmt::Display for Bug {

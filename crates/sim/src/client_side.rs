@@ -179,6 +179,11 @@ impl World {
                 self.remember(*operator, &key, &reply.response);
             }
         }
+        if let (Some(deployers), Ok(Reply { response: Response::Service(view), .. })) =
+            (&mut self.workload.deployers, &result)
+        {
+            deployers.saw(&view.service);
+        }
         match purpose {
             Purpose::Work { operator } => self.think_again(operator),
             Purpose::Final => {}

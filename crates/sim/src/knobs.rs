@@ -73,6 +73,8 @@ pub struct Knobs {
     pub live_restore: bool,
     /// Services have probes.
     pub probes: bool,
+    /// Two services are deployed, steered and returned to older releases.
+    pub releases: bool,
 }
 
 impl Knobs {
@@ -142,6 +144,7 @@ impl Knobs {
             engine_tenths: dice.range(3, 20),
             live_restore: dice.permille(500),
             probes: Dice::new(seed, "probe knobs").permille(350),
+            releases: Dice::new(seed, "release knobs").permille(350),
         }
     }
 }

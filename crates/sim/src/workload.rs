@@ -15,6 +15,7 @@ use model::{
 };
 
 use crate::{
+    deployers::{Deployers, Step},
     dice::Dice,
     engine::{app::Behaviour, probe},
     history::{Ask, Value},
@@ -53,6 +54,8 @@ pub(crate) struct Workload {
     probes: Option<Dice>,
     /// Of a thousand steps so many are for nodes only.
     drains: u32,
+    /// Where two services are deployed: how.
+    pub(crate) deployers: Option<Deployers>,
     /// Steps so far.
     pub(crate) steps: u32,
 }
@@ -67,6 +70,7 @@ impl Workload {
             replicas: knobs.replicas,
             probes: knobs.probes.then(|| Dice::new(seed, "probes")),
             drains: knobs.drains,
+            deployers: knobs.releases.then(|| Deployers::new(seed)),
             steps: 0,
         }
     }
@@ -77,6 +81,18 @@ impl Workload {
         let name = (*self.dice.pick(&SERVICES).expect("not empty")).to_owned();
         if self.drains > 0 && self.dice.permille(self.drains) {
             return self.node_change();
+        }
+        if let Some(deployers) = &mut self.deployers
+            && let Some(step) = deployers.step()
+        {
+            return match step {
+                Step::Ask(request) => Wish { request, on: None },
+                Step::Create(name) => {
+                    let spec = self.spec(name, None);
+                    let spec = self.deployers.as_mut().expect("it has just answered").released(spec);
+                    Wish { request: Request::CreateService(Arc::new(spec)), on: None }
+                }
+            };
         }
         match self.dice.range(0, 99) {
             0..20 => self.create(name),
@@ -232,6 +248,7 @@ impl Workload {
             failure_action: *dice
                 .pick(&[FailureAction::Pause, FailureAction::Continue, FailureAction::Rollback])
                 .expect("not empty"),
+            ..UpdatePolicy::default()
         }
     }
 }

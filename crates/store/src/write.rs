@@ -6,6 +6,7 @@ use model::{
     cluster::{Cluster, Member, Token},
     event::{Event, EventKind, ObjectChange, Revision},
     id::{Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    identity::Identity,
     network::Network,
     node::Node,
     service::Service,
@@ -26,15 +27,17 @@ pub(crate) struct Writer<'a> {
     pub generation: Generation,
     /// The entry's stamp, never before an earlier one.
     pub at: ClusterTime,
+    /// Who asked for it.
+    pub actor: &'a Identity,
     /// What changed, in order.
     pub changes: Vec<Change>,
     ordinal: u32,
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(store: &'a mut Store) -> Self {
+    pub fn new(store: &'a mut Store, actor: &'a Identity) -> Self {
         let (generation, at) = (Generation(store.applied), store.time);
-        Self { store, generation, at, changes: Vec::new(), ordinal: 0 }
+        Self { store, generation, at, actor, changes: Vec::new(), ordinal: 0 }
     }
 
     pub fn put_cluster(&mut self, cluster: Cluster) {

@@ -60,7 +60,12 @@ fn a_network_goes_only_when_no_service_is_in_it_or_would_be_after_a_rollback() {
     world.refused(Command::RemoveNetwork { id: NetworkId(1) });
     let generation = world.store.service(ServiceId(1)).unwrap().generation;
     let spec = common::spec("web", "web:2", 1).into();
-    world.done(Command::UpdateService { id: ServiceId(1), expected: generation, spec });
+    world.done(Command::UpdateService {
+        id: ServiceId(1),
+        expected: generation,
+        spec,
+        note: Default::default(),
+    });
     let refusal = world.refused(Command::RemoveNetwork { id: NetworkId(1) }).to_string();
     assert!(refusal.contains("rollback"), "{refusal}");
     world.done(Command::RemoveService { id: ServiceId(1) });
@@ -98,7 +103,12 @@ fn a_rollback_does_without_a_port_that_another_service_has_by_now() {
         let service = world.store.service(ServiceId(1)).unwrap();
         let mut spec = (*service.spec).clone();
         change(&mut spec);
-        Command::UpdateService { id: ServiceId(1), expected: service.generation, spec: spec.into() }
+        Command::UpdateService {
+            id: ServiceId(1),
+            expected: service.generation,
+            spec: spec.into(),
+            note: Default::default(),
+        }
     };
     let ports = |world: &World| {
         let service = world.store.service(ServiceId(1)).unwrap();
@@ -110,7 +120,7 @@ fn a_rollback_does_without_a_port_that_another_service_has_by_now() {
     });
     world.done(next);
     world.done(create(2, "other", |spec| spec.ports.push(port(80, None))));
-    world.done(Command::RollbackService { id: ServiceId(1) });
+    world.done(Command::RollbackService { id: ServiceId(1), to: None, note: Default::default() });
     assert_eq!(ports(&world), [81]);
     let alone = update(&world, &|spec| spec.ports = vec![port(82, None)]);
     world.done(alone);

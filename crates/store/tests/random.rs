@@ -16,7 +16,7 @@ use model::{
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
     route::IngressPort,
-    service::{ImagePin, Mode, RolloutState, ServiceSpec, Slot, TemplateVersion},
+    service::{ImagePin, Mode, RolloutState, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
     time::ClusterTime,
@@ -70,14 +70,33 @@ impl Chooser<'_> {
                 if let Some(service) = self.store.service(id).filter(|_| !self.random.one_in(8)) {
                     Arc::make_mut(&mut spec).name.clone_from(&service.spec.name);
                 }
-                Command::UpdateService { id, expected: self.generation(actual), spec }
+                Command::UpdateService {
+                    id,
+                    expected: self.generation(actual),
+                    spec,
+                    note: Default::default(),
+                }
             }
             7 => {
                 let count = self.random.below(3);
                 let scales = (0..count).map(|_| (self.service(), self.random.below(5) as u32));
                 Command::ScaleServices(scales.collect())
             }
-            8 => Command::RollbackService { id: self.service() },
+            8 => {
+                let to = self.random.one_in(2).then(|| TemplateVersion(self.random.below(6)));
+                Command::RollbackService { id: self.service(), to, note: Default::default() }
+            }
+            9 if self.random.one_in(2) => {
+                let id = self.service();
+                let newest = self.store.service(id).map_or(TemplateVersion(1), |service| service.template);
+                let step = self.random.pick(&[
+                    RolloutStep::Pause,
+                    RolloutStep::Resume,
+                    RolloutStep::Abort,
+                    RolloutStep::Promote,
+                ]);
+                Command::SteerRollout { id, release: newest, step }
+            }
             9 if self.random.one_in(6) => Command::RemoveService { id: self.service() },
             10 => Command::PinImage {
                 service: self.service(),
@@ -213,6 +232,7 @@ impl Chooser<'_> {
             RolloutState::Paused,
             RolloutState::Done,
             RolloutState::RolledBack,
+            RolloutState::AwaitingPromotion,
         ]);
         if self.random.one_in(5) {
             rollout.target = TemplateVersion(self.random.below(5));

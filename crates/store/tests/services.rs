@@ -38,8 +38,12 @@ fn an_update_on_an_old_view_is_refused_and_names_both_versions() {
     let mut world = world();
     let old = world.generation();
     world.update(spec("web", "web:2", 3));
-    let stale =
-        Command::UpdateService { id: SERVICE, expected: old, spec: Arc::new(spec("web", "web:9", 3)) };
+    let stale = Command::UpdateService {
+        id: SERVICE,
+        expected: old,
+        spec: Arc::new(spec("web", "web:9", 3)),
+        note: Default::default(),
+    };
     let Rejection::Stale { expected, actual, .. } = world.refused(stale) else { panic!("not stale") };
     assert_eq!((expected, actual), (old, world.generation()));
 }
@@ -60,8 +64,12 @@ fn a_changed_template_gets_a_number_and_a_rollout_and_a_changed_count_gets_neith
 fn the_same_declaration_again_changes_nothing() {
     let mut world = world();
     let (before, generation) = (world.store.objects_hash(), world.generation());
-    let same =
-        Command::UpdateService { id: SERVICE, expected: generation, spec: Arc::new(spec("web", "web:1", 3)) };
+    let same = Command::UpdateService {
+        id: SERVICE,
+        expected: generation,
+        spec: Arc::new(spec("web", "web:1", 3)),
+        note: Default::default(),
+    };
     let applied = world.done(same);
     assert_eq!(applied.outcome, Ok(Answer::Service { id: SERVICE, generation }));
     assert_eq!(world.store.objects_hash(), before);
@@ -72,10 +80,15 @@ fn a_service_keeps_its_name_and_its_mode() {
     let mut world = world();
     let expected = world.generation();
     let renamed = Arc::new(spec("shop", "web:1", 3));
-    world.refused(Command::UpdateService { id: SERVICE, expected, spec: renamed });
+    world.refused(Command::UpdateService { id: SERVICE, expected, spec: renamed, note: Default::default() });
     let mut global = spec("web", "web:1", 3);
     global.mode = Mode::Global;
-    world.refused(Command::UpdateService { id: SERVICE, expected, spec: Arc::new(global) });
+    world.refused(Command::UpdateService {
+        id: SERVICE,
+        expected,
+        spec: Arc::new(global),
+        note: Default::default(),
+    });
 }
 
 #[test]
@@ -100,7 +113,7 @@ fn a_rollback_returns_to_the_older_contents_and_digest_and_keeps_the_present_cou
     world.update(spec("web", "web:2", 3));
     world.done(Command::PinImage { service: SERVICE, template: V2, pin: pin("web@sha256:bb") });
     world.done(Command::ScaleServices(vec![(SERVICE, 10)]));
-    world.done(Command::RollbackService { id: SERVICE });
+    world.done(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
 
     let service = world.service();
     assert_eq!(*service.spec, spec("web", "web:1", 10));
@@ -113,20 +126,20 @@ fn a_rollback_returns_to_the_older_contents_and_digest_and_keeps_the_present_cou
 fn a_second_rollback_during_the_first_is_refused_and_after_it_goes_forward_again() {
     let mut world = world();
     world.update(spec("web", "web:2", 3));
-    world.done(Command::RollbackService { id: SERVICE });
-    world.refused(Command::RollbackService { id: SERVICE });
+    world.done(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
+    world.refused(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
     let mut rollout = world.service().rollout.clone().expect("a rollout");
     rollout.state = RolloutState::RolledBack;
     let expected = world.generation();
     world.decide(Decision::SetRollout { service: SERVICE, expected, rollout }).expect("the cursor moves");
-    world.done(Command::RollbackService { id: SERVICE });
+    world.done(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
     assert_eq!(world.service().spec.template.container.image, "web:2");
 }
 
 #[test]
 fn an_automatic_rollback_cannot_be_undone_by_a_hasty_one() {
     let mut world = world();
-    world.refused(Command::RollbackService { id: SERVICE });
+    world.refused(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
     world.update(spec("web", "web:2", 3));
     let expected = world.generation();
     let reason = "slot 2 did not become healthy".to_owned();
@@ -139,7 +152,7 @@ fn an_automatic_rollback_cannot_be_undone_by_a_hasty_one() {
     rollout.state = RolloutState::RolledBack;
     let expected = world.generation();
     world.decide(Decision::SetRollout { service: SERVICE, expected, rollout }).expect("the cursor moves");
-    world.refused(Command::RollbackService { id: SERVICE });
+    world.refused(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
 }
 
 #[test]
@@ -149,7 +162,7 @@ fn a_task_of_the_older_number_is_current_after_a_rollback_to_its_contents() {
     assert!(world.store.is_current(world.task(11)));
     world.update(spec("web", "web:2", 3));
     assert!(!world.store.is_current(world.task(11)));
-    world.done(Command::RollbackService { id: SERVICE });
+    world.done(Command::RollbackService { id: SERVICE, to: None, note: Default::default() });
     assert!(world.store.is_current(world.task(11)), "it need not be replaced");
 }
 

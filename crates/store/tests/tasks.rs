@@ -44,6 +44,9 @@ fn of_two_decisions_for_one_slot_in_one_batch_the_second_is_rejected_alone() {
 #[test]
 fn start_first_lets_exactly_one_task_stay_beside_the_new_one() {
     let mut world = world();
+    let mut stop_first = spec("web", "web:1", 3);
+    stop_first.update.order = UpdateOrder::StopFirst;
+    world.update(stop_first);
     world.fill(11, 1, Some(1)).expect("fills");
     let beside =
         |id, alongside| create_task(id, Slot::Replica(1), TemplateVersion(1), Some(2), Some(alongside));

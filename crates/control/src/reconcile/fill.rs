@@ -1,12 +1,14 @@
 //! What cannot wait in one slot: an empty one is filled, a task on a lost node is replaced, a surplus slot is cleared.
 
 use model::{
-    service::{Mode, RolloutState, Service, Slot, TemplateVersion},
+    id::NodeId,
+    service::{Mode, RolloutState, Service, Share, Slot, TemplateVersion},
     task::{DesiredState, Task},
 };
+use planted::Bug;
 
 use super::{
-    read, replicated,
+    global, read, replicated,
     slot::{SlotTasks, has_engine, is_on_lost_node, node_of},
     wants,
 };
@@ -47,21 +49,51 @@ pub(crate) fn wants_to_move(pass: &Pass<'_>, service: &Service, task: &Task) -> 
     is_outdated(pass, service, task) || enforce::must_leave(pass.store, service, task).is_some()
 }
 
-/// Whether a task carries another template than its slot should. While a rollout is paused every slot keeps its own.
+/// Whether a task carries another template than its slot should. While a rollout is paused, or waits for its canaries, the
+/// slots that it does not touch keep their own.
 pub(crate) fn is_outdated(pass: &Pass<'_>, service: &Service, task: &Task) -> bool {
-    !is_paused(service) && !pass.store.is_current(task)
+    !pass.store.is_current(task) && !keeps_its_own(pass, service, task.slot)
 }
 
-fn is_paused(service: &Service) -> bool {
-    service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused)
+/// Whether the newest template is none of this slot's business now.
+pub(crate) fn keeps_its_own(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
+    let Some(rollout) = &service.rollout else { return false };
+    let held = || match rollout.holding() {
+        Some(policy) if !planted::is(Bug::CanariesNotAwaited) => {
+            !is_canary(pass, service, policy.replicas, slot)
+        }
+        _ => false,
+    };
+    rollout.state == RolloutState::Paused || (rollout.state.is_under_way() && held())
 }
 
-/// The template for a new task of the slot: the newest one, but nothing new is started while a rollout is paused.
-pub(crate) fn version_for(service: &Service, previous: Option<&Task>) -> TemplateVersion {
+/// Whether a slot is among the first of its service: the lowest replicas, or the first nodes that take a task. A rule without
+/// memory, so that every leader means the same ones, and a lost canary comes back as one.
+fn is_canary(pass: &Pass<'_>, service: &Service, share: Share, slot: Slot) -> bool {
+    match (service.spec.mode, slot) {
+        (Mode::Replicated(replicas), Slot::Replica(number)) => number <= share.some_of(replicas),
+        (Mode::Global, Slot::Node(_)) => {
+            let template = &service.spec.template;
+            let takes = pass.store.nodes().filter(|node| global::wants(template, node, false));
+            let nodes: Vec<NodeId> = takes.map(|node| node.id).collect();
+            let some = share.some_of(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+            nodes.into_iter().take(some as usize).any(|node| Slot::Node(node) == slot)
+        }
+        (Mode::Replicated(_) | Mode::Global, _) => false,
+    }
+}
+
+/// The template for a new task of the slot: the newest one, but nothing new is started where a rollout is held.
+pub(crate) fn version_for(
+    pass: &Pass<'_>,
+    service: &Service,
+    slot: Slot,
+    previous: Option<&Task>,
+) -> TemplateVersion {
     let kept = |version: &TemplateVersion| service.templates.contains_key(version);
     let own = previous.map(|task| task.template);
     let from = service.rollout.as_ref().and_then(|rollout| rollout.from);
-    match is_paused(service) {
+    match keeps_its_own(pass, service, slot) {
         true => own.or(from).filter(kept).unwrap_or(service.template),
         false => service.template,
     }
@@ -91,7 +123,7 @@ fn fill_empty(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTa
     }
     // The old container must be gone first: it may hold the port, the volume, the name.
     if tasks.stopping.is_none() {
-        let version = version_for(service, tasks.newest);
+        let version = version_for(pass, service, slot, tasks.newest);
         pass.create(Fill { service, slot, version, previous: tasks.newest, alongside: None });
     }
     false
@@ -120,8 +152,8 @@ fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Ta
         pass.stop(task, reason);
     } else if tasks.active.len() == 1 && !tasks.stopping.is_some_and(|old| has_engine(pass.store, old)) {
         // An engine that does not answer holds an old container for as long as it likes: nobody waits for it.
-        let version =
-            version_for(service, tasks.newest.filter(|newest| newest.desired == DesiredState::Running));
+        let wanted = tasks.newest.filter(|newest| newest.desired == DesiredState::Running);
+        let version = version_for(pass, service, task.slot, wanted);
         let fill = Fill { service, slot: task.slot, version, previous: None, alongside: None };
         pass.replace_if_possible(task, fill, reason);
     }

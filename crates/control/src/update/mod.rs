@@ -17,13 +17,21 @@
 //! Failure it prevents: acting twice on one observation. A slot that this very plan already touched counts as not healthy
 //! and in flight, and the next plan is made only after this one was applied.
 //!
-//! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), then this file.
+//! `auto` promises what stop-first does, and keeps what start-first does wherever there is room.
+//!
+//! A rollout with canaries sees the first slots only ([`keeps_its_own`](reconcile::fill::keeps_its_own)): to the others it is
+//! as if it were paused, and its end is the beginning of the wait for its promotion.
+//!
+//! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), [`bound`] (how long it may
+//! take), then this file.
 
+mod bound;
 mod cursor;
 mod standing;
 
 use model::{
-    service::{Mode, RolloutState, Service, Slot, UpdateOrder},
+    command::Decision,
+    service::{Mode, Service, Slot, UpdateOrder},
     task::Task,
 };
 
@@ -33,21 +41,22 @@ use crate::{
     enforce,
     pass::{Fill, Key, Pass},
     reconcile,
+    scheduler::filter::candidates,
 };
 use cursor::Next;
 use standing::Standing;
 
 /// Whether the stored cursor stands in the middle of a rollout.
 pub(crate) fn is_under_way(service: &Service) -> bool {
-    let state = service.rollout.as_ref().map(|rollout| rollout.state);
-    matches!(state, Some(RolloutState::Updating | RolloutState::RollingBack))
+    service.is_rolling()
 }
 
 /// Takes the next step of a service: at most one change of the cursor, or as many replacements as the budget allows.
 pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
     let slots = reconcile::wanted(pass, service, 0);
-    let standings: Vec<Standing<'_>> =
+    let mut standings: Vec<Standing<'_>> =
         slots.into_iter().map(|slot| Standing::judge(pass, service, slot)).collect();
+    tolerate(service, &mut standings);
     for at in standings.iter().filter_map(|standing| standing.next_look) {
         pass.wake(at, Key::Service(service.id));
     }
@@ -60,8 +69,14 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         pass.stop_beside(surplus, standing.stays.or(standing.goes), "its slot keeps the healthier task");
     }
     let delay = match cursor::next(service, &standings, pass.now) {
-        Next::Change(decision) => {
-            pass.decisions.push(decision);
+        Next::Change(rollout) => {
+            let (service, expected) = (service.id, service.generation);
+            pass.decisions.push(Decision::SetRollout { service, expected, rollout });
+            return;
+        }
+        Next::Return(reason) => {
+            let (service, expected) = (service.id, service.generation);
+            pass.decisions.push(Decision::RollBack { service, expected, reason });
             return;
         }
         Next::Wait(at) => {
@@ -70,8 +85,34 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         }
         Next::Go => false,
     };
+    wake_at_deadline(pass, service);
     finish_pairs(pass, service, &standings);
     spend(pass, service, &standings, delay);
+    if let Some(rollout) = cursor::bounded(service, standings.len(), pass.now) {
+        // Behind the others: they were decided on the generation that this one ends.
+        let (service, expected) = (service.id, service.generation);
+        pass.decisions.push(Decision::SetRollout { service, expected, rollout });
+    }
+}
+
+/// As many failed slots as the policy allows are given up, and neither fail the rollout nor hold it.
+fn tolerate(service: &Service, standings: &mut [Standing<'_>]) {
+    let slots = u32::try_from(standings.len()).unwrap_or(u32::MAX);
+    let allowed = service.spec.update.max_failures.of(slots) as usize;
+    if allowed == 0 || !is_under_way(service) {
+        return;
+    }
+    let failed = standings.iter().filter(|standing| standing.fails_rollout()).count();
+    if failed <= allowed {
+        standings.iter_mut().for_each(Standing::give_up);
+    }
+}
+
+fn wake_at_deadline(pass: &mut Pass<'_>, service: &Service) {
+    let deadline = service.rollout.as_ref().filter(|_| is_under_way(service)).and_then(|r| r.deadline);
+    if let Some(at) = deadline.filter(|at| *at > pass.now) {
+        pass.wake(at, Key::Service(service.id));
+    }
 }
 
 /// Ends start-first replacements whose new task is good. A task that must leave its node while no other has room for it goes
@@ -84,11 +125,22 @@ fn finish_pairs(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_
         let leaves = enforce::must_leave(pass.store, service, old);
         let overdue = leaves.is_some() && standing.stays.is_some() && standing.overdue;
         let idle = old.node.is_none() && standing.stays.is_some();
-        let nowhere = leaves.is_some() && standing.has_no_room(service);
+        let nowhere = (leaves.is_some() && standing.has_no_room(service)) || yields(pass, service, standing);
         if succeeded || overdue || idle || nowhere {
             pass.stop_beside(old, standing.stays, leaves.unwrap_or_else(|| replaced_reason(service)));
         }
     }
+}
+
+/// Whether nodes that would take the successor have no room for it beside the old one, and nobody insisted on start-first: as
+/// with stop-first the old one goes.
+fn yields(pass: &mut Pass<'_>, service: &Service, standing: &Standing<'_>) -> bool {
+    let refused = standing.stays.filter(|task| {
+        task.node.is_none() && task.pending.as_ref().is_some_and(|reason| !reason.filters.is_empty())
+    });
+    service.spec.update.order == UpdateOrder::Auto
+        && refused.is_some()
+        && candidates(pass.nodes, &service.spec.template).count() > 0
 }
 
 /// Starts replacements within the budget: unhealthy replicas first, then drained ones, then by slot.
@@ -109,7 +161,7 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
         if delay && !standing.leaves {
             continue;
         }
-        let start_first = service.spec.update.order == UpdateOrder::StartFirst && standing.healthy;
+        let start_first = service.spec.order().start_first && standing.healthy;
         if start_first {
             replace(pass, service, standing, true);
         } else if !standing.healthy {
@@ -126,13 +178,8 @@ fn spend(pass: &mut Pass<'_>, service: &Service, standings: &[Standing<'_>], del
 
 fn replace(pass: &mut Pass<'_>, service: &Service, standing: &Standing<'_>, start_first: bool) {
     let slot = standing.slot;
-    let fill = |alongside| Fill {
-        service,
-        slot,
-        version: reconcile::fill::version_for(service, standing.newest),
-        previous: standing.newest,
-        alongside,
-    };
+    let version = reconcile::fill::version_for(pass, service, slot, standing.newest);
+    let fill = |alongside| Fill { service, slot, version, previous: standing.newest, alongside };
     let Some(old) = standing.goes else {
         // The slot is kept by a task that ended for good: nothing to stop.
         pass.create(fill(None));

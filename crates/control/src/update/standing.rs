@@ -12,7 +12,7 @@ use crate::{
     pass::Pass,
     reconcile::{
         self,
-        fill::{is_outdated, wants_to_move},
+        fill::{is_outdated, keeps_its_own, wants_to_move},
         slot::{SlotTasks, is_healthy, is_on_lost_node, node_of},
     },
     restart,
@@ -54,6 +54,8 @@ pub(super) struct Standing<'a> {
     pub(super) leaves: bool,
     /// Not counted: see the module's head.
     pub(super) excluded: bool,
+    /// The rollout waits for its canaries, and this is none.
+    pub(super) held: bool,
     /// Not counted because its new template did not become healthy here.
     given_up: bool,
     /// The successor has had its time.
@@ -99,6 +101,7 @@ impl<'a> Standing<'a> {
             in_flight: false,
             leaves: goes.is_some_and(|task| enforce::must_leave(pass.store, service, task).is_some()),
             excluded: false,
+            held: is_under_way(service) && keeps_its_own(pass, service, slot),
             given_up: false,
             overdue: false,
             failure: None,
@@ -136,10 +139,12 @@ impl<'a> Standing<'a> {
             self.next_look = (!self.good).then_some(monitored);
             return;
         }
-        let began = rollout_start(service).unwrap_or_default();
+        let rollout = service.rollout.as_ref().filter(|_| is_under_way(service));
+        // What was paused has its whole time again when it goes on.
+        let began = rollout.map(|rollout| rollout.resumed.unwrap_or(rollout.started)).unwrap_or_default();
         self.expect_by(pass, self.begun(tasks, task).max(began) + policy.progress_deadline);
         self.failure = self.failure_of(pass, service, task);
-        self.old_failure = rollout_start(service).is_some_and(|started| task.created < started);
+        self.old_failure = self.held || rollout.is_some_and(|rollout| task.created < rollout.started);
     }
 
     fn expect_by(&mut self, pass: &Pass<'_>, deadline: ClusterTime) {
@@ -208,6 +213,18 @@ impl<'a> Standing<'a> {
         self.in_flight = self.acted || empty || arriving || paired || self.stopping;
     }
 
+    /// Whether the rollout's template failed here, and the slot was not given up.
+    pub(super) fn fails_rollout(&self) -> bool {
+        self.failure.is_some() && !self.excluded && !self.old_failure
+    }
+
+    /// Leaves a slot out in which the rollout's template failed.
+    pub(super) fn give_up(&mut self) {
+        if self.fails_rollout() {
+            (self.excluded, self.given_up) = (true, true);
+        }
+    }
+
     /// Whether its task left a node and no other can take it: to wait for it would keep a drained node full for ever.
     fn is_homeless(&self, service: &Service) -> bool {
         self.goes.is_none() && self.has_no_room(service)
@@ -234,11 +251,6 @@ impl<'a> Standing<'a> {
             && !self.acted
             && takes_new(pass, service, self.slot)
     }
-}
-
-/// When the rollout that is under way began.
-fn rollout_start(service: &Service) -> Option<ClusterTime> {
-    service.rollout.as_ref().filter(|_| is_under_way(service)).map(|rollout| rollout.started)
 }
 
 fn continues(service: &Service) -> bool {

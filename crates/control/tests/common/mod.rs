@@ -135,7 +135,7 @@ impl World {
         let service = self.service(id);
         let (expected, mut spec) = (service.generation, (*service.spec).clone());
         change(&mut spec);
-        self.must(Command::UpdateService { id, expected, spec: Arc::new(spec) });
+        self.must(Command::UpdateService { id, expected, spec: Arc::new(spec), note: Default::default() });
     }
 
     pub fn service(&self, id: ServiceId) -> &Service {

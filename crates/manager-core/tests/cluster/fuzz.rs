@@ -8,6 +8,7 @@ use model::{
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
     request::{Consistency, Request, TaskFilter},
+    service::{CanaryPolicy, ReleaseNote, RolloutStep, TemplateVersion},
     session::AgentMessage,
 };
 use proto::codec::{decode, encode};
@@ -132,6 +133,11 @@ fn fuzz_agent_messages() {
 fn fuzz_requests() {
     let mut bench = Bench::new(with_a_node);
     let web = "web".to_owned();
+    let note = Box::new(ReleaseNote {
+        job: "https://ci.example/1".into(),
+        after: Some(TemplateVersion(1)),
+        canary: Some(CanaryPolicy::default()),
+    });
     let (_, join) = bench.world.join_request(JoinRole::Agent, "n", "");
     let requests = [
         Request::CreateService(spec("api", 3).into()),
@@ -142,6 +148,9 @@ fn fuzz_requests() {
             spec: spec("web", 9).into(),
         },
         Request::RollbackService(web.clone()),
+        Request::ReturnTo { service: web.clone(), release: Some(TemplateVersion(1)), note: note.clone() },
+        Request::Deploy { service: web.clone(), image: "web:7".into(), note },
+        Request::SteerRollout { service: web.clone(), release: None, step: RolloutStep::Abort },
         Request::RemoveService(web.clone()),
         Request::ListTasks(TaskFilter { service: Some(web.clone()), ..TaskFilter::default() }),
         Request::GetService(web.clone()),

@@ -9,6 +9,7 @@ use model::{
     identity::{Identity, JoinRole, Role},
     network::{AddressPool, NetworkSpec},
     request::{Consistency, ErrorCode, Request, Response},
+    service::{CanaryPolicy, Promotion, ReleaseNote, RolloutStep},
 };
 
 use crate::world::{CSR, ONE, World, admin, spec};
@@ -288,4 +289,49 @@ fn a_pool_of_addresses_holds_the_networks_that_there_are() {
         other => panic!("{other:?}"),
     };
     assert_eq!(told, Some(AddressPool { base: Ipv4Addr::new(10, 127, 0, 0), networks: 1 }));
+}
+
+fn deploy(image: &str) -> Request {
+    Request::Deploy { service: "web".into(), image: image.into(), note: Box::default() }
+}
+
+#[test]
+fn a_deployment_changes_the_image_alone_and_a_second_one_is_told_who_is_in_the_way() {
+    let mut world = World::new(1);
+    let id = world.create("web", 0);
+    let before = world.store(ONE).service(id).expect("created").spec.clone();
+    // Paused, so that a service without replicas is not done at once.
+    let note = ReleaseNote {
+        job: "https://ci.example/1".into(),
+        canary: Some(CanaryPolicy { promotion: Promotion::Manual, ..CanaryPolicy::default() }),
+        ..ReleaseNote::default()
+    };
+    world.admin(Request::Deploy { service: "web".into(), image: "web:2".into(), note: Box::new(note) });
+    let service = world.store(ONE).service(id).expect("there").clone();
+    let mut expected = (*before).clone();
+    expected.template.container.image = "web:2".into();
+    assert_eq!(*service.spec, expected);
+
+    let refusal = world.insist(admin(), deploy("web:3")).expect_err("busy");
+    assert_eq!(refusal.code, ErrorCode::Conflict);
+    for word in ["web:2", "https://ci.example/1", "operator"] {
+        assert!(refusal.message.contains(word), "{word}: {refusal}");
+    }
+    world.admin(deploy("web:2"));
+    assert_eq!(
+        world.store(ONE).service(id).expect("there").template,
+        service.template,
+        "the same again is none"
+    );
+
+    let steer = |step| Request::SteerRollout { service: "web".into(), release: None, step };
+    world.admin(steer(RolloutStep::Abort));
+    let spec = world.store(ONE).service(id).expect("there").spec.clone();
+    assert_eq!(spec, before);
+    let wrong = world.insist(admin(), deploy("no image")).expect_err("not an image");
+    assert_eq!(wrong.code, ErrorCode::Invalid);
+    let viewer = Identity::Operator { name: "eve".into(), role: Role::Viewer };
+    for request in [deploy("web:4"), steer(RolloutStep::Pause)] {
+        assert_eq!(world.insist(viewer.clone(), request).expect_err("may only read").code, ErrorCode::Denied);
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Problem, Problems,
-    service::{at_most, labels, validate_scale, validate_service},
+    service::{at_most, canary, labels, validate_scale, validate_service},
     text,
     traffic::validate_network,
 };
@@ -14,6 +14,7 @@ use crate::{
     network::AddressPool,
     node::{Facts, NodeSpec},
     request::{JoinRequest, NodeChange, Reference, Request},
+    service::ReleaseNote,
 };
 
 /// How long a join token may live.
@@ -24,6 +25,8 @@ pub const MAX_TOKEN_USES: u32 = 1_000;
 const MAX_REFERENCE: usize = 320;
 /// A version or a kernel's release.
 const MAX_FACT: usize = 256;
+/// What brought a release: a URL, or a few words.
+const MAX_JOB: usize = 512;
 /// A certificate request of a 4096-bit key has about 2 KiB.
 const MAX_CSR: usize = 16 << 10;
 /// Below this a busy machine's pauses look like its end.
@@ -68,7 +71,17 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         }
         Request::Join(join) => validate_join(&mut problems, join),
         Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
+        Request::ReturnTo { service, note, .. } => {
+            reference(&mut problems, "service", service);
+            release_note(&mut problems, note);
+        }
+        Request::Deploy { service, image, note } => {
+            reference(&mut problems, "service", service);
+            problems.judge("image", text::image(image));
+            release_note(&mut problems, note);
+        }
         Request::RollbackService(of)
+        | Request::SteerRollout { service: of, .. }
         | Request::RemoveService(of)
         | Request::RemoveNetwork(of)
         | Request::GetNetwork(of)
@@ -94,6 +107,15 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::Watch { .. } => {}
     }
     problems.0
+}
+
+fn release_note(problems: &mut Problems, note: &ReleaseNote) {
+    problems.ensure(note.job.len() <= MAX_JOB && !note.job.contains(char::is_control), "job", || {
+        format!("{} bytes; at most {MAX_JOB} in one line are kept with the release", note.job.len())
+    });
+    if let Some(policy) = &note.canary {
+        canary(problems, "canary", policy);
+    }
 }
 
 /// All that is wrong with what an admin decides about a node.

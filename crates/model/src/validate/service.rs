@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     request::Reference,
-    service::{Mode, RestartPolicy, ServiceSpec, UpdatePolicy},
+    service::{CanaryPolicy, MAX_HISTORY, Mode, RestartPolicy, ServiceSpec, Share, UpdatePolicy},
 };
 
 /// Replicas of one service: what one plan of the managers places in one go.
@@ -110,6 +110,27 @@ fn update(problems: &mut Problems, path: &str, policy: &UpdatePolicy) {
     );
     problems.ensure(deadline >= Duration::from_secs(1), format!("{path}.progress_deadline"), || {
         format!("{deadline:?}; no replica becomes healthy in less than a second")
+    });
+    if let Some(whole) = policy.deadline {
+        at_most(problems, path, &[("deadline", whole, 7 * DAY)]);
+        problems.ensure(whole >= deadline, format!("{path}.deadline"), || {
+            format!("{whole:?} is shorter than progress_deadline, {deadline:?}, which one replica may take")
+        });
+    }
+    if let Some(policy) = &policy.canary {
+        canary(problems, &format!("{path}.canary"), policy);
+    }
+    problems.ensure((1..=MAX_HISTORY).contains(&policy.history), format!("{path}.history"), || {
+        format!("{} releases; 1 to {MAX_HISTORY} can be kept", policy.history)
+    });
+}
+
+/// A first part of a rollout.
+pub(super) fn canary(problems: &mut Problems, path: &str, policy: &CanaryPolicy) {
+    at_most(problems, path, &[("soak", policy.soak, 7 * DAY)]);
+    let some = !matches!(policy.replicas, Share::Count(0) | Share::Percent(0));
+    problems.ensure(some, format!("{path}.replicas"), || {
+        "0 canaries; write 1 or more, a part such as 10%, or leave it out".into()
     });
 }
 

@@ -54,5 +54,5 @@ impl World {
 }
 
 fn is_start_first(store: &Store, service: ServiceId) -> bool {
-    store.service(service).is_some_and(|service| service.spec.update.order == UpdateOrder::StartFirst)
+    store.service(service).is_some_and(|service| service.spec.update.order != UpdateOrder::StopFirst)
 }

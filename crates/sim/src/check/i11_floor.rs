@@ -94,7 +94,10 @@ impl World {
 fn least(service: &Service, replicas: u32) -> usize {
     let policy = &service.spec.update;
     match policy.order {
-        UpdateOrder::StopFirst => replicas.saturating_sub(policy.parallelism.max(1)) as usize,
+        // Where there is no room for two, `auto` is as stop-first.
+        UpdateOrder::StopFirst | UpdateOrder::Auto => {
+            replicas.saturating_sub(policy.parallelism.max(1)) as usize
+        }
         UpdateOrder::StartFirst => replicas as usize,
     }
 }

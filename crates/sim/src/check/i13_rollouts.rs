@@ -3,12 +3,12 @@
 //! While nothing is disturbed, one that is under way takes its next step within a time that follows from its policy, and it
 //! is over within another, however often its tasks stumble. Each restart of it by an operator counts anew.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     hash::Fnv,
     id::ServiceId,
-    service::{Mode, RolloutState, Service, UpdatePolicy},
+    service::{Mode, Promotion, RolloutState, Service, UpdatePolicy},
     time::ClusterTime,
 };
 use store::Store;
@@ -21,6 +21,8 @@ use crate::{
 
 /// An engine at its slowest, several starts at once, a node that is lost and found: beyond what the policy says.
 const SLACK: Time = 25 * SEC;
+/// From a rollout's stored deadline to its end: a decision and its commit, after an election at worst.
+const DEADLINE_SLACK: Time = 5 * SEC;
 /// A task stumbles so often with its whole time anew; see `control`'s `standing`.
 const TRIES: u32 = 4;
 
@@ -84,6 +86,13 @@ impl World {
                 late = Some((service.spec.name.clone(), course.began.1, "has not moved for", step));
             } else if now > course.since.max(quiet) + whole {
                 late = Some((service.spec.name.clone(), course.began.1, "has not ended after", whole));
+            } else if now > quiet + DEADLINE_SLACK && is_past_its_deadline(store, service) {
+                late = Some((
+                    service.spec.name.clone(),
+                    course.began.1,
+                    "goes on beyond its own deadline by",
+                    DEADLINE_SLACK,
+                ));
             }
         }
         if !self.checks.courses.by_service.is_empty() {
@@ -99,7 +108,10 @@ impl World {
 
 fn under_way(service: &Service) -> Option<(ClusterTime, RolloutState)> {
     let rollout = service.rollout.as_ref()?;
-    let going = matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack);
+    // What waits for a person's word waits as long as that takes.
+    let waits = rollout.state == RolloutState::AwaitingPromotion
+        && rollout.holding().is_none_or(|canary| canary.promotion == Promotion::Manual);
+    let going = rollout.state.is_under_way() && !waits;
     going.then_some((rollout.started, rollout.state))
 }
 
@@ -110,13 +122,22 @@ fn look_of(store: &Store, service: &Service) -> u64 {
     hash.finish()
 }
 
+/// Judged by the cluster's own time, which stands still while nothing is committed.
+fn is_past_its_deadline(store: &Store, service: &Service) -> bool {
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.state != RolloutState::AwaitingPromotion);
+    let deadline = rollout.and_then(|rollout| rollout.deadline);
+    deadline.is_some_and(|at| at + Duration::from_nanos(DEADLINE_SLACK) < store.time())
+}
+
 /// The longest stand-still, and the longest course.
 fn bounds(service: &Service, nodes: u32) -> (Time, Time) {
     let UpdatePolicy { progress_deadline, monitor, delay, .. } = service.spec.update;
     let templates = service.templates.values();
     let pause = templates.map(|template| template.restart.max_delay).max().unwrap_or_default();
     // The old container stops, the new one starts and is watched.
-    let step = progress_deadline + monitor + delay + pause;
+    let canary = service.rollout.as_ref().and_then(|rollout| rollout.canary.as_ref());
+    let soak = canary.map_or(Duration::ZERO, |canary| canary.policy.soak);
+    let step = progress_deadline + monitor + delay + pause + soak;
     let slots = match service.spec.mode {
         Mode::Replicated(replicas) => replicas,
         Mode::Global => nodes,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{
     id::TaskId,
     node::{Availability, NodeState},
-    service::{Mode, RolloutState, Service, Slot},
+    service::{Mode, Promotion, Rollout, RolloutState, Service, Slot},
     task::{DesiredState, Task, TaskState},
 };
 use store::Store;
@@ -78,7 +78,8 @@ impl World {
             return Some((format!("service {name} is still being removed, with {left:?}"), about()));
         }
         if let Some(rollout) = &service.rollout
-            && matches!(rollout.state, RolloutState::Updating | RolloutState::RollingBack)
+            && rollout.state.is_under_way()
+            && !waits_for_promotion(rollout)
         {
             return Some((format!("the rollout of service {name} has not ended"), about()));
         }
@@ -258,8 +259,14 @@ impl World {
 fn waits_for_a_person(service: &Service) -> bool {
     service.rollout.as_ref().is_some_and(|rollout| {
         let over = matches!(rollout.state, RolloutState::Done | RolloutState::RolledBack);
-        rollout.state == RolloutState::Paused || (over && !rollout.message.is_empty())
+        let stopped = rollout.state == RolloutState::Paused || waits_for_promotion(rollout);
+        stopped || (over && !rollout.message.is_empty())
     })
+}
+
+fn waits_for_promotion(rollout: &Rollout) -> bool {
+    rollout.state == RolloutState::AwaitingPromotion
+        && rollout.holding().is_some_and(|canary| canary.promotion == Promotion::Manual)
 }
 
 fn drained(store: &Store) -> Option<Missing> {

@@ -20,6 +20,7 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
+mod releases;
 
 pub(crate) use i08_alone::Deadline;
 pub(crate) use i09_no_restart::note_health;
@@ -184,6 +185,7 @@ impl World {
         self.check_stamps(store);
         if let Some(before) = before {
             self.check_slots(before, store);
+            self.check_releases(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);
             self.check_readiness(before, store);

@@ -87,9 +87,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `alongside` was decided on while the service was start-first; it may be stop-first again by now.
+    /// `alongside` was decided on while the service was start-first; it may be stop-first again by now. What `auto` comes to
+    /// is for whoever decided.
     fn slot_is_free(&self, service: &Service, slot: Slot, alongside: Option<TaskId>) -> Decided {
-        let alongside = alongside.filter(|_| service.spec.update.order == UpdateOrder::StartFirst);
+        let alongside = alongside.filter(|_| service.spec.update.order != UpdateOrder::StopFirst);
         let mut active = self.store.tasks_of_slot(service.id, slot).filter(|task| task.is_active());
         match active.find(|task| Some(task.id) != alongside) {
             None => Ok(()),
@@ -211,19 +212,13 @@ impl Writer<'_> {
         if old.rollout.as_ref() == Some(rollout) {
             return Ok(());
         }
-        let service =
-            Service { rollout: Some(rollout.clone()), generation: self.generation, ..(*old).clone() };
-        let told = |rollout: &Rollout| (rollout.state, rollout.message.clone());
-        if old.rollout.as_ref().map(told) != Some(told(rollout)) {
-            self.rollout_event(&service, rollout.message.clone());
-        }
-        self.put_service(service);
+        self.move_rollout(&old, rollout.clone());
         Ok(())
     }
 
     fn roll_back(&mut self, id: ServiceId, expected: Generation, reason: &str) -> Decided {
         let old = self.service_at(id, expected)?;
-        self.return_to_previous(&old, None, reason)
+        self.return_to_previous(&old, reason)
     }
 
     fn drop_service(&mut self, id: ServiceId, expected: Generation) -> Decided {

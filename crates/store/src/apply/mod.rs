@@ -4,13 +4,14 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `network`, `node`, `observe`, `decide`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`.
 
 mod cluster;
 mod decide;
 mod network;
 mod node;
 mod observe;
+mod release;
 mod service;
 
 use model::{
@@ -89,7 +90,7 @@ impl Store {
             return Applied::without_changes(outcome.clone(), true);
         }
         let mut rejected = Vec::new();
-        let mut writer = Writer::new(self);
+        let mut writer = Writer::new(self, &entry.actor);
         let outcome = writer.command(&entry.command, &mut rejected);
         let changes = writer.changes;
         if let Some(request) = entry.request {
@@ -111,9 +112,12 @@ impl Writer<'_> {
             }
             Command::SetSettings(settings) => self.set_settings(settings),
             Command::CreateService { id, spec } => self.create_service(*id, spec),
-            Command::UpdateService { id, expected, spec } => self.update_service(*id, *expected, spec),
+            Command::UpdateService { id, expected, spec, note } => {
+                self.update_service(*id, *expected, spec, note)
+            }
             Command::ScaleServices(scales) => self.scale_services(scales),
-            Command::RollbackService { id } => self.rollback_service(*id),
+            Command::RollbackService { id, to, note } => self.rollback_service(*id, *to, note),
+            Command::SteerRollout { id, release, step } => self.steer_rollout(*id, *release, *step),
             Command::RemoveService { id } => self.remove_service_of(*id),
             Command::PinImage { service, template, pin } => self.pin_image(*service, *template, pin),
             Command::CreateNetwork { id, base, spec } => self.create_network(*id, *base, spec),

@@ -1,9 +1,9 @@
-//! Services: declarations, templates, pins, rollbacks.
+//! Services: declarations, templates, pins.
 //!
 //! `previous` always is the declaration before the last change of the *template*; scaling, and published ports that are changed
 //! alone, are written into both, so that a rollback returns to the older contents and keeps the present rest. The templates kept are those that tasks
-//! carry, the newest one, and the one that a rollback would return to, each with its pin: a rollback asks no registry
-//! (invariant I12).
+//! carry, the newest one, and the one that a rollback would return to; the pins are those of the templates and of all kept
+//! releases: a rollback asks no registry (invariant I12).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,10 +12,13 @@ use model::{
     event::ObjectChange,
     id::{Generation, ServiceId},
     route::IngressPort,
-    service::{ImagePin, Mode, Rollout, RolloutState, Service, ServiceSpec, TemplateVersion},
+    service::{ImagePin, Mode, ReleaseNote, RolloutState, Service, ServiceSpec, TemplateVersion},
 };
 
-use super::expect_generation;
+use super::{
+    expect_generation,
+    release::{expect_newest, previous_template},
+};
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
 impl Writer<'_> {
@@ -32,7 +35,7 @@ impl Writer<'_> {
         self.unclaimed_ports(id, spec)?;
         let networks = self.attached(id, spec)?;
         let first = TemplateVersion(1);
-        let service = Service {
+        let mut service = Service {
             id,
             generation: self.generation,
             spec: spec.clone(),
@@ -41,10 +44,12 @@ impl Writer<'_> {
             previous: None,
             pins: [].into(),
             rollout: None,
+            releases: Vec::new(),
             created: self.at,
             updated: self.at,
             removing: false,
         };
+        self.record_first(&mut service);
         self.service_event(&service, ObjectChange::Created, format!("created, {}", describe(spec.mode)));
         self.put_service(service);
         self.attach_all(networks);
@@ -56,8 +61,10 @@ impl Writer<'_> {
         id: ServiceId,
         expected: Generation,
         spec: &Arc<ServiceSpec>,
+        note: &ReleaseNote,
     ) -> Outcome {
         let old = self.changeable(id)?;
+        expect_newest(&old, note)?;
         expect_generation("service", &old.spec.name, expected, old.generation)?;
         if spec.name != old.spec.name {
             return Err(Rejection::Invalid(format!(
@@ -86,7 +93,8 @@ impl Writer<'_> {
             self.finish(service, "updated without a change of its template".into());
         } else {
             service.previous = Some(old.spec.clone());
-            self.begin_rollout(&mut service, RolloutState::Updating, "");
+            self.supersede(&mut service);
+            self.begin_rollout(&mut service, RolloutState::Updating, note, None, "");
             let message = format!("updated to template {}", service.template.0);
             self.rollout_event(&service, message.clone());
             self.finish(service, message);
@@ -131,48 +139,6 @@ impl Writer<'_> {
         self.finish(service, message);
     }
 
-    pub(super) fn rollback_service(&mut self, id: ServiceId) -> Outcome {
-        let old = self.changeable(id)?;
-        if old.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::RollingBack) {
-            let message = format!("service \"{}\" is being rolled back already", old.spec.name);
-            return Err(Rejection::Conflict(message));
-        }
-        self.return_to_previous(&old, Some(old.spec.clone()), "rolled back on request")?;
-        Ok(Answer::Service { id, generation: self.generation })
-    }
-
-    /// Makes the previous declaration the newest one, `previous` the one before it.
-    ///
-    /// After a rollback on request the declaration that was left can be returned to. After an automatic one it cannot:
-    /// it failed, and a hasty `rollback` by an operator must not bring it back.
-    pub(super) fn return_to_previous(
-        &mut self,
-        old: &Service,
-        previous: Option<Arc<ServiceSpec>>,
-        message: &str,
-    ) -> Result<(), Rejection> {
-        let Some(mut spec) = old.previous.clone() else {
-            let message = format!("service \"{}\" has no previous declaration", old.spec.name);
-            return Err(Rejection::Conflict(message));
-        };
-        if self.unclaimed_ports(old.id, &spec).is_err() {
-            // Another service has them by now, and a rollback must not fail for that.
-            spec = with_ports(&spec, &old.spec.ports);
-        }
-        let pin = previous_template(old).and_then(|version| old.pins.get(&version).cloned());
-        let mut service = old.clone();
-        service.spec = spec;
-        service.previous = previous;
-        service.updated = self.at;
-        self.begin_rollout(&mut service, RolloutState::RollingBack, message);
-        if let Some(pin) = pin {
-            service.pins.insert(service.template, pin);
-        }
-        self.rollout_event(&service, message);
-        self.finish(service, message.to_owned());
-        Ok(())
-    }
-
     pub(super) fn remove_service_of(&mut self, id: ServiceId) -> Outcome {
         let old = self.store.services.get(&id).cloned().ok_or_else(|| missing("service", id))?;
         if self.store.tasks_of_service(id).next().is_none() {
@@ -203,7 +169,7 @@ impl Writer<'_> {
     }
 
     /// What a service publishes is published by no other. One that is being removed has its ports until it is gone.
-    fn unclaimed_ports(&self, id: ServiceId, spec: &ServiceSpec) -> Result<(), Rejection> {
+    pub(super) fn unclaimed_ports(&self, id: ServiceId, spec: &ServiceSpec) -> Result<(), Rejection> {
         for port in &spec.ports {
             let claims =
                 |other: &&Service| other.id != id && other.spec.ports.iter().any(|held| held.clashes(port));
@@ -247,56 +213,33 @@ impl Writer<'_> {
             *version == newest || Some(*version) == kept || self.store.template_uses(id, *version) > 0
         };
         service.templates.retain(|version, _| needed(version));
-        service.pins.retain(|version, _| needed(version));
-    }
-
-    /// Gives the service's template the next number and makes it the target.
-    fn begin_rollout(&self, service: &mut Service, state: RolloutState, message: &str) {
-        let from = service.template;
-        service.template = TemplateVersion(from.0.saturating_add(1));
-        service.templates.insert(service.template, Arc::new(service.spec.template.clone()));
-        service.rollout = Some(Rollout {
-            target: service.template,
-            from: Some(from),
-            state,
-            started: self.at,
-            since: self.at,
-            next_batch_at: self.at,
-            message: message.to_owned(),
-        });
+        let listed: BTreeSet<TemplateVersion> =
+            service.releases.iter().map(|release| release.number).collect();
+        service.pins.retain(|version, _| needed(version) || listed.contains(version));
     }
 
     /// Stores a changed service with what is said about it.
-    fn finish(&mut self, mut service: Service, message: String) {
+    pub(super) fn finish(&mut self, mut service: Service, message: String) {
         service.generation = self.generation;
         self.trim(&mut service);
         self.service_event(&service, ObjectChange::Updated, message);
         self.put_service(service);
     }
 
-    fn answer(&self, id: ServiceId) -> Answer {
+    pub(super) fn answer(&self, id: ServiceId) -> Answer {
         let generation = self.store.service(id).map_or(self.generation, |service| service.generation);
         Answer::Service { id, generation }
     }
 }
 
-/// The kept template that a rollback would return to: the newest one, besides the current, with the previous contents.
-fn previous_template(service: &Service) -> Option<TemplateVersion> {
-    let previous = service.previous.as_ref()?;
-    let mut kept = service.templates.iter().rev();
-    let found =
-        kept.find(|(version, template)| **version != service.template && ***template == previous.template);
-    found.map(|(version, _)| *version)
-}
-
-fn with_mode(spec: &Arc<ServiceSpec>, mode: Mode) -> Arc<ServiceSpec> {
+pub(super) fn with_mode(spec: &Arc<ServiceSpec>, mode: Mode) -> Arc<ServiceSpec> {
     if spec.mode == mode {
         return spec.clone();
     }
     Arc::new(ServiceSpec { mode, ..(**spec).clone() })
 }
 
-fn with_ports(spec: &Arc<ServiceSpec>, ports: &[IngressPort]) -> Arc<ServiceSpec> {
+pub(super) fn with_ports(spec: &Arc<ServiceSpec>, ports: &[IngressPort]) -> Arc<ServiceSpec> {
     if spec.ports == ports {
         return spec.clone();
     }

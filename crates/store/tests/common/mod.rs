@@ -111,7 +111,12 @@ impl World {
 
     pub fn update(&mut self, spec: ServiceSpec) {
         let expected = self.generation();
-        self.done(Command::UpdateService { id: SERVICE, expected, spec: Arc::new(spec) });
+        self.done(Command::UpdateService {
+            id: SERVICE,
+            expected,
+            spec: Arc::new(spec),
+            note: Default::default(),
+        });
     }
 
     pub fn service(&self) -> &model::service::Service {

@@ -1,0 +1,68 @@
+//! Releases, beside I12 and I13: the history tells what was, a deployment comes after the release that it saw or not at all,
+//! and nothing but the canaries runs a release that waits for them.
+
+use model::service::{ReleaseResult, Service, Share, Slot};
+use store::Store;
+
+use crate::{deployers::AFTER, world::World};
+
+impl World {
+    /// The state has changed.
+    pub(crate) fn check_releases(&mut self, before: &Store, store: &Store) {
+        let wrong = store.services().find_map(|service| {
+            let what = history(service).or_else(|| too_early(before, store, service))?;
+            Some((format!("service {}: {what}", service.spec.name), service.spec.name.clone()))
+        });
+        self.checks.count("releases checked");
+        if let Some((what, name)) = wrong {
+            self.violate("I12", what, vec![name]);
+        }
+    }
+}
+
+fn history(service: &Service) -> Option<String> {
+    let releases = &service.releases;
+    if releases.len() > service.spec.update.history.max(1) as usize && service.spec.update.history > 0 {
+        let bounded = releases.last().is_some_and(|newest| {
+            // A policy that was changed alone trims with the next release.
+            releases.len() <= newest.spec.update.history.max(1) as usize
+        });
+        if !bounded {
+            return Some(format!("{} releases are kept", releases.len()));
+        }
+    }
+    if !releases.is_sorted_by(|one, other| one.number < other.number) {
+        return Some("its releases are out of order".into());
+    }
+    let newest = releases.last()?;
+    if newest.number != service.template || newest.spec.template != service.spec.template {
+        return Some(format!("release {} is not what is declared", newest.number.0));
+    }
+    if (newest.result == ReleaseResult::Running) != service.is_rolling() {
+        return Some(format!("release {} is {} while {:?}", newest.number.0, newest.result, service.rollout));
+    }
+    let open = |result| matches!(result, ReleaseResult::Running | ReleaseResult::Paused);
+    if let Some(old) = releases.iter().rev().skip(1).find(|release| open(release.result)) {
+        return Some(format!("release {} is still {}", old.number.0, old.result));
+    }
+    releases.iter().find_map(|release| {
+        let saw: u64 = release.job.strip_prefix(AFTER)?.parse().ok()?;
+        let wrong = release.number.0 != saw + 1;
+        wrong.then(|| format!("release {} came of a deployment that saw {saw}", release.number.0))
+    })
+}
+
+/// A task of the newest release in a slot that must wait for the canaries. Parts of a hundred are left out: how many that are
+/// changes with every scaling.
+fn too_early(before: &Store, store: &Store, service: &Service) -> Option<String> {
+    let rollout = service.rollout.as_ref()?;
+    let Share::Count(canaries) = rollout.holding()?.replicas else { return None };
+    // The state before may be older than the promotion that was aborted since.
+    let held = before.service(service.id).and_then(|service| service.rollout.as_ref());
+    held.filter(|held| held.target == rollout.target)?;
+    let early = store.tasks_of_service(service.id).find(|task| {
+        let beyond = matches!(task.slot, Slot::Replica(number) if number > canaries.max(1));
+        beyond && task.template == rollout.target && before.task(task.id).is_none()
+    })?;
+    Some(format!("slot {} runs release {} before its canaries are good", early.slot, rollout.target.0))
+}
