@@ -4,6 +4,7 @@
 //! taken as text here and read in `spec`, so that all of them are reported at once.
 
 mod cluster;
+mod deploy;
 mod service;
 
 use std::{path::PathBuf, time::Duration};
@@ -15,6 +16,7 @@ pub use cluster::{
     AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
     NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
 };
+pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
@@ -24,7 +26,7 @@ pub use service::{
 #[derive(Debug, Parser)]
 #[command(name = "orchctl", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 error, 2 invalid, 3 rolled back or paused, 4 denied, 5 conflict, \
+    after_help = "Exit codes: 0 done, 1 error, 2 invalid, 3 rolled back or paused, 4 denied, 5 busy or conflict, \
                         6 frozen, 7 deadline, 130 interrupted."
 )]
 pub struct Cli {
@@ -70,6 +72,8 @@ pub enum Command {
     /// Create, change, look at and remove services
     #[command(subcommand, visible_alias = "services")]
     Service(ServiceCommand),
+    /// Bring a new image of a service into production, and watch it land
+    Deploy(Box<Deploy>),
     /// Set replica counts: orchctl scale ispyb=3 web=2
     Scale(Scale),
     /// Look at and change nodes

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use model::{
     container::PullPolicy,
-    service::{FailureAction, RestartCondition, UpdateOrder},
+    service::{FailureAction, Promotion, RestartCondition, UpdateOrder},
 };
 
 use super::{Logs, WaitFlags, cluster::choice};
@@ -63,10 +63,21 @@ pub enum ServiceCommand {
         #[command(flatten)]
         wait: WaitFlags,
     },
-    /// Return to the previous declaration
+    /// List the releases of a service: who brought which image when, and what became of it
+    History {
+        /// Name, id, or the beginning of an id
+        service: String,
+    },
+    /// Return to the previous declaration, or to that of an older release
     Rollback {
         /// Name, id, or the beginning of an id
         service: String,
+        /// To this release, as `service history` numbers it
+        #[arg(long, value_name = "RELEASE")]
+        to: Option<u64>,
+        /// What brings it, kept in the history: the URL of a CI job
+        #[arg(long, value_name = "URL")]
+        job: Option<String>,
         /// How to wait.
         #[command(flatten)]
         wait: WaitFlags,
@@ -323,9 +334,27 @@ pub struct SpecFlags {
     /// How long a new replica may take to become healthy
     #[arg(long, value_name = "DURATION", help_heading = "Update")]
     pub update_progress_deadline: Option<String>,
-    /// What happens when a new replica fails
+    /// What happens when more new replicas fail than may
     #[arg(long, value_enum, help_heading = "Update")]
     pub update_failure_action: Option<FailureActionArg>,
+    /// So many replicas, or such a part of them, may fail before that happens
+    #[arg(long, value_name = "N|P%", help_heading = "Update")]
+    pub update_max_failures: Option<String>,
+    /// How long a whole update may take; 0 = what the other settings add up to
+    #[arg(long, value_name = "DURATION", help_heading = "Update")]
+    pub update_deadline: Option<String>,
+    /// First so many replicas, or such a part of them, and the others when these were good; 0 = none
+    #[arg(long, value_name = "N|P%", help_heading = "Update")]
+    pub update_canary: Option<String>,
+    /// How long the canaries must be good in a row
+    #[arg(long, value_name = "DURATION", help_heading = "Update")]
+    pub update_canary_soak: Option<String>,
+    /// Who lets the others follow
+    #[arg(long, value_enum, help_heading = "Update")]
+    pub update_canary_promotion: Option<PromotionArg>,
+    /// Releases kept for `service history` and `service rollback --to`
+    #[arg(long, value_name = "N", help_heading = "Update")]
+    pub update_history: Option<u32>,
 
     /// The command of the health check, run by a shell
     #[arg(long, value_name = "COMMAND", help_heading = "Health", conflicts_with = "no_healthcheck")]
@@ -402,6 +431,17 @@ choice!(
         StopFirst => UpdateOrder::StopFirst,
         /// The new one is healthy before the old one stops
         StartFirst => UpdateOrder::StartFirst,
+        /// Start-first where two replicas can live side by side, stop-first elsewhere
+        Auto => UpdateOrder::Auto,
+    }
+);
+choice!(
+    /// `--update-canary-promotion`
+    PromotionArg => Promotion {
+        /// The managers, when they were good for long enough
+        Automatic => Promotion::Automatic,
+        /// A person, by `deploy promote`
+        Manual => Promotion::Manual,
     }
 );
 choice!(

@@ -41,6 +41,9 @@ pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
         lines.push(field("  meaning", text));
     }
     lines.push(field("template", format!("{} (generation {})", service.template.0, service.generation)));
+    let order = spec.order();
+    let first = if order.start_first { "start-first" } else { "stop-first" };
+    lines.push(field("order", format!("{first} ({})", order.why)));
     let ages =
         format!("{} ago, changed {} ago", age::since(service.created, now), age::since(service.updated, now));
     lines.push(field("created", ages));

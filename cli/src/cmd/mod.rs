@@ -1,6 +1,7 @@
 //! One file per command. A command reads its arguments, asks the client, and prints.
 
 mod context;
+mod deploy;
 mod dev;
 mod events;
 mod inspect;
@@ -86,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
     let session = Session { global, config: default_path()? };
     match command {
         Command::Service(command) => service::run(&session, command).await,
+        Command::Deploy(deploy) => deploy::run(&session, *deploy).await,
         Command::Scale(scale) => scale::run(&session, scale).await,
         Command::Node(command) => node::run(&session, command).await,
         Command::Manager(command) => manager::run(&session, command).await,

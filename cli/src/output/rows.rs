@@ -9,7 +9,7 @@ use model::{
     node::{Availability, Node},
     request::{EndpointsView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
     route::IngressPort,
-    service::{Mode, RolloutState, Service, ServiceSpec},
+    service::{ImagePin, Mode, Release, RolloutState, Service, ServiceSpec},
     task::{DesiredState, Health, Observed, PendingReason, TaskState},
     time::ClusterTime,
 };
@@ -321,6 +321,40 @@ pub fn size(bytes: u64) -> String {
         1..0x10_0000 => value::bytes_text(bytes),
         0x10_0000..0x4000_0000 => format!("{}MiB", bytes >> 20),
         _ => format!("{:.1}GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// The releases of a service, the newest first.
+pub fn releases(service: &Service, now: ClusterTime) -> Table {
+    let mut table = Table::new(["RELEASE", "RESULT", "IMAGE", "BY", "WHEN", "TOOK", "JOB", "NOTE"]);
+    for release in service.releases.iter().rev() {
+        let number = match release.returns_to {
+            Some(of) => format!("{} (as {})", release.number.0, of.0),
+            None => release.number.0.to_string(),
+        };
+        table.row([
+            number,
+            release.result.to_string(),
+            release_image(service, release),
+            release.by.as_ref().map_or_else(|| "-".into(), ToString::to_string),
+            format!("{} ago", age::since(release.at, now)),
+            release.ended.map_or_else(|| "-".into(), |ended| age::since(release.at, ended)),
+            dash(&release.job),
+            release.message.clone(),
+        ]);
+    }
+    table
+}
+
+/// What a release runs: its image, and what its tag meant.
+pub fn release_image(service: &Service, release: &Release) -> String {
+    let image = &release.spec.template.container.image;
+    match service.pins.get(&release.number) {
+        Some(ImagePin::Digest(text)) => match text.split_once('@') {
+            Some((_, digest)) if !image.contains('@') => format!("{image}@{digest}"),
+            _ => image.clone(),
+        },
+        Some(ImagePin::LocalId(_)) | None => image.clone(),
     }
 }
 

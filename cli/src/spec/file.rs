@@ -38,6 +38,8 @@ const DURATIONS: &[&str] = &[
     "update.delay",
     "update.monitor",
     "update.progress_deadline",
+    "update.deadline",
+    "update.canary.soak",
 ];
 const SHARES: &[&str] = &["ports[].http.log"];
 const SIZES: &[&str] = &[

@@ -96,6 +96,32 @@ fn update(flags: &SpecFlags, policy: &mut UpdatePolicy, problems: &mut Problems)
     read.duration("--update-monitor", flags.update_monitor.as_deref(), &mut policy.monitor);
     let deadline = flags.update_progress_deadline.as_deref();
     read.duration("--update-progress-deadline", deadline, &mut policy.progress_deadline);
+    read.field(
+        "--update-max-failures",
+        flags.update_max_failures.as_deref(),
+        str::parse,
+        &mut policy.max_failures,
+    );
+    let whole = |text: &str| value::duration(text).map(|whole| (!whole.is_zero()).then_some(whole));
+    read.field("--update-deadline", flags.update_deadline.as_deref(), whole, &mut policy.deadline);
+    set(&mut policy.history, flags.update_history);
+    canary(flags, policy, problems);
+}
+
+fn canary(flags: &SpecFlags, policy: &mut UpdatePolicy, problems: &mut Problems) {
+    if flags.update_canary.as_deref() == Some("0") {
+        policy.canary = None;
+        return;
+    }
+    let said = flags.update_canary_soak.is_some() || flags.update_canary_promotion.is_some();
+    if flags.update_canary.is_none() && !said {
+        return;
+    }
+    let canary = policy.canary.get_or_insert_default();
+    let mut read = Reader(problems);
+    read.field("--update-canary", flags.update_canary.as_deref(), str::parse, &mut canary.replicas);
+    read.duration("--update-canary-soak", flags.update_canary_soak.as_deref(), &mut canary.soak);
+    set(&mut canary.promotion, flags.update_canary_promotion.map(Into::into));
 }
 
 fn health(flags: &SpecFlags, container: &mut ContainerSpec, problems: &mut Problems) {

@@ -10,7 +10,7 @@ use model::{
     id::NodeId,
     node::NodeState,
     request::ServiceView,
-    service::{Mode, Rollout, RolloutState, Service, Slot},
+    service::{Mode, Promotion, Rollout, RolloutState, Service, Slot, TemplateVersion},
     task::{DesiredState, Task, TaskState},
 };
 
@@ -31,6 +31,8 @@ pub struct Expected {
     pub rollback: bool,
     /// How many tasks a global service should have.
     pub global_tasks: u32,
+    /// A line tells how far the release has come.
+    pub release: bool,
 }
 
 /// Where it stands.
@@ -70,7 +72,8 @@ pub fn judge(view: &ServiceView, expected: &Expected, nodes: &Nodes) -> Judgemen
     let service = &view.service;
     let ours = service.rollout.as_ref().filter(|rollout| expected.before.as_ref() != Some(*rollout));
     let frozen = ours.is_none() && state_of(service) == Some(RolloutState::Paused);
-    let mut lines = Vec::new();
+    let mut lines: Vec<Line> =
+        ours.filter(|_| expected.release).map(|rollout| release_line(service, rollout)).into_iter().collect();
     let mut main_tasks = BTreeSet::new();
     let mut slots = Vec::new();
     for slot in wanted_slots(view, expected) {
@@ -103,16 +106,36 @@ fn verdict(
         Some((RolloutState::RolledBack, rollout)) if !expected.rollback => {
             return Verdict::RolledBack(failure(view, rollout, nodes));
         }
+        // A person decides: there is nothing to wait for until then.
+        Some((RolloutState::AwaitingPromotion, rollout)) if waits_for_a_person(rollout) => {
+            return Verdict::Converged;
+        }
         _ => {}
     }
-    let rolling = matches!(state_of(&view.service), Some(RolloutState::Updating | RolloutState::RollingBack));
-    if rolling || !no_leftovers || slots.contains(&Standing::Working) {
+    if view.service.is_rolling() || !no_leftovers || slots.contains(&Standing::Working) {
         return Verdict::Working;
     }
     if slots.contains(&Standing::Failed) {
-        return Verdict::Failed(failures(view, nodes).join("\n"));
+        return Verdict::Failed(failures(view, None, nodes).join("\n"));
     }
     Verdict::Converged
+}
+
+fn waits_for_a_person(rollout: &Rollout) -> bool {
+    rollout.holding().is_some_and(|canary| canary.promotion == Promotion::Manual)
+}
+
+fn release_line(service: &Service, rollout: &Rollout) -> Line {
+    let label = format!("{} release {}", service.spec.name, rollout.target.0);
+    let mut text = event::rollout(rollout.state).to_owned();
+    if let Some(canary) = rollout.holding().filter(|_| rollout.state.is_under_way()) {
+        text.push_str(&format!(", {} first", canary.replicas));
+    }
+    if !rollout.message.is_empty() {
+        text.push_str(&format!(": {}", rollout.message));
+    }
+    let done = matches!(rollout.state, RolloutState::Done | RolloutState::RolledBack);
+    Line { label, text, done }
 }
 
 fn state_of(service: &Service) -> Option<RolloutState> {
@@ -210,17 +233,23 @@ fn failure(view: &ServiceView, rollout: &Rollout, nodes: &Nodes) -> String {
     } else {
         format!("rollout {}: {}", event::rollout(rollout.state), rollout.message)
     }];
-    lines.extend(failures(view, nodes));
+    // After a way back the tasks to blame are those of the release that was left.
+    let blamed = match rollout.state {
+        RolloutState::RolledBack => rollout.from,
+        _ => Some(rollout.target),
+    };
+    lines.extend(failures(view, blamed, nodes));
     lines.join("\n  ")
 }
 
-/// The newest failed tasks of the service.
-fn failures(view: &ServiceView, nodes: &Nodes) -> Vec<String> {
+/// The newest failed tasks of the service, or of one release.
+fn failures(view: &ServiceView, release: Option<TemplateVersion>, nodes: &Nodes) -> Vec<String> {
     let failed = |task: &&Task| {
         let exit = task.observed.exit.as_ref().is_some_and(|exit| exit.code != 0 || exit.oom);
         exit || matches!(task.observed.state, TaskState::Failed | TaskState::Rejected | TaskState::CrashLoop)
     };
-    let mut tasks: Vec<&Task> = view.tasks.iter().filter(failed).collect();
+    let ours = |task: &&Task| release.is_none_or(|release| task.template == release);
+    let mut tasks: Vec<&Task> = view.tasks.iter().filter(failed).filter(ours).collect();
     tasks.sort_by_key(|task| std::cmp::Reverse((task.template, task.since)));
     let newest = tasks.first().map(|task| task.template);
     let mut told: Vec<String> = Vec::new();

@@ -112,6 +112,19 @@ pub async fn services(
     .await
 }
 
+/// Waits until no rollout of a service is under way.
+///
+/// # Errors
+/// Those of the calls.
+pub async fn idle(client: &Client, id: ServiceId, index: u64) -> Result<(), Failure> {
+    let ids = BTreeSet::from([id]);
+    let look = async || {
+        let (view, seen) = view(client, id.to_string()).await?;
+        Ok(((!view.service.is_rolling()).then_some(()), seen))
+    };
+    until(client, index, |event| concerns(event, &ids), look).await
+}
+
 /// Waits until services are gone.
 ///
 /// # Errors

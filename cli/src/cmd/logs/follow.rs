@@ -17,7 +17,7 @@ use model::{
     task::TaskState,
 };
 
-use super::{Printer, name_end};
+use super::{Kept, Printer, name_end};
 use crate::{
     client::{Client, LogItem, LogStream, WatchItem},
     exit::{Code, Failure},
@@ -37,6 +37,8 @@ pub struct Subject {
     service: Option<ServiceId>,
     /// Events after this index may tell of tasks that the first plan does not have.
     index: Option<u64>,
+    /// Tasks that end are looked at as well: one that ends at once may never be told to run.
+    ended: bool,
 }
 
 /// Finds out whose logs are meant; to be asked before they are opened, so that no task is missed in between.
@@ -45,9 +47,9 @@ pub struct Subject {
 /// Those of the call.
 pub async fn subject(client: &Client, of: &str) -> Result<Subject, Failure> {
     match wait::view(client, of.to_owned()).await {
-        Ok((view, index)) => Ok(Subject { service: Some(view.service.id), index: Some(index) }),
+        Ok((view, index)) => Ok(Subject { service: Some(view.service.id), index: Some(index), ended: false }),
         Err(failure) if failure.api == Some(ErrorCode::NotFound) => {
-            Ok(Subject { service: None, index: None })
+            Ok(Subject { service: None, index: None, ended: false })
         }
         Err(failure) => Err(failure),
     }
@@ -61,7 +63,7 @@ pub async fn follow(
     client: &Client,
     subject: Subject,
     options: LogOptions,
-    stream: LogStream,
+    stream: Option<LogStream>,
     printer: Printer,
 ) -> Result<Code, Failure> {
     client.wait_longer();
@@ -75,7 +77,7 @@ pub async fn follow(
         ended: BTreeMap::new(),
         broken: BTreeSet::new(),
     };
-    follower.take(stream);
+    stream.into_iter().for_each(|stream| follower.take(stream));
     let mut watch = client.watch(subject.index.map(|index| Revision { index, ordinal: u32::MAX }));
     loop {
         let retry = !follower.broken.is_empty();
@@ -87,7 +89,7 @@ pub async fn follow(
                     if is_removal(&event, service) {
                         return Ok(Code::DONE);
                     }
-                    if let Some(task) = starts(&event, service) {
+                    if let Some(task) = starts(&event, &subject) {
                         follower.reopen(task).await?;
                     }
                 }
@@ -101,16 +103,26 @@ pub async fn follow(
     }
 }
 
+/// Keeps the last lines of every task of a service that starts after an index of the log, for as long as it is polled: a task
+/// that a failed rollout stopped has no container any more, and its lines are gone with it.
+pub async fn keep(client: &Client, service: ServiceId, index: u64, kept: Kept) {
+    let subject = Subject { service: Some(service), index: Some(index), ended: true };
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    // Lines are a help, not the matter: without them the deployment is followed all the same.
+    let _ = follow(client, subject, options, None, Printer::keeping(kept)).await;
+    std::future::pending::<()>().await;
+}
+
 fn is_removal(event: &Event, service: Option<ServiceId>) -> bool {
     matches!(&event.kind, EventKind::Service { id, change: ObjectChange::Removed, .. } if Some(*id) == service)
 }
 
-/// The task that runs now, if it is one of ours.
-fn starts(event: &Event, of: Option<ServiceId>) -> Option<TaskId> {
-    match &event.kind {
-        EventKind::Task { id, service, state: TaskState::Running, .. } if Some(*service) == of => Some(*id),
-        _ => None,
-    }
+/// The task that has something to say now, if it is one of ours.
+fn starts(event: &Event, of: &Subject) -> Option<TaskId> {
+    let EventKind::Task { id, service, state, .. } = &event.kind else { return None };
+    let ended = matches!(state, TaskState::Restarting | TaskState::CrashLoop | TaskState::Failed);
+    let speaks = *state == TaskState::Running || (ended && of.ended);
+    (speaks && Some(*service) == of.service).then_some(*id)
 }
 
 struct Follower<'a> {

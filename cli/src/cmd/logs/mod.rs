@@ -11,6 +11,9 @@ use model::{
 };
 use printer::{Printer, Style};
 
+pub use follow::keep;
+pub use printer::Kept;
+
 use super::Session;
 use crate::{
     args::Logs,
@@ -42,7 +45,7 @@ pub async fn run(session: &Session, logs: Logs) -> Result<Code, Failure> {
     let printer = Printer::new(style);
     let printing = async {
         match subject {
-            Some(subject) => follow::follow(&client, subject, options, stream, printer).await,
+            Some(subject) => follow::follow(&client, subject, options, Some(stream), printer).await,
             None => once(stream, printer).await,
         }
     };

@@ -1,14 +1,19 @@
 //! Frames of many sources, put together into lines that say whose they are.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
     io::{self, Write as _},
+    rc::Rc,
 };
 
 use model::request::LogSource;
 
 /// A line that never ends is printed in pieces of this size.
 const LONGEST_LINE: usize = 64 << 10;
+
+/// Lines kept of one task: a stack trace and what led to it.
+pub const LINES_KEPT: usize = 20;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +26,14 @@ pub enum Style {
     Json,
 }
 
+/// The last lines of each task, by its id.
+pub type Kept = Rc<RefCell<BTreeMap<String, VecDeque<String>>>>;
+
 /// Puts frames together into lines.
 pub struct Printer {
     style: Style,
+    /// Lines go there and are not printed.
+    kept: Option<Kept>,
     /// Per source: task, label and node.
     sources: Vec<(String, String, String)>,
     width: usize,
@@ -34,7 +44,12 @@ pub struct Printer {
 impl Printer {
     /// A printer without sources.
     pub fn new(style: Style) -> Self {
-        Self { style, sources: Vec::new(), width: 0, partial: BTreeMap::new() }
+        Self { style, kept: None, sources: Vec::new(), width: 0, partial: BTreeMap::new() }
+    }
+
+    /// One that prints nothing and keeps the last lines of each task.
+    pub fn keeping(kept: Kept) -> Self {
+        Self { kept: Some(kept), ..Self::new(Style::Bare) }
     }
 
     /// Adds the sources of a plan; returns the number of the first, the others follow it.
@@ -80,6 +95,15 @@ impl Printer {
     }
 
     fn emit(&self, source: usize, stderr: bool, line: &[u8]) {
+        if let (Some(kept), Some((task, _, _))) = (&self.kept, self.sources.get(source)) {
+            let mut kept = kept.borrow_mut();
+            let lines = kept.entry(task.clone()).or_default();
+            lines.push_back(String::from_utf8_lossy(line).into_owned());
+            if lines.len() > LINES_KEPT {
+                lines.pop_front();
+            }
+            return;
+        }
         let mut text = self.format(source, stderr, line);
         text.push(b'\n');
         // Standard error of a task goes to ours, as Docker does it; JSON says it in a field instead.

@@ -6,7 +6,7 @@ use model::{
     command::Answer,
     id::ServiceId,
     request::{ErrorCode, Request, ServiceView},
-    service::{Rollout, ServiceSpec},
+    service::{ReleaseNote, Rollout, ServiceSpec, TemplateVersion},
     validate::lint_service,
 };
 
@@ -78,11 +78,25 @@ async fn send(
 }
 
 /// `service rollback`
-pub async fn rollback(session: &Session, service: String, flags: &WaitFlags) -> Result<Code, Failure> {
+pub async fn rollback(
+    session: &Session,
+    service: String,
+    to: Option<TemplateVersion>,
+    job: Option<String>,
+    flags: &WaitFlags,
+) -> Result<Code, Failure> {
     let client = session.client()?;
     let (seen, _) = wait::view(&client, service).await?;
     let service = seen.service;
-    let (_, index) = client.change(Request::RollbackService(service.id.to_string())).await?;
+    let id = service.id.to_string();
+    let request = match (to, job) {
+        (None, None) => Request::RollbackService(id),
+        (release, job) => {
+            let note = ReleaseNote { job: job.unwrap_or_default(), ..ReleaseNote::default() };
+            Request::ReturnTo { service: id, release, note: Box::new(note) }
+        }
+    };
+    let (_, index) = client.change(request).await?;
     let expected = Expected { before: service.rollout, rollback: true, ..Expected::default() };
     let target = Target { id: service.id, name: service.spec.name.clone(), expected };
     scale::finish(session, &client, vec![target], index, flags).await

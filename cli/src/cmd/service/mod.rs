@@ -2,7 +2,10 @@
 
 mod change;
 
-use model::request::{Request, Response, ServiceRow, TaskFilter};
+use model::{
+    request::{Request, Response, ServiceRow, TaskFilter},
+    service::TemplateVersion,
+};
 
 use super::{Session, inspect, logs, ps, scale};
 use crate::{
@@ -22,7 +25,10 @@ pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Fai
     match command {
         ServiceCommand::Create(create) => change::create(session, &create).await,
         ServiceCommand::Update(update) => change::update(session, &update).await,
-        ServiceCommand::Rollback { service, wait } => change::rollback(session, service, &wait).await,
+        ServiceCommand::Rollback { service, to, job, wait } => {
+            change::rollback(session, service, to.map(TemplateVersion), job, &wait).await
+        }
+        ServiceCommand::History { service } => history(session, service).await,
         ServiceCommand::Rm { services, wait } => change::remove(session, &services, &wait).await,
         ServiceCommand::Scale(scale) => scale::run(session, scale).await,
         ServiceCommand::Ls { quiet } => list(session, quiet).await,
@@ -47,6 +53,13 @@ async fn endpoints(session: &Session, service: String) -> Result<Code, Failure> 
         Response::Endpoints(view) => session.print(&view, || rows::endpoints(&view)),
         _ => return Err(unexpected()),
     }
+    Ok(Code::DONE)
+}
+
+async fn history(session: &Session, service: String) -> Result<Code, Failure> {
+    let (view, _) = wait::view(&session.client()?, service).await?;
+    let service = &view.service;
+    session.print(&service.releases, || rows::releases(service, age::now()).to_string());
     Ok(Code::DONE)
 }
 
