@@ -24,6 +24,10 @@ pub const MIMIC_2: &str = "orch/mimic:2";
 pub const MIMIC_CHECKED: &str = "orch/mimic:checked";
 /// Version 2 with the same health check.
 pub const MIMIC_CHECKED_2: &str = "orch/mimic:checked-2";
+/// Ends with 3 before it is ready, and says why.
+pub const MIMIC_FAILING: &str = "orch/mimic:failing";
+/// Answers its status page with 200 and the text of an exception.
+pub const MIMIC_BROKEN: &str = "orch/mimic:broken";
 
 /// The port that it serves.
 pub const MIMIC_PORT: u16 = 8080;
@@ -36,13 +40,21 @@ struct Variant {
     name: &'static str,
     version: &'static str,
     healthcheck: bool,
+    /// A setting that the image brings along.
+    setting: Option<&'static str>,
 }
 
-const VARIANTS: [Variant; 4] = [
-    Variant { name: MIMIC_1, version: "1", healthcheck: false },
-    Variant { name: MIMIC_2, version: "2", healthcheck: false },
-    Variant { name: MIMIC_CHECKED, version: "1", healthcheck: true },
-    Variant { name: MIMIC_CHECKED_2, version: "2", healthcheck: true },
+const fn plain(name: &'static str, version: &'static str) -> Variant {
+    Variant { name, version, healthcheck: false, setting: None }
+}
+
+const VARIANTS: [Variant; 6] = [
+    plain(MIMIC_1, "1"),
+    plain(MIMIC_2, "2"),
+    Variant { healthcheck: true, ..plain(MIMIC_CHECKED, "1") },
+    Variant { healthcheck: true, ..plain(MIMIC_CHECKED_2, "2") },
+    Variant { setting: Some("MIMIC_FAIL_INIT=3"), ..plain(MIMIC_FAILING, "3") },
+    Variant { setting: Some("MIMIC_BROKEN=1"), ..plain(MIMIC_BROKEN, "4") },
 ];
 
 /// The archive with all variants, for `docker load`; built once a process.
@@ -104,10 +116,12 @@ fn build() -> Result<PathBuf> {
 impl Variant {
     fn config(&self, layer: &str) -> Value {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let mut environment = vec![format!("MIMIC_VERSION={}", self.version)];
+        environment.extend(self.setting.map(str::to_owned));
         let mut config = json!({
             "Entrypoint": ["/mimic"],
             "Cmd": ["serve"],
-            "Env": [format!("MIMIC_VERSION={}", self.version)],
+            "Env": environment,
             "ExposedPorts": { format!("{MIMIC_PORT}/tcp"): {} },
             "Labels": { "org.opencontainers.image.version": self.version },
             "WorkingDir": "/",

@@ -30,10 +30,10 @@ impl App {
     /// An application that has just started, with no fault switched on.
     pub fn new(config: Config) -> App {
         App {
-            config,
             hostname: hostname(),
             started: Instant::now(),
-            broken: AtomicBool::new(false),
+            broken: AtomicBool::new(config.broken),
+            config,
             hung: AtomicBool::new(false),
             next_session: AtomicU64::new(0),
             sessions: Mutex::default(),

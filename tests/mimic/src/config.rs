@@ -13,6 +13,8 @@ pub struct Config {
     pub start: Duration,
     /// Exit code of an initialisation that fails at the end of `start`; `None` when it succeeds.
     pub fail_init: Option<u8>,
+    /// The status page shows an exception from the beginning.
+    pub broken: bool,
     /// SIGTERM is logged and otherwise ignored, so that only SIGKILL ends the process.
     pub ignore_term: bool,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -34,6 +36,7 @@ impl Config {
             version: lookup("MIMIC_VERSION").unwrap_or_else(|| "1".to_owned()),
             start: Duration::from_millis(parsed(&lookup, "MIMIC_START_MS")?.unwrap_or(0)),
             fail_init: parsed(&lookup, "MIMIC_FAIL_INIT")?,
+            broken: lookup("MIMIC_BROKEN").is_some_and(|value| value == "1"),
             ignore_term: lookup("MIMIC_IGNORE_TERM").is_some_and(|value| value == "1"),
             drain: Duration::from_millis(parsed(&lookup, "MIMIC_DRAIN_MS")?.unwrap_or(2000)),
         })

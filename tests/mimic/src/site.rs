@@ -170,6 +170,7 @@ mod tests {
             version: "7".to_owned(),
             start: Duration::from_millis(start_ms),
             fail_init: None,
+            broken: false,
             ignore_term: false,
             drain: Duration::ZERO,
         })

@@ -9,6 +9,7 @@ mod engine;
 mod failures;
 mod logs;
 mod probes;
+mod releases;
 mod services;
 
 use std::time::Duration;

@@ -53,7 +53,7 @@ fn service_is_created_scaled_updated_rolled_back_and_removed() {
 
     // Stop-first: one less than wanted, never two.
     let (least, most) = extremes(&site, || {
-        site.ok(&["service", "update", "--image", MIMIC_CHECKED_2, "web"]);
+        site.ok(&["service", "update", "--image", MIMIC_CHECKED_2, "--update-order", "stop-first", "web"]);
     });
     assert!(least >= 2 && most <= 3, "between {least} and {most} ran");
     assert!(versions(&site).iter().all(|body| body.contains("\"2\"")), "{:?}", versions(&site));

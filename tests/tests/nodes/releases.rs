@@ -1,0 +1,173 @@
+//! Deployments as a pipeline makes them: the command lines of deploy/gitlab, their exit codes, and what runs afterwards.
+
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::cluster::ctl::Said;
+use tests::image::{MIMIC_1, MIMIC_2, MIMIC_BROKEN, MIMIC_FAILING};
+use tests::load::{Load, Plan};
+use tests::wait;
+
+use super::{PATIENCE, Site};
+
+const STATUS: &str =
+    "http:8080/ispyb/ispyb-ws/rest/schema/status,body-not=Exception,interval=300ms,failures=2";
+/// Two replicas that show what is wrong with a release, and go back by themselves.
+const FLAGS: [&str; 10] = [
+    "--restart-delay",
+    "100ms",
+    "--probe-readiness",
+    STATUS,
+    "--update-failure-action",
+    "rollback",
+    "--update-monitor",
+    "1s",
+    "--update-progress-deadline",
+    "15s",
+];
+
+impl Site {
+    fn deploy(&self, image: &str, more: &[&str]) -> Said {
+        let args = [&["deploy", "web", "--image", image, "--wait"], more].concat();
+        self.cluster.ctl().say(&args)
+    }
+
+    /// What each replica says that it is.
+    fn versions(&self) -> Vec<String> {
+        let answers = self.running("web").into_iter().map(|container| {
+            let answer = self.get(&container, "/version").expect("it answers");
+            let body: Value = serde_json::from_str(&answer.body).expect("a document");
+            body["version"].as_str().unwrap_or_default().to_owned()
+        });
+        answers.collect()
+    }
+
+    fn releases(&self) -> Vec<(u64, String)> {
+        let history = self.cluster.ctl().json(&["service", "history", "web"]).expect("a history");
+        let releases = history.as_array().expect("a list").iter();
+        let read = |r: &Value| {
+            (r["number"].as_u64().expect("a number"), r["result"].as_str().expect("a result").to_owned())
+        };
+        releases.map(read).collect()
+    }
+}
+
+fn results(releases: &[(u64, String)]) -> Vec<&str> {
+    releases.iter().map(|(_, result)| result.as_str()).collect()
+}
+
+#[test]
+fn good_release_lands_and_bad_ones_go_back_by_themselves_with_what_they_said() {
+    let Some(site) = Site::start("releases") else { return };
+    site.create("web", 2, &FLAGS);
+
+    let job = "https://gitlab.example/mx/ispyb/-/jobs/1";
+    let good = site.deploy(MIMIC_2, &["--job", job]);
+    assert_eq!(good.code, 0, "{}", good.all());
+    assert_eq!(site.versions(), ["2", "2"]);
+    let again = site.deploy(MIMIC_2, &[]);
+    assert!(again.code == 0 && again.out.contains("already"), "{}", again.all());
+    assert!(site.ok(&["service", "history", "web"]).contains(job));
+
+    let before = site.ids("web");
+    let failing = site.deploy(MIMIC_FAILING, &[]);
+    assert_eq!(failing.code, 3, "{}", failing.all());
+    assert!(failing.err.contains("was rolled back"), "{}", failing.all());
+    assert!(failing.err.contains("initialisation failed: no database"), "its last lines: {}", failing.all());
+    assert_eq!(site.versions(), ["2", "2"]);
+
+    let broken = site.deploy(MIMIC_BROKEN, &[]);
+    assert_eq!(broken.code, 3, "{}", broken.all());
+    assert!(broken.err.contains("the body matches Exception"), "{}", broken.all());
+    assert!(!broken.err.contains("code 3"), "that was the release before: {}", broken.all());
+    assert_eq!(site.versions(), ["2", "2"]);
+    // The new one came beside the old one, so that none of these had to go.
+    assert_eq!(site.ids("web"), before);
+    let expected = ["done", "done", "rolled-back", "done", "rolled-back", "done"];
+    assert_eq!(results(&site.releases()), expected);
+
+    // Back to the first one, whatever came since.
+    site.ok(&["service", "rollback", "web", "--to", "1"]);
+    assert_eq!(site.versions(), ["1", "1"]);
+    let unknown = site.cluster.ctl().say(&["service", "rollback", "web", "--to", "99"]);
+    assert!(unknown.code == 5 && unknown.err.contains("no release 99"), "{}", unknown.all());
+}
+
+#[test]
+fn second_deployment_is_told_who_is_busy_and_a_killed_runner_changes_nothing() {
+    let Some(site) = Site::start("two deployments") else { return };
+    site.create("web", 3, &FLAGS);
+    // It watches each replica for a second, so that there is time to get in its way.
+    let mut runner = spawned(&site, &["deploy", "web", "--image", MIMIC_2, "--job", "pipeline 7"]);
+    let busy = || {
+        let status = site.cluster.ctl().json(&["deploy", "status", "web"]).ok()?;
+        (status["rollout"]["state"] == "updating").then_some(())
+    };
+    site.cluster.ask("a deployment under way", PATIENCE, busy).expect("it began");
+    let second = site.deploy(MIMIC_BROKEN, &[]);
+    assert_eq!(second.code, 5, "{}", second.all());
+    assert!(second.err.contains("pipeline 7") && second.err.contains(MIMIC_2), "{}", second.all());
+    runner.kill().expect("killed");
+    runner.wait().expect("it ended");
+
+    // The same again follows it; another one may wait for its end.
+    let follower = site.deploy(MIMIC_2, &[]);
+    assert_eq!(follower.code, 0, "{}", follower.all());
+    assert_eq!(site.versions(), ["2", "2", "2"]);
+    assert_eq!(results(&site.releases()), ["done", "done"]);
+
+    let mut runner = spawned(&site, &["deploy", "web", "--image", MIMIC_1]);
+    site.cluster.ask("a deployment under way", PATIENCE, busy).expect("it began");
+    let patient = site.deploy(MIMIC_2, &["--wait-busy", "90s", "--timeout", "90s"]);
+    assert_eq!(patient.code, 0, "{}", patient.all());
+    runner.wait().expect("it ended");
+    assert_eq!(site.versions(), ["2", "2", "2"]);
+    assert_eq!(results(&site.releases()), ["done", "done", "done", "done"]);
+}
+
+#[test]
+fn canaries_wait_for_a_word_and_no_request_fails_meanwhile() {
+    let Some(site) = Site::start("canaries") else { return };
+    site.create(
+        "web",
+        3,
+        &[&FLAGS[..], &["--publish", "published=80,target=8080,http", "--drain", "5s"]].concat(),
+    );
+    let target = SocketAddr::from((site.host().address(), 80));
+    let served = || site.host().get(target, "/version").is_ok_and(|answer| answer.status == 200);
+    wait::until_true("the published port to answer", PATIENCE, served).expect("it answers");
+    let load = Load::start(Plan {
+        namespace: site.cluster.lab().switch().namespace().to_owned(),
+        targets: vec![target],
+        method: "GET",
+        path: "/version".into(),
+        clients: 4,
+        every: Duration::from_millis(40),
+        keep_alive: false,
+    });
+
+    let canary = site.deploy(MIMIC_2, &["--canary", "1", "--manual"]);
+    assert_eq!(canary.code, 0, "{}", canary.all());
+    assert!(canary.out.contains("orchctl deploy promote web"), "{}", canary.all());
+    let mut versions = site.versions();
+    versions.sort();
+    assert_eq!(versions, ["1", "1", "2"]);
+    let busy = site.deploy(MIMIC_BROKEN, &[]);
+    assert_eq!(busy.code, 5, "canaries that wait are a deployment under way: {}", busy.all());
+
+    site.ok(&["deploy", "abort", "web"]);
+    assert_eq!(site.versions(), ["1", "1", "1"]);
+    assert_eq!(results(&site.releases()), ["done", "aborted", "done"]);
+
+    site.ok(&["deploy", "web", "--image", MIMIC_2, "--canary", "34%", "--soak", "1s"]);
+    assert_eq!(site.versions(), ["2", "2", "2"]);
+    let outcome = load.finish();
+    assert!(outcome.asked > 100 && outcome.failed() == 0, "{outcome:?}");
+}
+
+fn spawned(site: &Site, args: &[&str]) -> Child {
+    let mut command = site.cluster.ctl().command(args);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("orchctl starts")
+}
