@@ -233,13 +233,15 @@ impl Agent {
         }
     }
 
-    /// This node's tasks whose containers run, each with the address at which this host reaches it.
+    /// This node's tasks that are wanted and whose containers run, each with the address at which this host reaches it. One that is to
+    /// stop is none of them, whatever the mesh knows of its drain: a mesh process that began anew knows nothing of it.
     fn locals(&self) -> Vec<LocalTask> {
+        let wanted = |(_, task): &(&TaskId, &Task)| task.is_wanted();
         let reached = |(id, task): (&TaskId, &Task)| {
             let (_, container) = task.current().filter(|(_, container)| container.phase == Phase::Running)?;
             Some(LocalTask { task: *id, address: container.addresses.first()?.1 })
         };
-        self.tasks.iter().filter_map(reached).collect()
+        self.tasks.iter().filter(wanted).filter_map(reached).collect()
     }
 }
 

@@ -112,6 +112,17 @@ fn without_a_mesh_or_without_patience_nothing_waits() {
 }
 
 #[test]
+fn a_task_that_is_to_stop_is_opened_by_no_mesh_that_begins_anew() {
+    let mut world = running(Some(Duration::from_secs(10)));
+    stop(&mut world);
+    assert_eq!((drains(&world), stops(&world)), (1, 0));
+    world.feed(Event::MeshDown { reason: "killed".into() });
+    world.feed(Event::MeshUp);
+    let config = configs(&mut world).pop().expect("a configuration");
+    assert_eq!(config.locals, [], "its container still runs");
+}
+
+#[test]
 fn routes_come_as_a_whole_then_as_differences_and_stay_without_a_session() {
     let mut world = running(None);
     world.say(ManagerMessage::Routes(Box::new(change(2, false, &[2]))));
