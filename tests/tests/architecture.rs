@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("store", &["model", "planted"]),
     ("control", &["model", "planted", "store"]),
     ("consensus", &["model", "planted"]),
-    ("mesh", &["model"]),
+    ("mesh", &["model", "planted"]),
     ("proto", &["model"]),
     ("rpc", &["model", "proto"]),
     ("pki", &["model"]),
@@ -27,7 +27,18 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("agent-core", &["model", "planted", "mesh"]),
     (
         "sim",
-        &["model", "planted", "consensus", "store", "proto", "wal", "manager-core", "agent-core", "mesh"],
+        &[
+            "model",
+            "planted",
+            "consensus",
+            "store",
+            "control",
+            "proto",
+            "wal",
+            "manager-core",
+            "agent-core",
+            "mesh",
+        ],
     ),
     (
         "orchestrator",

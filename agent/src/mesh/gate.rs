@@ -1,25 +1,23 @@
-//! The way to this node's own tasks: counts what is open to each, and closes before a task is stopped.
-//!
-//! Every connection to a local container passes here, whether its client came to this node or to another. A task that drains is
-//! opened for nobody any more, and whoever waits hears when the last connection has ended.
+//! The way to this node's own tasks, shared by all connections: what it decides is decided in [`mesh::gate`], and who waits for a drain
+//! is told here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use mesh::gate;
 use model::id::TaskId;
 use tokio::sync::oneshot;
 
 /// All gates of this node. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Gates(Arc<Mutex<BTreeMap<TaskId, Gate>>>);
+pub struct Gates(Arc<Mutex<Shared>>);
 
 #[derive(Debug, Default)]
-struct Gate {
-    open: u32,
-    draining: bool,
-    waiting: Vec<oneshot::Sender<()>>,
+struct Shared {
+    gates: gate::Gates,
+    waiting: BTreeMap<TaskId, Vec<oneshot::Sender<()>>>,
 }
 
 /// One connection to a local task, for as long as it lives.
@@ -32,58 +30,50 @@ pub struct Passage {
 impl Gates {
     /// Lets a connection through; `None` when the task drains.
     pub fn pass(&self, task: TaskId) -> Option<Passage> {
-        let mut gates = self.lock();
-        let gate = gates.entry(task).or_default();
-        if gate.draining {
-            return None;
-        }
-        gate.open += 1;
-        Some(Passage { gates: self.clone(), task })
+        self.lock().gates.pass(task).then(|| Passage { gates: self.clone(), task })
     }
 
     /// Closes the gate of a task. The receiver hears when nothing is open.
     pub fn drain(&self, task: TaskId) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        let mut gates = self.lock();
-        let gate = gates.entry(task).or_default();
-        gate.draining = true;
-        gate.waiting.push(sender);
-        gate.tell();
+        let mut shared = self.lock();
+        shared.waiting.entry(task).or_default().push(sender);
+        if shared.gates.drain(task) {
+            shared.tell(task);
+        }
         receiver
     }
 
     /// Whether a task drains.
     pub fn is_draining(&self, task: TaskId) -> bool {
-        self.lock().get(&task).is_some_and(|gate| gate.draining)
+        self.lock().gates.is_draining(task)
     }
 
     /// Forgets tasks that are not here any more and have nothing open.
     pub fn retain(&self, locals: &BTreeSet<TaskId>) {
-        self.lock().retain(|task, gate| gate.open > 0 || locals.contains(task));
+        self.lock().gates.retain(locals);
     }
 
     /// A panic elsewhere cannot leave a count half-changed.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Gate>> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Gate {
-    fn tell(&mut self) {
-        if self.open == 0 {
-            // Who does not wait any more has no use for the news.
-            for waiting in self.waiting.drain(..) {
-                let _ = waiting.send(());
-            }
+impl Shared {
+    fn tell(&mut self, task: TaskId) {
+        // Who does not wait any more has no use for the news.
+        for waiting in self.waiting.remove(&task).into_iter().flatten() {
+            let _ = waiting.send(());
         }
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if let Some(gate) = self.gates.lock().get_mut(&self.task) {
-            gate.open -= 1;
-            gate.tell();
+        let mut shared = self.gates.lock();
+        if shared.gates.leave(self.task) {
+            shared.tell(self.task);
         }
     }
 }

@@ -14,6 +14,8 @@ use model::{
     time::Instant,
 };
 
+use planted::Bug;
+
 use crate::{
     action::Action,
     agent::Agent,
@@ -115,7 +117,14 @@ impl Traffic {
             for id in part.remove {
                 self.services.remove(&id);
             }
-            self.services.extend(part.upsert.into_iter().map(|route| (route.service, route)));
+            for route in part.upsert {
+                let is_less = self.services.get(&route.service).is_some_and(|known| {
+                    planted::is(Bug::StaleRoutes) && route.endpoints.len() < known.endpoints.len()
+                });
+                if !is_less {
+                    self.services.insert(route.service, route);
+                }
+            }
             self.peers = part.peers.unwrap_or_else(|| std::mem::take(&mut self.peers));
             self.networks = part.networks.unwrap_or_else(|| std::mem::take(&mut self.networks));
             self.removed = part.removed.unwrap_or_else(|| std::mem::take(&mut self.removed));

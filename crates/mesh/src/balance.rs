@@ -15,6 +15,8 @@ use model::{
     time::Instant,
 };
 
+use planted::Bug;
+
 use crate::{control::TaskStats, retry::Budget};
 
 /// The first exclusion. Long enough that a dead replica costs one connect timeout a second, short enough that one that only
@@ -22,6 +24,8 @@ use crate::{control::TaskStats, retry::Budget};
 const FIRST_EJECTION: Duration = Duration::from_millis(1_000);
 /// The longest exclusion: a healed replica is used again within this time.
 const LONGEST_EJECTION: Duration = Duration::from_secs(8);
+/// What a planted bug takes for the longest.
+const FOR_GOOD: Duration = Duration::from_secs(1 << 30);
 /// A replica that its own agent does not open (it drains, or its container is gone): the next table will say so.
 const REFUSED_EJECTION: Duration = Duration::from_millis(500);
 /// Broken or late answers in a row until a replica is excluded: one may be the request's own fault.
@@ -113,6 +117,7 @@ impl Balancer {
             return;
         }
         let span = match failure {
+            _ if planted::is(Bug::ExcludedForGood) => FOR_GOOD,
             Failure::Withdrawn => REFUSED_EJECTION,
             _ => (FIRST_EJECTION * 2u32.pow(health.ejections.min(8))).min(LONGEST_EJECTION),
         };

@@ -98,6 +98,12 @@ bugs! {
     CanariesNotAwaited,
     /// Nobody looks at a rollout's own deadline.
     RolloutDeadlineIgnored,
+    /// A node says that a task has drained while requests are under way to it.
+    DrainedAtOnce,
+    /// A replica that failed is left out for good.
+    ExcludedForGood,
+    /// An agent does not tell its mesh of a replica that has left.
+    StaleRoutes,
 }
 
 impl fmt::Display for Bug {

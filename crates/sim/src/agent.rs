@@ -15,7 +15,7 @@ use model::{
     time::Instant,
 };
 
-use crate::{clock::HostClock, engine::Engine, queue::Time, world::Event};
+use crate::{clock::HostClock, engine::Engine, queue::Time, router::Router, world::Event};
 
 /// A write under way, and the fence that the agent held when it issued it.
 pub(crate) struct Write {
@@ -67,6 +67,8 @@ pub(crate) struct NodeHost {
     pub(crate) version: &'static str,
     /// Of its engine's containers: the health that the agent last heard of.
     pub(crate) told_health: BTreeMap<String, Health>,
+    /// Its mesh process.
+    pub(crate) router: Router,
     /// The last time that a fault touched this host or its links.
     pub(crate) disturbed: Time,
     /// It said goodbye and ended by itself.
@@ -85,7 +87,8 @@ impl NodeHost {
             ..Facts::default()
         };
         let config = Config { cluster, node: self.node, managers, facts, mesh: None, seed };
-        let core = Agent::new(config, self.ledger.clone(), now);
+        let routes = self.router.stored.as_ref().map(|config| config.table.clone());
+        let core = Agent::new(config, Stored { routes, ..self.ledger.clone() }, now);
         self.lives += 1;
         self.left = false;
         self.subscription = None;

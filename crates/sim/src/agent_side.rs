@@ -17,6 +17,7 @@ use crate::{
     engine::Power,
     network::{Connection, Frame, Pipe},
     queue::{MS, Time},
+    router::Said,
     world::{AgentInput, Event, ManagerInput, World},
 };
 
@@ -144,8 +145,9 @@ impl World {
                 let (after, answer) = self.nodes[node].engine.probe(&request, calm, at);
                 self.later_agent(node, after, AgentInput::Core(Input::Probed { probe, answer }));
             }
-            // No mesh process: nothing waits for one.
-            Action::OpenLogs { .. } | Action::Mesh(_) | Action::DrainTask { .. } => {}
+            Action::Mesh(config) => self.tell_router(node, Said::Configure(config)),
+            Action::DrainTask { task } => self.tell_router(node, Said::Drain(task)),
+            Action::OpenLogs { .. } => {}
             Action::Status(status) => self.trace.line(at, || format!("n{node} status: {status}")),
             Action::Exit => {
                 self.trace.fault(at, || format!("n{node} agent ends as asked"));
@@ -360,6 +362,7 @@ impl World {
         self.nodes[node].start(self.cluster, managers, seed, now);
         self.check_remembered_fence(node);
         self.later_agent(node, MS, AgentInput::Subscribe);
+        self.greet_agent(node);
         self.drain_agent(node);
     }
 

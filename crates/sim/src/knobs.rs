@@ -75,6 +75,8 @@ pub struct Knobs {
     pub probes: bool,
     /// Two services are deployed, steered and returned to older releases.
     pub releases: bool,
+    /// Services have published ports, and clients ask for something so often, in milliseconds; `None`: nobody does.
+    pub traffic_ms: Option<u64>,
 }
 
 impl Knobs {
@@ -145,6 +147,10 @@ impl Knobs {
             live_restore: dice.permille(500),
             probes: Dice::new(seed, "probe knobs").permille(350),
             releases: Dice::new(seed, "release knobs").permille(350),
+            traffic_ms: {
+                let mut traffic = Dice::new(seed, "traffic knobs");
+                traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))
+            },
         }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> 
         told: std::collections::VecDeque::new(),
         version: crate::versions::USUAL,
         told_health: std::collections::BTreeMap::new(),
+        router: crate::router::Router::default(),
         disturbed: 0,
         left: false,
     }
@@ -266,6 +267,9 @@ impl World {
             self.queue.after(self.knobs.think_ms * MS * operator as u64 / 4, Event::Think { operator });
         }
         self.queue.after(SEC, Event::NextFault);
+        if self.knobs.traffic_ms.is_some() {
+            self.queue.after(SEC, Event::ClientAsks);
+        }
         if self.knobs.weather == Weather::Calm {
             self.network.heal();
         }

@@ -8,6 +8,7 @@ use model::{
     node::Availability,
     placement::Placement,
     request::{NodeChange, Request},
+    route::{HttpPort, IngressPort},
     service::{
         FailureAction, Mode, RestartCondition, RestartPolicy, ServiceSpec, TaskTemplate, UpdateOrder,
         UpdatePolicy,
@@ -52,6 +53,8 @@ pub(crate) struct Workload {
     replicas: u32,
     /// Where services have probes: which.
     probes: Option<Dice>,
+    /// Where services have published ports: how long they drain.
+    traffic: Option<Dice>,
     /// Of a thousand steps so many are for nodes only.
     drains: u32,
     /// Where two services are deployed: how.
@@ -69,6 +72,7 @@ impl Workload {
             nodes,
             replicas: knobs.replicas,
             probes: knobs.probes.then(|| Dice::new(seed, "probes")),
+            traffic: knobs.traffic_ms.map(|_| Dice::new(seed, "drains")),
             drains: knobs.drains,
             deployers: knobs.releases.then(|| Deployers::new(seed)),
             steps: 0,
@@ -174,12 +178,18 @@ impl Workload {
             Some(before) => before.mode,
             None => Mode::Replicated(self.dice.range(1, u64::from(self.replicas) - 1) as u32),
         };
+        let mut template = self.template(tag);
+        if let Some(dice) = &mut self.traffic {
+            template.container.drain =
+                Some(if dice.permille(100) { Duration::ZERO } else { dice.span(200, 3_000) });
+        }
         ServiceSpec {
             name: name.to_owned(),
             labels: [("tag".to_owned(), tag.to_string())].into(),
             mode,
-            template: self.template(tag),
+            template,
             update,
+            ports: self.traffic.is_some().then(|| published(name)).into_iter().collect(),
             ..ServiceSpec::default()
         }
     }
@@ -255,6 +265,13 @@ impl Workload {
 
 fn check() -> Healthcheck {
     Healthcheck { test: vec!["CMD".into(), "true".into()], ..Healthcheck::default() }
+}
+
+/// Each service has a port of its own.
+fn published(name: &str) -> IngressPort {
+    let number = SERVICES.iter().position(|known| *known == name).unwrap_or(SERVICES.len());
+    let http = number.is_multiple_of(2).then(HttpPort::default);
+    IngressPort { published: 9_000 + number as u16, target: 80, http, proxy_protocol: false }
 }
 
 fn port(published: u16) -> PortSpec {

@@ -23,6 +23,7 @@ use crate::{
     network::{HostId, Network},
     queue::{MS, Queue, SEC, Time},
     report::{Outcome, Report, Violation},
+    router::{Said, Step, Traffic},
     skip::Drawn,
     trace::Trace,
     versions::Versions,
@@ -32,6 +33,12 @@ use crate::{
 /// More events than this at one instant: a process that is woken over and over for what it cannot do yet. A daemon would
 /// burn a core.
 const MAX_AT_ONCE: u64 = 100_000;
+
+/// A replica is used again so soon after the last fault: twice the longest that the mesh leaves one out.
+const IN_ROTATION: Time = 16 * SEC;
+
+/// A change of the state is known to every mesh so soon; looked at twice a second, it is so at some time.
+const ROUTES_LAG: Time = 10 * SEC;
 
 /// What can happen.
 #[derive(Debug, Clone)]
@@ -126,6 +133,23 @@ pub(crate) enum Event {
     },
     /// Slow checks look at the whole.
     Probe,
+    /// An agent's word reaches its mesh process.
+    Router {
+        node: usize,
+        life: u64,
+        said: Said,
+    },
+    /// A mesh process that was started is up.
+    RouterStarts {
+        node: usize,
+    },
+    /// A client asks for something.
+    ClientAsks,
+    /// A client's request goes on.
+    Request {
+        id: u64,
+        step: Step,
+    },
     /// Bounds that a container's end set.
     Deadline(crate::check::Deadline),
 }
@@ -187,6 +211,7 @@ pub struct World {
     pub(crate) phase: Phase,
     pub(crate) tokens: BTreeMap<&'static str, TokenId>,
     pub(crate) versions: Versions,
+    pub(crate) traffic: Traffic,
     /// When the checks saw everything converged.
     pub(crate) converged: Option<Time>,
     pub(crate) events: u64,
@@ -228,6 +253,7 @@ impl World {
             phase: Phase::Setup,
             tokens: BTreeMap::new(),
             versions: Versions::new(knobs.mixed, Dice::new(seed, "versions")),
+            traffic: Traffic { dice: Dice::new(seed, "traffic"), under_way: BTreeMap::new(), next: 0 },
             converged: None,
             events: 0,
             instant: 0,
@@ -289,6 +315,10 @@ impl World {
             }
             Event::Rejoin { manager } => self.join_manager(manager),
             Event::AskAgain { manager } => self.ask_again(manager),
+            Event::Router { node, life, said } => self.router_hears(node, life, said),
+            Event::RouterStarts { node } => self.router_starts(node),
+            Event::ClientAsks => self.client_asks(),
+            Event::Request { id, step } => self.request_goes_on(id, step),
             Event::Probe => self.probe(),
             Event::Deadline(deadline) => self.deadline(&deadline),
         }
@@ -336,7 +366,16 @@ impl World {
                 self.trace.fault(now, || "converged".to_owned());
                 self.final_reads();
             }
-            (Some(at), None) if now >= at + 4 * SEC && self.clients.is_idle() => self.phase = Phase::Over,
+            (Some(at), None) if now >= at + self.quiet() && self.clients.is_idle() => {
+                match self.not_in_rotation() {
+                    None => self.phase = Phase::Over,
+                    // A replica that crashes again and again has always just left, or is just about to.
+                    Some((what, about)) if now >= at + self.quiet() + ROUTES_LAG => {
+                        self.violate("I25", what, about);
+                    }
+                    Some(_) => {}
+                }
+            }
             (Some(_), Some(_)) => self.converged = None,
             (None, Some(what)) if now > since + self.knobs.converge_secs * SEC => {
                 self.violate(
@@ -350,6 +389,11 @@ impl World {
         if now > since + 2 * self.knobs.converge_secs * SEC {
             self.violate("I16", "the cluster does not stay converged".to_owned(), Vec::new());
         }
+    }
+
+    /// How long all is to stay as it is: where there is traffic, longer than a replica that failed is left out.
+    fn quiet(&self) -> Time {
+        if self.knobs.traffic_ms.is_some() { IN_ROTATION } else { 4 * SEC }
     }
 
     fn report(&mut self) -> Report {

@@ -22,6 +22,7 @@ use crate::{
 impl World {
     /// An agent calls its engine: a sound container that the managers want is neither stopped nor removed.
     pub(crate) fn check_call(&mut self, node: usize, call: &EngineCall) {
+        self.note_stop(node, call);
         let (EngineCall::Stop { container, .. } | EngineCall::Remove { container, .. }) = call else {
             return;
         };

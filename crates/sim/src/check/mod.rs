@@ -20,6 +20,7 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
+mod i24_rotation;
 mod releases;
 
 pub(crate) use i08_alone::Deadline;
@@ -66,6 +67,7 @@ pub(crate) struct Checks {
     floors: i11_floor::Floors,
     courses: i13_rollouts::Courses,
     events: i18_watch::Events,
+    rotation: i24_rotation::Rotation,
 }
 
 impl Checks {
@@ -88,6 +90,7 @@ impl Checks {
             floors: i11_floor::Floors::default(),
             courses: i13_rollouts::Courses::default(),
             events: i18_watch::Events::default(),
+            rotation: i24_rotation::Rotation::default(),
         }
     }
 
@@ -283,6 +286,7 @@ impl World {
                 self.check_task_doubles(node, happening);
                 self.check_slot_doubles(node, happening);
                 self.started(node, happening);
+                self.note_start(node, happening);
             }
             agent_core::engine::Change::Died { .. } => {
                 self.checks.count("containers ended");

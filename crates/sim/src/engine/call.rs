@@ -1,5 +1,7 @@
 //! Calls: begun, in effect, answered; three moments, and a fault may come between any two.
 
+use std::net::Ipv4Addr;
+
 use agent_core::engine::{Change, ContainerRequest, EngineCall, EngineError, EngineErrorKind, OpOutcome};
 use model::{service::ImagePin, task::Health};
 
@@ -151,7 +153,9 @@ impl Engine {
         }
         self.next_id += 1;
         let id = format!("c{:06x}{:04x}", self.next_id, self.dice.range(0, 0xffff));
-        self.containers.insert(id.clone(), Container::new(id.clone(), request));
+        // More than a world ever makes.
+        let address = Ipv4Addr::from(0xac10_0000 | self.next_id as u32);
+        self.containers.insert(id.clone(), Container::new(id.clone(), address, request));
         self.tell(&id, Change::Created, "made");
         Ok(OpOutcome::Created { id })
     }

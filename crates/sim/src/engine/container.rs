@@ -1,6 +1,6 @@
 //! One container of the simulated engine.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use agent_core::{engine::ContainerRequest, labels::Labels};
 use model::{
@@ -28,6 +28,8 @@ pub(crate) struct Container {
     pub(crate) image: String,
     pub(crate) spec: Arc<ContainerSpec>,
     pub(crate) ports: Vec<PortSpec>,
+    /// Of its own for ever, unlike an engine's.
+    pub(crate) address: Ipv4Addr,
     pub(crate) status: Status,
     /// Counts its starts.
     pub(crate) runs: u64,
@@ -38,7 +40,7 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(id: String, request: &ContainerRequest) -> Self {
+    pub(crate) fn new(id: String, address: Ipv4Addr, request: &ContainerRequest) -> Self {
         Self {
             id,
             name: request.name.clone(),
@@ -46,6 +48,7 @@ impl Container {
             image: format!("id of {}", request.image),
             spec: request.spec.clone(),
             ports: request.spec.ports.iter().filter(|port| port.published != 0).copied().collect(),
+            address,
             status: Status::Created,
             runs: 0,
             stop_waiters: Vec::new(),
@@ -62,6 +65,7 @@ impl Container {
             image: "other".to_owned(),
             spec,
             ports: Vec::new(),
+            address: Ipv4Addr::UNSPECIFIED,
             status: Status::Running { since: 0, health: Health::None, run: 1 },
             runs: 1,
             stop_waiters: Vec::new(),

@@ -223,7 +223,7 @@ impl Container {
             status,
             image: self.image.clone(),
             ports,
-            addresses: Vec::new(),
+            addresses: if self.is_live() { vec![("bridge".to_owned(), self.address)] } else { Vec::new() },
         })
     }
 }
