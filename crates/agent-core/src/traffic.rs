@@ -11,6 +11,7 @@ use model::{
     id::{NodeId, ServiceId, TaskId},
     route::{NetworkAddress, NetworkRoute, PeerRoute, RouteTable, RouteVersion, ServiceRoute},
     session::{AgentMessage, Assignment, RouteChange},
+    task::DesiredState,
     time::Instant,
 };
 
@@ -242,15 +243,18 @@ impl Agent {
         }
     }
 
-    /// This node's tasks that are wanted and whose containers run, each with the address at which this host reaches it. One that is to
+    /// This node's tasks that nobody wants stopped and whose containers run, each with the address at which this host reaches it. One that is to
     /// stop is none of them, whatever the mesh knows of its drain: a mesh process that began anew knows nothing of it.
     fn locals(&self) -> Vec<LocalTask> {
-        let wanted = |(_, task): &(&TaskId, &Task)| task.is_wanted();
+        let stays = |(_, task): &(&TaskId, &Task)| {
+            let runs = |assignment: &Assignment| assignment.desired == DesiredState::Running;
+            !task.leaving && task.assignment.as_ref().is_none_or(runs)
+        };
         let reached = |(id, task): (&TaskId, &Task)| {
             let (_, container) = task.current().filter(|(_, container)| container.phase == Phase::Running)?;
             Some(LocalTask { task: *id, address: container.addresses.first()?.1 })
         };
-        self.tasks.iter().filter(wanted).filter_map(reached).collect()
+        self.tasks.iter().filter(stays).filter_map(reached).collect()
     }
 }
 
