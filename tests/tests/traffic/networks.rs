@@ -61,3 +61,43 @@ fn containers_reach_services_of_their_network_by_name_on_whatever_node() {
     let refused = site.cluster.ctl().say(&["network", "rm", "shop"]);
     assert_eq!(refused.code, 5, "{}", refused.all());
 }
+
+#[test]
+fn the_pool_can_be_changed_and_a_machine_that_joins_says_what_it_uses_of_it() {
+    let Some(site) = Site::start("pool", 1) else { return };
+    assert!(
+        site.ok(&["network", "pool", "show"]).starts_with("10.128.0.0/10, 64 networks of which 0 are taken")
+    );
+    site.ok(&["network", "pool", "set", "10.192.0.0/12"]);
+    site.ok(&["network", "create", "shop"]);
+    assert!(site.ok(&["network", "ls"]).contains("10.192.0.0/16"));
+    let refused = site.cluster.ctl().say(&["network", "pool", "set", "10.64.0.0/12"]);
+    assert_eq!(refused.code, 5, "{}", refused.all());
+    assert!(refused.all().contains("pool.base") && refused.all().contains("\"shop\""), "{}", refused.all());
+
+    let (host, node) = (site.host(0), site.cluster.node(0));
+    let ip = |words: &str| {
+        tests::command::run(host.command("ip").args(words.split(' '))).expect(words);
+    };
+    ip("link add own0 type bridge");
+    ip("addr add 10.195.7.1/24 dev own0");
+    ip("link set own0 up");
+    ip("route add 10.0.0.0/8 dev own0 via 10.195.7.2");
+    node.engine().docker(&["network", "create", "--subnet", "10.197.0.0/20", "theirs"]).expect("docker");
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = format!("engine = {:?}\n", node.engine().url());
+    std::fs::write(dir.path().join("agent.toml"), engine).expect("a file");
+    let token = site.ok(&["token", "create", "--quiet", "--role", "agent"]);
+    let mut join = host.command(node.agent().program());
+    join.args(["join", "--manager", &site.cluster.address(0), "--token", token.trim(), "--dir"])
+        .arg(dir.path());
+    let said = join.output().expect("orch-agent join");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{words}");
+    for expected in
+        ["10.192.0.0/12", "10.195.7.0/24, a route", "10.197.0.0/20, the engine's network theirs", "pool set"]
+    {
+        assert!(words.contains(expected), "{expected}: {words}");
+    }
+    assert!(!words.contains("10.0.0.0/8"), "a wide route by a gateway is no clash: {words}");
+}
