@@ -190,7 +190,6 @@ impl Workload {
             template,
             update,
             ports: self.traffic.is_some().then(|| published(name)).into_iter().collect(),
-            ..ServiceSpec::default()
         }
     }
 
