@@ -4,6 +4,7 @@
 //! the caller collects all of them.
 
 pub mod probe;
+pub mod window;
 
 use std::{net::Ipv4Addr, time::Duration};
 

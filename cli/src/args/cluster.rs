@@ -77,6 +77,9 @@ pub enum NodeCommand {
     Drain {
         /// Name, id, or the beginning of an id
         node: String,
+        /// Why it is drained although it is frozen
+        #[arg(long, value_name = "REASON")]
+        despite_freeze: Option<String>,
         /// How to wait.
         #[command(flatten)]
         wait: WaitFlags,
@@ -119,6 +122,9 @@ pub struct NodeUpdate {
     /// Remove a label
     #[arg(long, value_name = "KEY")]
     pub label_rm: Vec<String>,
+    /// Why it is drained although it is frozen
+    #[arg(long, value_name = "REASON")]
+    pub despite_freeze: Option<String>,
 }
 
 /// `manager …`

@@ -43,6 +43,12 @@ pub struct DeployRelease {
     /// Wait so long for a deployment that is under way, instead of ending with 5 at once
     #[arg(long, value_name = "DURATION", value_parser = crate::value::duration)]
     pub wait_busy: Option<Duration>,
+    /// Where replicas are frozen: those follow when their freeze ends, and this command does not wait for them
+    #[arg(long, conflicts_with = "despite_freeze")]
+    pub at_next_window: bool,
+    /// Why this is done now although nodes are frozen
+    #[arg(long, value_name = "REASON")]
+    pub despite_freeze: Option<String>,
     /// Wait until it is over (which is the default)
     #[arg(long, conflicts_with = "detach")]
     pub wait: bool,

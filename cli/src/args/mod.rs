@@ -5,6 +5,7 @@
 
 mod cluster;
 mod deploy;
+mod freeze;
 mod service;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ pub use cluster::{
     NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
 };
 pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
+pub use freeze::{FreezeCommand, FreezeSet};
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
@@ -79,6 +81,9 @@ pub enum Command {
     /// Look at and change nodes
     #[command(subcommand, visible_alias = "nodes")]
     Node(NodeCommand),
+    /// Leave nodes alone for a time, such as beam time
+    #[command(subcommand, visible_alias = "freezes")]
+    Freeze(FreezeCommand),
     /// Make, list and remove networks of services
     #[command(subcommand, visible_alias = "networks")]
     Network(NetworkCommand),

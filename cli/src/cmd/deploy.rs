@@ -4,16 +4,21 @@
 //! way. Here is only asked, looked and told: a deployment whose `orchctl` was killed goes on, and the same command again
 //! follows it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use model::{
+    id::NodeId,
     request::{ErrorCode, Request, ServiceView},
     service::{
         ImagePin, ReleaseNote, ReleaseResult, Rollout, RolloutState, RolloutStep, Service, TemplateVersion,
     },
+    task::Task,
 };
 
-use super::{Session, logs};
+use super::{Session, freeze, logs};
 use crate::{
     args::{Deploy, DeployCommand, DeployRelease, Steer, WaitFlags},
     client::{Client, unexpected},
@@ -78,6 +83,8 @@ async fn release(session: &Session, args: &DeployRelease) -> Result<Code, Failur
             job: args.job.clone().unwrap_or_default(),
             after: Some(service.template),
             canary: args.canary_policy(),
+            at_next_window: args.at_next_window,
+            despite_freeze: args.despite_freeze.clone(),
         };
         let request =
             Request::Deploy { service: service.id.to_string(), image: image.clone(), note: Box::new(note) };
@@ -88,6 +95,9 @@ async fn release(session: &Session, args: &DeployRelease) -> Result<Code, Failur
                     "{}: release {} begins: {image}",
                     service.spec.name, now.service.template.0
                 ));
+                if args.at_next_window && is_held(&client, &now).await? {
+                    return Ok(finished(session, &args.flags, &now.service, "frozen"));
+                }
                 return follow(session, &client, &now.service, service.rollout, index, &args.flags).await;
             }
             Err(failure) if failure.api == Some(ErrorCode::Conflict) => failure,
@@ -106,6 +116,14 @@ async fn release(session: &Session, args: &DeployRelease) -> Result<Code, Failur
         }
         patience = patience.filter(|until| *until > Instant::now());
     }
+}
+
+/// Whether a freeze holds some of its replicas back.
+async fn is_held(client: &Client, view: &ServiceView) -> Result<bool, Failure> {
+    let open = freeze::views(client).await?.into_iter().filter(|freeze| freeze.open_until.is_some());
+    let frozen: BTreeSet<NodeId> = open.flat_map(|freeze| freeze.nodes).map(|(id, _)| id).collect();
+    let behind = |task: &&Task| task.is_active() && task.template != view.service.template;
+    Ok(view.tasks.iter().filter(behind).filter_map(|task| task.node).any(|node| frozen.contains(&node)))
 }
 
 fn present(service: &Service, image: &str) -> Present {
@@ -221,6 +239,10 @@ fn finished(session: &Session, flags: &WaitFlags, service: &Service, state: &str
         output::print(match state {
             "already" => format!("{name}: release {number} runs {image} already"),
             "accepted" => format!("{name}: release {number} accepted: {image}"),
+            "frozen" => format!(
+                "{name}: release {number} accepted: {image}; replicas on frozen nodes follow when their freeze ends \
+                 (orchctl deploy status {name})"
+            ),
             "awaiting-promotion" => format!(
                 "{name}: the canaries of release {number} are good; the others follow on: orchctl deploy promote {name}"
             ),

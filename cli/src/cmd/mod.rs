@@ -4,6 +4,7 @@ mod context;
 mod deploy;
 mod dev;
 mod events;
+mod freeze;
 mod inspect;
 mod logs;
 mod manager;
@@ -91,6 +92,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Scale(scale) => scale::run(&session, scale).await,
         Command::Node(command) => node::run(&session, command).await,
         Command::Manager(command) => manager::run(&session, command).await,
+        Command::Freeze(command) => freeze::run(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,

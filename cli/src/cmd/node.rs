@@ -44,8 +44,9 @@ pub async fn run(session: &Session, command: NodeCommand) -> Result<Code, Failur
             let wait = WaitFlags { detach: true, quiet: false };
             change(session, &client, update.node.clone(), from_flags(update)?, &wait).await
         }
-        NodeCommand::Drain { node, wait } => {
-            change(session, &client, node, availability(Availability::Drain), &wait).await
+        NodeCommand::Drain { node, despite_freeze, wait } => {
+            let drain = NodeChange { despite_freeze, ..availability(Availability::Drain) };
+            change(session, &client, node, drain, &wait).await
         }
         NodeCommand::Activate { node } => {
             change(session, &client, node, availability(Availability::Active), &WaitFlags::default()).await
@@ -74,8 +75,9 @@ fn from_flags(update: NodeUpdate) -> Result<NodeChange, Failure> {
         class: update.class.map(Into::into),
         set_labels: update.label_add,
         remove_labels: update.label_rm,
+        despite_freeze: update.despite_freeze,
     };
-    if change == NodeChange::default() {
+    if change == (NodeChange { despite_freeze: change.despite_freeze.clone(), ..NodeChange::default() }) {
         return Err(Failure::invalid(
             "nothing to change: give --availability, --class, --label-add or --label-rm",
         ));

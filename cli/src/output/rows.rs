@@ -7,7 +7,7 @@ use model::{
     container::Protocol,
     network::AddressPool,
     node::{Availability, Node},
-    request::{EndpointsView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
+    request::{EndpointsView, FreezeView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
     route::IngressPort,
     service::{ImagePin, Mode, Release, RolloutState, Service, ServiceSpec},
     task::{DesiredState, Health, Observed, PendingReason, TaskState},
@@ -101,6 +101,47 @@ pub fn members(members: &[MemberStatus], now: ClusterTime) -> Table {
         ]);
     }
     table
+}
+
+/// `freeze ls`
+pub fn freezes(views: &[FreezeView]) -> Table {
+    let mut table = Table::new(["NAME", "STATE", "NODES", "BY", "REASON"]);
+    for view in views {
+        let spec = &view.freeze.spec;
+        let nodes = match view.nodes.len() {
+            0 => "none".to_owned(),
+            count => count.to_string(),
+        };
+        let by = view.freeze.by.to_string();
+        table.row([spec.name.clone(), freeze_state(view), nodes, by, spec.reason.clone()]);
+    }
+    table
+}
+
+/// `freeze inspect`
+pub fn freeze(view: &FreezeView) -> String {
+    let spec = &view.freeze.spec;
+    let names: Vec<&str> = view.nodes.iter().map(|(_, name)| name.as_str()).collect();
+    let with = if spec.nodes.is_empty() { "all".to_owned() } else { pairs(&spec.nodes) };
+    let mut lines = vec![
+        format!("{}: {}", spec.name, freeze_state(view)),
+        format!("  nodes   {with}: {}", if names.is_empty() { "none now".into() } else { names.join(", ") }),
+        format!("  set     {} by {}", age::date(view.freeze.set), view.freeze.by),
+    ];
+    lines.extend((!spec.reason.is_empty()).then(|| format!("  reason  {}", spec.reason)));
+    let windows = spec.windows.iter();
+    lines.extend(
+        windows.map(|window| format!("  window  {} to {}", age::date(window.from), age::date(window.until))),
+    );
+    lines.join("\n")
+}
+
+fn freeze_state(view: &FreezeView) -> String {
+    match (view.open_until, &view.next) {
+        (Some(until), _) => format!("open until {}", age::date(until)),
+        (None, Some(next)) => format!("next from {}", age::date(next.from)),
+        (None, None) => "over".to_owned(),
+    }
 }
 
 /// `token ls`

@@ -73,6 +73,7 @@ fn rollout(state: RolloutState) -> Rollout {
         canary: None,
         resumed: None,
         paused_from: None,
+        despite_freeze: None,
     }
 }
 

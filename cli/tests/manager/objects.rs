@@ -69,6 +69,7 @@ pub fn failed(state: RolloutState) -> ServiceView {
         canary: None,
         resumed: None,
         paused_from: None,
+        despite_freeze: None,
     });
     view
 }

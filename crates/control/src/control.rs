@@ -32,6 +32,8 @@ pub struct Control {
     services: BTreeMap<ServiceId, u32>,
     slots: BTreeSet<(ServiceId, Slot)>,
     tokens: BTreeSet<TokenId>,
+    /// The cluster's own record changed.
+    cluster: bool,
     room: Room,
 }
 
@@ -53,6 +55,7 @@ impl Control {
             services: BTreeMap::new(),
             slots: BTreeSet::new(),
             tokens: BTreeSet::new(),
+            cluster: false,
             room: Room::default(),
         }
     }
@@ -76,7 +79,9 @@ impl Control {
             Change::Token(id) => {
                 self.tokens.insert(*id);
             }
-            Change::Cluster | Change::Member(_) | Change::Network(_) => {}
+            // Freezes are the cluster's.
+            Change::Cluster => self.cluster = true,
+            Change::Member(_) | Change::Network(_) => {}
         }
     }
 
@@ -171,6 +176,10 @@ impl Control {
     }
 
     fn take_changes(&mut self, store: &Store) {
+        if std::mem::take(&mut self.cluster) {
+            let rolling = store.services().filter(|service| service.is_rolling());
+            self.services.extend(rolling.map(|service| (service.id, 0)));
+        }
         let mut new: Vec<NodeId> = Vec::new();
         for id in std::mem::take(&mut self.changed_nodes) {
             match store.node(id) {

@@ -232,6 +232,12 @@ fn holds_rollout(store: &Store, service: &Service) -> String {
         let wait = next.since(store.time()).as_secs();
         return format!("; pauses {wait} s before the next batch");
     }
+    let tasks = || store.tasks_of_service(service.id).filter(|task| task.is_active());
+    let mut frozen = tasks().filter(|task| !store.is_current(task));
+    let frozen = frozen.find_map(|task| frozen_sentence(store, task.node?));
+    if let Some(why) = frozen.filter(|_| !goes_on(service)) {
+        return format!("; waits for {why}");
+    }
     let unfit = store
         .tasks_of_service(service.id)
         .find(|task| task.is_active() && !is_healthy(store, task) && !is_on_lost_node(store, task));
@@ -239,6 +245,27 @@ fn holds_rollout(store: &Store, service: &Service) -> String {
         let slot = slot_name(store, task.slot);
         format!("; waits for slot {slot} to be healthy: it is {}{}", task.observed.state, with_cause(task))
     })
+}
+
+fn goes_on(service: &Service) -> bool {
+    service.rollout.as_ref().is_some_and(|rollout| rollout.despite_freeze.is_some())
+}
+
+/// Whose freeze a node is in, and for how long; `None` when it is in none.
+pub fn frozen_sentence(store: &Store, node: NodeId) -> Option<String> {
+    Some(format!("node {}, which is {}", node_name(store, node), frozen(store, node)?))
+}
+
+fn frozen(store: &Store, node: NodeId) -> Option<String> {
+    let (freeze, until) = store.freeze_of(node, store.time())?;
+    let minutes = until.since(store.time()).as_secs().div_ceil(60);
+    let span = match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    };
+    let reason = &freeze.spec.reason;
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    Some(format!("frozen for {span} by \"{}\"{why}", freeze.spec.name))
 }
 
 fn explain_task(store: &Store, task: &Task) -> Vec<String> {
@@ -287,6 +314,7 @@ fn explain_node(store: &Store, node: &Node) -> Vec<String> {
     };
     let mut lines = vec![format!("node {} {state} for {age} s and {availability}", node.facts.hostname)];
     lines.extend(waiting_node(store, node).map(|waiting| waiting.why));
+    lines.extend(frozen(store, node.id).map(|words| format!("it is {words}")));
     lines.push(format!(
         "reserved: {cpu} of {} thousandths of a core, {memory} of {} bytes",
         node.facts.cpu_millis, node.facts.memory

@@ -25,6 +25,6 @@ mod scheduler;
 mod update;
 
 pub use control::Control;
-pub use explain::{explain, waiting};
+pub use explain::{explain, frozen_sentence, waiting};
 pub use liveness::Liveness;
 pub use plan::{IdSource, MAX_DECISIONS, Plan};

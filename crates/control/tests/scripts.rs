@@ -10,6 +10,7 @@ use common::{World, facts};
 use model::{
     command::{Command, Decision},
     container::PortSpec,
+    freeze::{FreezeSpec, Window},
     id::{NodeId, ServiceId, TaskId},
     node::{Availability, NodeClass},
     service::{
@@ -125,6 +126,19 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
             let command = Command::RollbackService { id, to, note: Default::default() };
             tell(world.commit(command).0, output);
         }
+        ["freeze", name, from, until, labels @ ..] => {
+            let now = world.store.time();
+            let at_seconds = |text: &&str| now + Duration::from_secs(text.parse().expect(at));
+            let window = Window { from: at_seconds(from), until: at_seconds(until) };
+            let pair = |label: &&str| label.split_once('=').map(|(key, value)| (key.into(), value.into()));
+            let nodes = labels.iter().map(pair).collect::<Option<_>>().expect(at);
+            let (name, reason) = ((*name).into(), "users are here".into());
+            let spec = FreezeSpec { name, nodes, windows: vec![window], reason };
+            tell(world.commit(Command::SetFreeze(spec)).0, output);
+        }
+        ["thaw", name] => {
+            tell(world.commit(Command::RemoveFreeze { name: (*name).into() }).0, output);
+        }
         ["deploy", name, image, options @ ..] => deploy(world, name, image, options, at, output),
         ["steer", name, step] => {
             let id = service(world, name);
@@ -208,6 +222,7 @@ fn deploy(world: &mut World, name: &str, image: &str, options: &[&str], at: &str
         match option.split_once('=').unwrap_or((option, "")) {
             ("after", number) => note.after = Some(TemplateVersion(number.parse().expect(at))),
             ("job", job) => note.job = job.into(),
+            ("despite", why) => note.despite_freeze = Some(why.into()),
             _ => panic!("{at}: {option}"),
         }
     }

@@ -9,7 +9,7 @@ use model::{
     id::{MemberId, NetworkId, ServiceId, TokenId},
     identity::{Identity, JoinRole},
     network::NetworkSpec,
-    node::{Node, NodeSpec},
+    node::{Availability, Node, NodeSpec},
     request::{ApiError, ErrorCode, NodeChange, Request},
     service::{Mode, ReleaseNote},
     validate::Problem,
@@ -83,7 +83,12 @@ impl Manager {
             Request::RemoveService(service) => {
                 Command::RemoveService { id: self.store.resolve_service(&service)?.id }
             }
-            Request::UpdateNode { node, change } => self.update_node(&node, &change)?,
+            Request::UpdateNode { node, change } => {
+                if let Some(reason) = &change.despite_freeze {
+                    self.notice(format!("{identity} changes node \"{node}\" despite a freeze: {reason}"));
+                }
+                self.update_node(&node, &change)?
+            }
             Request::RemoveNode { node, force } => {
                 Command::RemoveNode { id: self.store.resolve_node(&node)?.id, force }
             }
@@ -91,6 +96,8 @@ impl Manager {
             Request::RemoveNetwork(network) => {
                 Command::RemoveNetwork { id: self.store.resolve_network(&network)?.id }
             }
+            Request::SetFreeze(spec) => self.freeze(spec)?,
+            Request::RemoveFreeze(name) => Command::RemoveFreeze { name },
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
             Request::SetSettings(settings) => self.settings(settings)?,
@@ -125,6 +132,7 @@ impl Manager {
             | Request::GetService(_)
             | Request::ListTasks(_)
             | Request::ListNetworks
+            | Request::ListFreezes
             | Request::GetNetwork(_)
             | Request::GetEndpoints(_)
             | Request::ListNodes
@@ -162,6 +170,11 @@ impl Manager {
     fn update_node(&self, reference: &str, change: &NodeChange) -> Result<Command, ApiError> {
         let node = self.store.resolve_node(reference)?;
         let spec = changed_spec(node, change);
+        let drains =
+            spec.availability == Availability::Drain && node.spec.availability != Availability::Drain;
+        if drains && change.despite_freeze.is_none() {
+            self.not_frozen(std::iter::once(node.id), "--despite-freeze REASON drains it all the same")?;
+        }
         Ok(Command::UpdateNode { id: node.id, expected: Some(node.generation), spec })
     }
 

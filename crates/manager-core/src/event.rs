@@ -25,10 +25,6 @@ pub enum SpaceState {
 }
 
 /// One input.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one exists at a time; a box would cost every small one an allocation"
-)]
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A message of another member, as its [`Action::SendPeer`](crate::Action::SendPeer) gave it. `from` is the

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use model::{
     command::Command,
+    freeze::FreezeSpec,
+    id::NodeId,
     request::{ApiError, ErrorCode},
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion, UpdateOrder},
     time::ClusterTime,
@@ -32,6 +34,11 @@ impl Manager {
         }
         if note.canary.is_some() {
             self.same_versions("canaries")?;
+        }
+        if !note.at_next_window && note.despite_freeze.is_none() {
+            let tasks = self.store.tasks_of_service(id).filter(|task| task.is_active());
+            let nodes = tasks.filter_map(|task| task.node);
+            self.not_frozen(nodes, "--at-next-window brings it then; --despite-freeze REASON now")?;
         }
         let mut spec = (*service.spec).clone();
         spec.template.container.image = image;
@@ -66,6 +73,24 @@ impl Manager {
         self.same_versions("steering a rollout")?;
         let release = release.unwrap_or(service.template);
         Ok(Command::SteerRollout { id: service.id, release, step })
+    }
+
+    /// # Errors
+    /// One of the nodes is in a freeze; with what may be done.
+    pub(crate) fn not_frozen(
+        &self,
+        mut nodes: impl Iterator<Item = NodeId>,
+        hint: &str,
+    ) -> Result<(), ApiError> {
+        match nodes.find_map(|node| control::frozen_sentence(&self.store, node)) {
+            Some(why) => Err(ApiError::new(ErrorCode::Frozen, format!("it would disturb {why}. {hint}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn freeze(&self, spec: FreezeSpec) -> Result<Command, ApiError> {
+        self.same_versions("a freeze")?;
+        Ok(Command::SetFreeze(spec))
     }
 
     /// A declaration that every manager can read: until the last one is upgraded `auto` is written as what it comes to.

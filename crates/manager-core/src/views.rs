@@ -7,12 +7,13 @@ use control::routes;
 use model::{
     cluster::Member,
     command::Rejection,
+    freeze::Freeze,
     id::{MemberId, ServiceId},
     network::Network,
     node::{Node, NodeState},
     request::{
-        ApiError, ClusterStatus, EndpointRow, EndpointsView, ErrorCode, LogSource, MemberStatus, NetworkView,
-        NodeView, Request, Response, ServiceRow, ServiceView, TaskFilter, TaskRow, Waiting,
+        ApiError, ClusterStatus, EndpointRow, EndpointsView, ErrorCode, FreezeView, LogSource, MemberStatus,
+        NetworkView, NodeView, Request, Response, ServiceRow, ServiceView, TaskFilter, TaskRow, Waiting,
     },
     service::{Mode, Service},
     session::{LogOptions, ManagerMessage},
@@ -40,6 +41,7 @@ impl Manager {
             Request::ListNetworks => {
                 Response::Networks(self.store.networks().map(|network| self.network_view(network)).collect())
             }
+            Request::ListFreezes => Response::Freezes(self.freeze_views()),
             Request::GetNetwork(reference) => {
                 Response::Networks(vec![self.network_view(self.store.resolve_network(reference)?)])
             }
@@ -66,6 +68,8 @@ impl Manager {
             | Request::RemoveService(_)
             | Request::CreateNetwork(_)
             | Request::RemoveNetwork(_)
+            | Request::SetFreeze(_)
+            | Request::RemoveFreeze(_)
             | Request::UpdateNode { .. }
             | Request::RemoveNode { .. }
             | Request::CreateToken { .. }
@@ -281,6 +285,22 @@ impl Manager {
             },
             Err(other) => Err(other.into()),
         }
+    }
+
+    fn freeze_views(&self) -> Vec<FreezeView> {
+        let now = self.store.time();
+        let view = |freeze: &Freeze| FreezeView {
+            nodes: self
+                .store
+                .nodes()
+                .filter(|node| freeze.covers(node))
+                .map(|node| (node.id, node.facts.hostname.clone()))
+                .collect(),
+            open_until: freeze.open_until(now),
+            next: freeze.next(now),
+            freeze: freeze.clone(),
+        };
+        self.store.freezes().iter().map(view).collect()
     }
 
     fn log_source(&mut self, task: &Task, options: &LogOptions) -> LogSource {

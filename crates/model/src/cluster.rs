@@ -1,8 +1,11 @@
 //! The cluster itself: its settings, its members, its join tokens.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    freeze::Freeze,
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
     network::AddressPool,
@@ -58,6 +61,13 @@ pub struct Cluster {
     pub last_member: MemberId,
     /// When it was made.
     pub created: ClusterTime,
+    /// Times in which nodes are left alone, by name.
+    #[serde(default, skip_serializing_if = "no_freezes")]
+    pub freezes: Arc<Vec<Freeze>>,
+}
+
+fn no_freezes(freezes: &Arc<Vec<Freeze>>) -> bool {
+    freezes.is_empty()
 }
 
 /// A member of the Raft group.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster::{Authority, ClusterSettings, Token},
+    freeze::FreezeSpec,
     id::{ClusterId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
     network::NetworkSpec,
@@ -117,6 +118,13 @@ pub enum Command {
     RemoveNetwork {
         /// Which.
         id: NetworkId,
+    },
+    /// A freeze, in place of the one of its name.
+    SetFreeze(FreezeSpec),
+    /// Ends a freeze.
+    RemoveFreeze {
+        /// Which.
+        name: String,
     },
     /// A new join token.
     CreateToken(Token),

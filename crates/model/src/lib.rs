@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod container;
 pub mod event;
+pub mod freeze;
 pub mod hash;
 pub mod id;
 pub mod identity;

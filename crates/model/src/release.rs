@@ -83,6 +83,12 @@ pub struct ReleaseNote {
     pub after: Option<TemplateVersion>,
     /// Canaries of this rollout alone; `None` = as the service declares.
     pub canary: Option<CanaryPolicy>,
+    /// What a freeze holds back follows when its window ends, instead of the whole being refused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_next_window: bool,
+    /// Why this is done although nodes are frozen: no freeze holds it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub despite_freeze: Option<String>,
 }
 
 impl ReleaseNote {

@@ -8,6 +8,7 @@ use crate::{
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     event::{Event, Revision},
+    freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
     identity::JoinRole,
     network::{Network, NetworkSpec},
@@ -58,6 +59,9 @@ pub struct NodeChange {
     pub set_labels: Vec<(String, String)>,
     /// Labels to remove.
     pub remove_labels: Vec<String>,
+    /// Why this is done although the node is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite_freeze: Option<String>,
 }
 
 /// What a client asks. Reads say in the second group; everything else changes something and carries a request id beside it.
@@ -164,6 +168,10 @@ pub enum Request {
     CreateNetwork(NetworkSpec),
     /// Forget a network that no service is in.
     RemoveNetwork(Reference),
+    /// A freeze, in place of the one of its name.
+    SetFreeze(FreezeSpec),
+    /// End a freeze, by its whole name.
+    RemoveFreeze(String),
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(Box<JoinRequest>),
@@ -181,6 +189,8 @@ pub enum Request {
     ListTasks(TaskFilter),
     /// Networks, with who is in them.
     ListNetworks,
+    /// All freezes.
+    ListFreezes,
     /// One network, with who is in it.
     GetNetwork(Reference),
     /// How a service is reached, from the leader's view.
@@ -223,6 +233,7 @@ impl Request {
                 | Self::GetService(_)
                 | Self::ListTasks(_)
                 | Self::ListNetworks
+                | Self::ListFreezes
                 | Self::GetNetwork(_)
                 | Self::GetEndpoints(_)
                 | Self::ListNodes
@@ -363,6 +374,19 @@ pub struct NetworkView {
     pub nodes: u32,
 }
 
+/// A freeze and what it means now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeView {
+    /// The freeze.
+    pub freeze: Freeze,
+    /// The nodes that it covers, with their names.
+    pub nodes: Vec<(NodeId, String)>,
+    /// When the window that is open now ends.
+    pub open_until: Option<ClusterTime>,
+    /// The next one after it.
+    pub next: Option<Window>,
+}
+
 /// One task of a service as traffic sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRow {
@@ -456,6 +480,8 @@ pub enum Response {
     Tasks(Vec<TaskRow>),
     /// Networks.
     Networks(Vec<NetworkView>),
+    /// Freezes.
+    Freezes(Vec<FreezeView>),
     /// How a service is reached.
     Endpoints(Box<EndpointsView>),
     /// Nodes.

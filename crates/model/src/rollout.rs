@@ -290,6 +290,9 @@ pub struct Rollout {
     /// While it is paused: what it was doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_from: Option<RolloutState>,
+    /// Why no freeze holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite_freeze: Option<String>,
 }
 
 impl Rollout {

@@ -94,6 +94,8 @@ bugs! {
     FullDiskIgnored,
     /// A deployment that saw an older release takes the place of the newer one.
     ReleaseNotCompared,
+    /// A rollout takes no notice of a freeze.
+    FreezeIgnored,
     /// The other replicas do not wait for the canaries.
     CanariesNotAwaited,
     /// Nobody looks at a rollout's own deadline.

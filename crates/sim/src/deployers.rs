@@ -6,11 +6,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use model::{
+    freeze::{FreezeSpec, Window},
     request::Request,
     service::{
         CanaryPolicy, Promotion, ReleaseNote, RolloutStep, Service, ServiceSpec, Share, TemplateVersion,
         UpdateOrder,
     },
+    time::ClusterTime,
 };
 
 use crate::dice::Dice;
@@ -33,15 +35,19 @@ pub(crate) struct Deployers {
     dice: Dice,
     /// The newest release of each service, as somebody last read it.
     seen: BTreeMap<String, TemplateVersion>,
+    /// The cluster's time, as far as what was read tells.
+    time: ClusterTime,
 }
 
 impl Deployers {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed, "deployers"), seen: BTreeMap::new() }
+        Self { dice: Dice::new(seed, "deployers"), seen: BTreeMap::new(), time: ClusterTime(0) }
     }
 
     /// A service was read.
     pub(crate) fn saw(&mut self, service: &Service) {
+        let known = service.rollout.as_ref().map(|rollout| rollout.since);
+        self.time = self.time.max(service.updated).max(known.unwrap_or_default());
         if RELEASED.contains(&service.spec.name.as_str()) {
             self.seen.insert(service.spec.name.clone(), service.template);
         }
@@ -66,7 +72,17 @@ impl Deployers {
                 };
                 let job = seen.map_or_else(String::new, |seen| format!("{AFTER}{}", seen.0));
                 let canary = self.dice.permille(300).then(|| self.canary());
-                Request::Deploy { service, image, note: Box::new(ReleaseNote { job, after: seen, canary }) }
+                Request::Deploy {
+                    service,
+                    image,
+                    note: Box::new(ReleaseNote {
+                        job,
+                        after: seen,
+                        canary,
+                        at_next_window: true,
+                        ..ReleaseNote::default()
+                    }),
+                }
             }
             60..70 => {
                 let newest = seen.map_or(1, |seen| seen.0);
@@ -74,7 +90,7 @@ impl Deployers {
                 let release = release.filter(|_| self.dice.permille(800));
                 Request::ReturnTo { service, release, note: Box::default() }
             }
-            70..92 => {
+            70..86 => {
                 let steps = [
                     RolloutStep::Pause,
                     RolloutStep::Resume,
@@ -85,9 +101,22 @@ impl Deployers {
                 let step = *self.dice.pick(&steps).expect("not empty");
                 Request::SteerRollout { service, release: seen.filter(|_| self.dice.permille(300)), step }
             }
-            92..97 => Request::ScaleServices(vec![(service, self.dice.range(0, 5) as u32)]),
+            86..90 => Request::ScaleServices(vec![(service, self.dice.range(0, 5) as u32)]),
+            90..98 => self.freeze(),
             _ => Request::RemoveService(service),
         }))
+    }
+
+    /// A few seconds in which nodes are left alone, or the end of them.
+    fn freeze(&mut self) -> Request {
+        let dice = &mut self.dice;
+        let name = format!("beam-{}", dice.range(1, 2));
+        if dice.permille(200) {
+            return Request::RemoveFreeze(name);
+        }
+        let from = self.time + dice.span(0, 2_000);
+        let windows = vec![Window { from, until: from + dice.span(2_000, 25_000) }];
+        Request::SetFreeze(FreezeSpec { name, windows, ..FreezeSpec::default() })
     }
 
     /// A declaration with all that a rollout's policy can say.

@@ -4,6 +4,7 @@ use model::{
     cluster::{Cluster, Member, Token},
     container::Protocol,
     event::{Event, Revision},
+    freeze::Freeze,
     id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     identity::Identity,
     network::Network,
@@ -117,6 +118,19 @@ impl Store {
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// All freezes, by name.
+    pub fn freezes(&self) -> &[Freeze] {
+        self.cluster().map(|cluster| cluster.freezes.as_slice()).unwrap_or_default()
+    }
+
+    /// The freeze that a node is in, and until when: of several the one that lasts longest.
+    pub fn freeze_of(&self, node: NodeId, now: ClusterTime) -> Option<(&Freeze, ClusterTime)> {
+        let freezes = self.freezes();
+        let node = self.node(node).filter(|_| !freezes.is_empty())?;
+        let open = freezes.iter().filter(|freeze| freeze.covers(node));
+        open.filter_map(|freeze| Some((freeze, freeze.open_until(now)?))).max_by_key(|(_, until)| *until)
     }
 
     /// One network.

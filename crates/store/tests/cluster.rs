@@ -6,6 +6,7 @@ use common::{SERVICE, TOKEN, World, bootstrap, encode, facts, load, observed, sp
 use model::{
     command::{Answer, Command, Decision, Entry, Rejection},
     event::{EventKind, Revision},
+    freeze::{FreezeSpec, MAX_FREEZES, Window},
     id::{MemberId, NodeId, RequestId, TaskId, TokenId},
     identity::{Identity, JoinRole, Role},
     node::{Incarnation, NodeState},
@@ -119,6 +120,38 @@ fn a_verdict_on_a_node_that_has_come_back_meanwhile_is_refused() {
     assert_eq!(world.store.node(NodeId(1)).expect("known").state, NodeState::Ready);
     let old = Command::NodeUp { id: NodeId(1), incarnation: Incarnation(1), facts: facts("h1") };
     world.refused(old);
+}
+
+fn freeze(name: &str, from: u64, until: u64) -> FreezeSpec {
+    let windows = vec![Window { from: ClusterTime(from), until: ClusterTime(until) }];
+    FreezeSpec { name: name.into(), windows, ..FreezeSpec::default() }
+}
+
+#[test]
+fn a_freeze_is_replaced_by_its_name_forgotten_when_it_is_over_and_about_the_nodes_with_its_labels() {
+    let mut world = World::with_nodes(&[1, 2]);
+    let now = world.store.time().0;
+    world.done(Command::SetFreeze(freeze("over", now + 1, now + 2)));
+    let mut beam = freeze("beam", now, now + 1_000_000_000);
+    world.done(Command::SetFreeze(beam.clone()));
+    let names = |world: &World| world.store.freezes().iter().map(|f| f.spec.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&world), ["beam"]);
+    let at = ClusterTime(now + 5);
+    assert!(world.store.freeze_of(NodeId(1), at).is_some());
+    beam.nodes.insert("beamline".into(), "id23".into());
+    world.done(Command::SetFreeze(beam));
+    assert!(world.store.freeze_of(NodeId(1), at).is_none(), "it has no such label");
+    let mut spec = world.store.node(NodeId(1)).expect("known").spec.clone();
+    spec.labels.insert("beamline".into(), "id23".into());
+    world.done(Command::UpdateNode { id: NodeId(1), expected: None, spec });
+    assert!(world.store.freeze_of(NodeId(1), at).is_some());
+    assert!(world.store.freeze_of(NodeId(2), at).is_none());
+    world.refused(Command::RemoveFreeze { name: "beams".into() });
+    world.done(Command::RemoveFreeze { name: "beam".into() });
+    for number in 0..MAX_FREEZES {
+        world.done(Command::SetFreeze(freeze(&format!("f{number}"), now, u64::MAX)));
+    }
+    world.refused(Command::SetFreeze(freeze("more", now, u64::MAX)));
 }
 
 #[test]

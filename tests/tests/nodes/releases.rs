@@ -171,3 +171,37 @@ fn spawned(site: &Site, args: &[&str]) -> Child {
     let mut command = site.cluster.ctl().command(args);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("orchctl starts")
 }
+
+#[test]
+fn frozen_node_is_left_alone_until_its_freeze_ends_or_somebody_says_why_not() {
+    let Some(site) = Site::start("a freeze") else { return };
+    site.create("web", 1, &FLAGS);
+    let node = site.node().name();
+    site.ok(&["node", "update", "--label-add", "beamline=id23-1", node]);
+    let set = ["freeze", "set", "beam", "--nodes", "beamline=id23-1", "--for", "1h", "--reason", "MX-2345"];
+    assert!(site.ok(&set).contains(node));
+
+    let refused = site.deploy(MIMIC_2, &[]);
+    assert!(refused.code == 6 && refused.err.contains("MX-2345"), "{}", refused.all());
+    let drained = site.cluster.ctl().say(&["node", "drain", node]);
+    assert!(drained.code == 6 && drained.err.contains("--despite-freeze"), "{}", drained.all());
+
+    let queued = site.deploy(MIMIC_2, &["--at-next-window"]);
+    assert!(queued.code == 0 && queued.out.contains("frozen"), "{}", queued.all());
+    assert!(site.ok(&["why", "web"]).contains("MX-2345"));
+    let old = site.only("web");
+    drop(site.get(&old, "/crash?code=1"));
+    site.wait_successor("web", &old);
+    site.cluster.wait_healthy("web", 1, PATIENCE).expect("a crash is healed");
+    assert_eq!(site.versions(), ["1"], "with what ran before");
+    site.ok(&["freeze", "rm", "beam"]);
+    wait::until_true("the release to land", PATIENCE, || site.versions() == ["2"]).expect("it follows");
+
+    site.ok(&set);
+    let urgent = site.deploy(MIMIC_1, &["--despite-freeze", "the door is open"]);
+    assert_eq!(urgent.code, 0, "{}", urgent.all());
+    assert_eq!(site.versions(), ["1"]);
+    let ill = ["freeze", "set", "beam", "--weekly", "Someday 08:00-Mon 09:00"];
+    let ill = site.cluster.ctl().say(&ill);
+    assert!(ill.code == 2 && ill.err.contains("--weekly"), "{}", ill.all());
+}

@@ -2,8 +2,9 @@
 
 use model::{
     id::NodeId,
-    service::{Mode, RolloutState, Service, Share, Slot, TemplateVersion},
+    service::{Mode, Rollout, RolloutState, Service, Share, Slot, TemplateVersion},
     task::{DesiredState, Task},
+    time::ClusterTime,
 };
 use planted::Bug;
 
@@ -57,14 +58,34 @@ pub(crate) fn is_outdated(pass: &Pass<'_>, service: &Service, task: &Task) -> bo
 
 /// Whether the newest template is none of this slot's business now.
 pub(crate) fn keeps_its_own(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
-    let Some(rollout) = &service.rollout else { return false };
-    let held = || match rollout.holding() {
+    let paused = service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused);
+    paused || awaits_canaries(pass, service, slot) || frozen(pass, service, slot).is_some()
+}
+
+fn awaits_canaries(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.state.is_under_way());
+    match rollout.and_then(Rollout::holding) {
         Some(policy) if !planted::is(Bug::CanariesNotAwaited) => {
             !is_canary(pass, service, policy.replicas, slot)
         }
         _ => false,
-    };
-    rollout.state == RolloutState::Paused || (rollout.state.is_under_way() && held())
+    }
+}
+
+/// Until when a freeze holds a slot back: its task is on a node that is left alone, and the rollout is not one that goes on all the same.
+/// A slot without a task is nobody's beam time, one whose move has begun ends it, and one that waits for the canaries waits for them.
+pub(crate) fn frozen(pass: &Pass<'_>, service: &Service, slot: Slot) -> Option<ClusterTime> {
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.state.is_under_way())?;
+    if rollout.despite_freeze.is_some() || pass.store.freezes().is_empty() || planted::is(Bug::FreezeIgnored)
+    {
+        return None;
+    }
+    let tasks = || pass.store.tasks_of_slot(service.id, slot).filter(|task| task.is_active());
+    if tasks().any(|task| task.template == service.template) || awaits_canaries(pass, service, slot) {
+        return None;
+    }
+    let nodes = tasks().filter_map(|task| task.node);
+    nodes.filter_map(|node| pass.store.freeze_of(node, pass.now)).map(|(_, until)| until).max()
 }
 
 /// Whether a slot is among the first of its service: the lowest replicas, or the first nodes that take a task. A rule without

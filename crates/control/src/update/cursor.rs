@@ -32,9 +32,11 @@ pub(super) fn next(service: &Service, standings: &[Standing<'_>], now: ClusterTi
     let settled = counted().all(|standing| !standing.in_flight);
     let remaining = counted().any(|standing| standing.goes.is_some() || standing.ended_outdated);
     if settled && !remaining {
-        return match rollout.holding() {
-            Some(_) => hold(service, rollout, standings, now),
-            None => Next::Change(end(rollout, standings, now)),
+        let frozen = standings.iter().filter_map(|standing| standing.frozen).max();
+        return match (frozen, rollout.holding()) {
+            (Some(until), _) => thaw(service, rollout, standings.len(), until),
+            (None, Some(_)) => hold(service, rollout, standings, now),
+            (None, None) => Next::Change(end(rollout, standings, now)),
         };
     }
     if rollout.state == RolloutState::AwaitingPromotion {
@@ -103,6 +105,15 @@ fn stop(rollout: &Rollout, why: &str, now: ClusterTime) -> Next {
     };
     let paused_from = Some(rollout.state);
     Next::Change(Rollout { paused_from, ..moved(rollout, RolloutState::Paused, &message, now) })
+}
+
+/// Only slots on frozen nodes are left: they have the whole time once their freeze is over.
+fn thaw(service: &Service, rollout: &Rollout, slots: usize, until: ClusterTime) -> Next {
+    let deadline = until + bound::whole(service, rollout, slots);
+    match rollout.deadline.is_some_and(|known| known >= deadline) {
+        true => Next::Wait(Some(until)),
+        false => Next::Change(Rollout { deadline: Some(deadline), ..rollout.clone() }),
+    }
 }
 
 /// All canaries are good: the others follow when they were so for long enough, or on a person's word.

@@ -22,6 +22,9 @@
 //! A rollout with canaries sees the first slots only ([`keeps_its_own`](reconcile::fill::keeps_its_own)): to the others it is
 //! as if it were paused, and its end is the beginning of the wait for its promotion.
 //!
+//! To a slot on a frozen node ([`frozen`](reconcile::fill::frozen)) a rollout is paused as well. It waits for the last one, and that time
+//! does not count.
+//!
 //! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), [`bound`] (how long it may
 //! take), then this file.
 
@@ -57,7 +60,7 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
     let mut standings: Vec<Standing<'_>> =
         slots.into_iter().map(|slot| Standing::judge(pass, service, slot)).collect();
     tolerate(service, &mut standings);
-    for at in standings.iter().filter_map(|standing| standing.next_look) {
+    for at in standings.iter().flat_map(|standing| [standing.next_look, standing.frozen]).flatten() {
         pass.wake(at, Key::Service(service.id));
     }
     let surplus =

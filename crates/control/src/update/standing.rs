@@ -12,7 +12,7 @@ use crate::{
     pass::Pass,
     reconcile::{
         self,
-        fill::{is_outdated, keeps_its_own, wants_to_move},
+        fill::{frozen, is_outdated, keeps_its_own, wants_to_move},
         slot::{SlotTasks, is_healthy, is_on_lost_node, node_of},
     },
     restart,
@@ -56,6 +56,8 @@ pub(super) struct Standing<'a> {
     pub(super) excluded: bool,
     /// The rollout waits for its canaries, and this is none.
     pub(super) held: bool,
+    /// The rollout waits for the end of a freeze here.
+    pub(super) frozen: Option<ClusterTime>,
     /// Not counted because its new template did not become healthy here.
     given_up: bool,
     /// The successor has had its time.
@@ -102,6 +104,7 @@ impl<'a> Standing<'a> {
             leaves: goes.is_some_and(|task| enforce::must_leave(pass.store, service, task).is_some()),
             excluded: false,
             held: is_under_way(service) && keeps_its_own(pass, service, slot),
+            frozen: frozen(pass, service, slot),
             given_up: false,
             overdue: false,
             failure: None,

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use fuzz::Fuzz;
 use manager_core::{Action, Event, Manager, Recovered, SnapshotBlob};
 use model::{
+    freeze::{FreezeSpec, Window},
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
     request::{Consistency, Request, TaskFilter},
     service::{CanaryPolicy, ReleaseNote, RolloutStep, TemplateVersion},
     session::AgentMessage,
+    time::ClusterTime,
 };
 use proto::codec::{decode, encode};
 
@@ -137,9 +139,19 @@ fn fuzz_requests() {
         job: "https://ci.example/1".into(),
         after: Some(TemplateVersion(1)),
         canary: Some(CanaryPolicy::default()),
+        at_next_window: true,
+        despite_freeze: Some("why not".into()),
     });
+    let freeze = FreezeSpec {
+        name: "beam".into(),
+        windows: vec![Window { from: ClusterTime(1), until: ClusterTime(u64::MAX) }],
+        ..FreezeSpec::default()
+    };
     let (_, join) = bench.world.join_request(JoinRole::Agent, "n", "");
     let requests = [
+        Request::SetFreeze(freeze),
+        Request::ListFreezes,
+        Request::RemoveFreeze("beam".into()),
         Request::CreateService(spec("api", 3).into()),
         Request::ScaleServices(vec![(web.clone(), 3), ("api".into(), 1)]),
         Request::UpdateService {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     cluster::ClusterSettings,
+    freeze::{FreezeSpec, MAX_WINDOWS},
     identity::JoinRole,
     network::AddressPool,
     node::{Facts, NodeSpec},
@@ -95,11 +96,14 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
             filter.service.iter().for_each(|of| reference(&mut problems, "service", of));
             filter.node.iter().for_each(|of| reference(&mut problems, "node", of));
         }
+        Request::SetFreeze(spec) => freeze(&mut problems, spec),
+        Request::RemoveFreeze(name) => problems.judge("name", text::dns_label(name)),
         Request::RevokeToken(_)
         | Request::TransferLeader { .. }
         | Request::RemoveMember(_)
         | Request::ListServices
         | Request::ListNetworks
+        | Request::ListFreezes
         | Request::ListNodes
         | Request::ListMembers
         | Request::ListTokens
@@ -116,6 +120,32 @@ fn release_note(problems: &mut Problems, note: &ReleaseNote) {
     if let Some(policy) = &note.canary {
         canary(problems, "canary", policy);
     }
+    despite(problems, note.despite_freeze.as_deref());
+}
+
+fn freeze(problems: &mut Problems, spec: &FreezeSpec) {
+    problems.judge("name", text::dns_label(&spec.name));
+    labels(problems, "nodes", &spec.nodes);
+    problems.at_most(spec.windows.len(), MAX_WINDOWS, "windows", "windows");
+    problems.ensure(!spec.windows.is_empty(), "windows", || "write when: --until, --for or --weekly".into());
+    problems.ensure(spec.windows.iter().all(|window| window.from < window.until), "windows", || {
+        "a window ends before it begins".into()
+    });
+    sentence(problems, "reason", &spec.reason);
+}
+
+fn despite(problems: &mut Problems, reason: Option<&str>) {
+    if let Some(reason) = reason {
+        problems.ensure(!reason.trim().is_empty(), "despite_freeze", || "write why".into());
+        sentence(problems, "despite_freeze", reason);
+    }
+}
+
+/// One line of bounded length.
+fn sentence(problems: &mut Problems, path: &str, text: &str) {
+    problems.ensure(text.len() <= MAX_JOB && !text.contains(char::is_control), path, || {
+        format!("{} bytes; at most {MAX_JOB} in one line are kept", text.len())
+    });
 }
 
 /// All that is wrong with what an admin decides about a node.
@@ -128,6 +158,7 @@ pub fn validate_node_spec(spec: &NodeSpec) -> Vec<Problem> {
 /// All that is wrong with a change of a node.
 pub fn validate_node_change(change: &NodeChange) -> Vec<Problem> {
     let mut problems = Problems::default();
+    despite(&mut problems, change.despite_freeze.as_deref());
     labels(&mut problems, "set_labels", &change.set_labels.iter().cloned().collect());
     for key in &change.remove_labels {
         problems.judge("remove_labels", text::label_key(key));

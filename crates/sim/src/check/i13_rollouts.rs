@@ -23,6 +23,9 @@ use crate::{
 const SLACK: Time = 25 * SEC;
 /// From a rollout's stored deadline to its end: a decision and its commit, after an election at worst.
 const DEADLINE_SLACK: Time = 5 * SEC;
+/// The longest freeze of the workload, from when it is known to its end. Where one is open nothing counts; when nothing else happens,
+/// nobody says that it has ended.
+const FREEZE: Time = 30 * SEC;
 /// A task stumbles so often with its whole time anew; see `control`'s `standing`.
 const TRIES: u32 = 4;
 
@@ -55,12 +58,14 @@ impl World {
     /// The state has changed: who is under way, and who has moved?
     pub(crate) fn follow_rollouts(&mut self, store: &Store) {
         let now = self.now();
+        let frozen = store.freezes().iter().any(|freeze| freeze.open_until(store.time()).is_some());
         let mut courses = BTreeMap::new();
         for service in store.services().filter(|service| !service.removing) {
             let Some(began) = under_way(service) else { continue };
             let known =
                 self.checks.courses.by_service.get(&service.id).filter(|course| course.began == began);
             let look = look_of(store, service);
+            let known = known.filter(|_| !frozen);
             let moved = known.filter(|course| course.look == look).map_or(now, |course| course.moved);
             let since = known.map_or(now, |course| course.since);
             courses.insert(service.id, Course { began, since, look, moved });
@@ -82,6 +87,8 @@ impl World {
         for (id, course) in &self.checks.courses.by_service {
             let Some(service) = store.service(*id) else { continue };
             let (step, whole) = bounds(service, self.nodes.len() as u32);
+            let frozen = if store.freezes().is_empty() { 0 } else { FREEZE };
+            let (step, whole) = (step + frozen, whole + frozen);
             if now > course.moved.max(quiet) + step {
                 late = Some((service.spec.name.clone(), course.began.1, "has not moved for", step));
             } else if now > course.since.max(quiet) + whole {

@@ -1,16 +1,26 @@
 //! Releases, beside I12 and I13: the history tells what was, a deployment comes after the release that it saw or not at all,
-//! and nothing but the canaries runs a release that waits for them.
+//! and nothing but the canaries runs a release that waits for them, nothing in a freeze one that does not say why.
 
-use model::service::{ReleaseResult, Service, Share, Slot};
+use model::{
+    id::NodeId,
+    service::{ReleaseResult, Service, Share, Slot},
+    time::ClusterTime,
+};
 use store::Store;
 
 use crate::{deployers::AFTER, world::World};
+
+/// Microseconds from a freeze that is proposed to the last decision that knows nothing of it: its commit. A leader that finds no majority
+/// for longer leads no more.
+const DECIDED_WITHIN: u64 = 2_000_000;
 
 impl World {
     /// The state has changed.
     pub(crate) fn check_releases(&mut self, before: &Store, store: &Store) {
         let wrong = store.services().find_map(|service| {
-            let what = history(service).or_else(|| too_early(before, store, service))?;
+            let what = history(service)
+                .or_else(|| too_early(before, store, service))
+                .or_else(|| in_a_freeze(before, store, service))?;
             Some((format!("service {}: {what}", service.spec.name), service.spec.name.clone()))
         });
         self.checks.count("releases checked");
@@ -65,4 +75,28 @@ fn too_early(before: &Store, store: &Store, service: &Service) -> Option<String>
         beyond && task.template == rollout.target && before.task(task.id).is_none()
     })?;
     Some(format!("slot {} runs release {} before its canaries are good", early.slot, rollout.target.0))
+}
+
+/// A task of the newest release takes the place of one on a frozen node. A decision may be older than the freeze, by as much as
+/// a leader may be slow.
+fn in_a_freeze(before: &Store, store: &Store, service: &Service) -> Option<String> {
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.despite_freeze.is_none())?;
+    let known = before.service(service.id).and_then(|service| service.rollout.as_ref());
+    known.filter(|known| known.target == rollout.target && known.state.is_under_way())?;
+    let lately = ClusterTime(before.time().0.saturating_sub(DECIDED_WITHIN));
+    let frozen = |node: NodeId| {
+        let (freeze, _) = before.freeze_of(node, store.time())?;
+        (freeze.set < lately && freeze.open_until(lately).is_some()).then_some(node)
+    };
+    store.freezes().first()?;
+    let new = store.tasks_of_service(service.id).filter(|task| before.task(task.id).is_none());
+    new.filter(|task| task.template == rollout.target).find_map(|new| {
+        let old = || before.tasks_of_slot(service.id, new.slot).filter(|task| task.is_active());
+        let begun = old().any(|task| task.template == rollout.target);
+        let node = old().filter(|_| !begun).filter_map(|task| task.node).find_map(frozen)?;
+        Some(format!(
+            "slot {} moves to release {} although node {node} is frozen",
+            new.slot, rollout.target.0
+        ))
+    })
 }

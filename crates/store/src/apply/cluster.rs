@@ -6,6 +6,7 @@ use model::{
     cluster::{Authority, Cluster, ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     event::ObjectChange,
+    freeze::{Freeze, FreezeSpec, MAX_FREEZES},
     id::{ClusterId, MemberId, NodeId, TokenId},
     identity::JoinRole,
 };
@@ -40,6 +41,7 @@ impl Writer<'_> {
             last_serial: FIRST_SERIAL,
             last_member: first,
             created: self.at,
+            freezes: Arc::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })
@@ -52,6 +54,45 @@ impl Writer<'_> {
             self.put_cluster(Cluster { settings: settings.clone(), generation, ..(*cluster).clone() });
         }
         Ok(Answer::Done)
+    }
+
+    pub(super) fn set_freeze(&mut self, spec: &FreezeSpec) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut freezes = (*cluster.freezes).clone();
+        let known = freezes.iter_mut().find(|freeze| freeze.spec.name == spec.name);
+        let freeze = Freeze { spec: spec.clone(), by: self.actor.clone(), set: self.at };
+        match known {
+            // A retry, or the same again.
+            Some(known) if known.spec == *spec => return Ok(Answer::Done),
+            Some(known) => *known = freeze,
+            None => freezes.push(freeze),
+        }
+        // What is over is forgotten, or a calendar that is read every week would fill it up.
+        let at = self.at;
+        freezes.retain(|freeze| freeze.spec.windows.iter().any(|window| window.until > at));
+        if freezes.len() > MAX_FREEZES {
+            let message = format!("there are {MAX_FREEZES} freezes, the most there may be; remove some");
+            return Err(Rejection::Conflict(message));
+        }
+        freezes.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        self.put_freezes(&cluster, freezes);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn remove_freeze(&mut self, name: &str) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut freezes = (*cluster.freezes).clone();
+        freezes.retain(|freeze| freeze.spec.name != name);
+        if freezes.len() == cluster.freezes.len() {
+            return Err(missing("freeze", name));
+        }
+        self.put_freezes(&cluster, freezes);
+        Ok(Answer::Done)
+    }
+
+    fn put_freezes(&mut self, cluster: &Cluster, freezes: Vec<Freeze>) {
+        let (freezes, generation) = (Arc::new(freezes), self.generation);
+        self.put_cluster(Cluster { freezes, generation, ..cluster.clone() });
     }
 
     pub(super) fn certificate_issued(&mut self, serial: u64, node: Option<NodeId>) -> Outcome {

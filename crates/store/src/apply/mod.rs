@@ -122,6 +122,8 @@ impl Writer<'_> {
             Command::PinImage { service, template, pin } => self.pin_image(*service, *template, pin),
             Command::CreateNetwork { id, base, spec } => self.create_network(*id, *base, spec),
             Command::RemoveNetwork { id } => self.remove_network_of(*id),
+            Command::SetFreeze(spec) => self.set_freeze(spec),
+            Command::RemoveFreeze { name } => self.remove_freeze(name),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),

@@ -223,6 +223,7 @@ impl Writer<'_> {
             canary: canary.map(|policy| Canary { policy: policy.clone(), promoted: false }),
             resumed: None,
             paused_from: None,
+            despite_freeze: note.despite_freeze.clone(),
         });
         self.record(service, note, returns_to, message);
     }
