@@ -300,13 +300,15 @@ fn a_deployment_changes_the_image_alone_and_a_second_one_is_told_who_is_in_the_w
     let mut world = World::new(1);
     let id = world.create("web", 0);
     let before = world.store(ONE).service(id).expect("created").spec.clone();
-    // Paused, so that a service without replicas is not done at once.
+    // It waits for a promotion, so that a service without replicas is not done at once.
     let note = ReleaseNote {
         job: "https://ci.example/1".into(),
         canary: Some(CanaryPolicy { promotion: Promotion::Manual, ..CanaryPolicy::default() }),
         ..ReleaseNote::default()
     };
     world.admin(Request::Deploy { service: "web".into(), image: "web:2".into(), note: Box::new(note) });
+    // The managers' own bookkeeping of it is over.
+    world.run_for(Duration::from_secs(1));
     let service = world.store(ONE).service(id).expect("there").clone();
     let mut expected = (*before).clone();
     expected.template.container.image = "web:2".into();
