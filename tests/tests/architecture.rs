@@ -75,7 +75,7 @@ const BANS: [&str; 10] = [
 
 fn metadata() -> Value {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version=1", "--offline", "--locked"]).current_dir(workspace());
+    cargo.args(["metadata", "--format-version=1", "--no-deps"]).current_dir(workspace());
     serde_json::from_str(&run(&mut cargo).expect("cargo metadata")).expect("JSON")
 }
 

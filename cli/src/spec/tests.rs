@@ -458,6 +458,7 @@ published = 80
 target = 8080
 
 [ports.http]
+backend = "http1"
 hosts = []
 log = "1/100"
 log_mask = ["keys/*"]
