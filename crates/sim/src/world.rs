@@ -371,7 +371,7 @@ impl World {
                     None => self.phase = Phase::Over,
                     // A replica that crashes again and again has always just left, or is just about to.
                     Some((what, about)) if now >= at + self.quiet() + ROUTES_LAG => {
-                        self.violate("I25", what, about);
+                        self.violate("T2", what, about);
                     }
                     Some(_) => {}
                 }

@@ -20,8 +20,8 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
-mod i24_rotation;
 mod releases;
+mod rotation;
 
 pub(crate) use i08_alone::Deadline;
 pub(crate) use i09_no_restart::note_health;
@@ -67,7 +67,7 @@ pub(crate) struct Checks {
     floors: i11_floor::Floors,
     courses: i13_rollouts::Courses,
     events: i18_watch::Events,
-    rotation: i24_rotation::Rotation,
+    rotation: rotation::Rotation,
 }
 
 impl Checks {
@@ -90,7 +90,7 @@ impl Checks {
             floors: i11_floor::Floors::default(),
             courses: i13_rollouts::Courses::default(),
             events: i18_watch::Events::default(),
-            rotation: i24_rotation::Rotation::default(),
+            rotation: rotation::Rotation::default(),
         }
     }
 

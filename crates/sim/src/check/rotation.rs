@@ -1,10 +1,10 @@
-//! I24 and I25: what leaves rotation stays out, and what is fit gets back into it.
+//! T1 and T2: what leaves rotation stays out, and what is fit gets back into it.
 //!
-//! I24: a node says that a task is drained when no request is with it, and none is sent to it after that; and none is let through to a container that its
+//! T1: a node says that a task is drained when no request is with it, and none is sent to it after that; and none is let through to a container that its
 //! agent has asked to stop because it is not wanted any more, once the agent has configured the mesh process. Neither may depend on
 //! the routes of other nodes, which may be as old as the last fault.
 //!
-//! I25: some time after the last fault, every ingress node goes by what the state says, and would send a request to every replica
+//! T2: some time after the last fault, every ingress node goes by what the state says, and would send a request to every replica
 //! that it names: none is left out for what happened long ago.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ impl World {
                 "n{node} says that task {task} is drained, and a request of n{} is with it",
                 request.router.0
             );
-            self.violate("I24", what, vec![task.to_string(), format!("n{node}")]);
+            self.violate("T1", what, vec![task.to_string(), format!("n{node}")]);
         }
     }
 
@@ -68,7 +68,7 @@ impl World {
                 "a request of n{} is sent to task {}, which n{} has said to be drained",
                 request.router.0, request.task, passed.node
             );
-            self.violate("I24", what, vec![request.task.to_string(), format!("n{}", passed.node)]);
+            self.violate("T1", what, vec![request.task.to_string(), format!("n{}", passed.node)]);
         }
     }
 
@@ -79,7 +79,7 @@ impl World {
         if since.is_some_and(|since| since + ON_ITS_WAY < now) && self.nodes[node].router.is_configured {
             let what =
                 format!("n{node} opens task {task} although its agent has asked the container to stop");
-            self.violate("I24", what, vec![task.to_string(), format!("n{node}")]);
+            self.violate("T1", what, vec![task.to_string(), format!("n{node}")]);
         }
     }
 
