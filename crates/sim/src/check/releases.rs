@@ -91,9 +91,11 @@ fn in_a_freeze(before: &Store, store: &Store, service: &Service) -> Option<Strin
     store.freezes().first()?;
     let new = store.tasks_of_service(service.id).filter(|task| before.task(task.id).is_none());
     new.filter(|task| task.template == rollout.target).find_map(|new| {
-        let old = || before.tasks_of_slot(service.id, new.slot).filter(|task| task.is_active());
+        let old = || before.tasks_of_slot(service.id, new.slot);
+        // A move that has begun is ended, also when its first try was rejected.
         let begun = old().any(|task| task.template == rollout.target);
-        let node = old().filter(|_| !begun).filter_map(|task| task.node).find_map(frozen)?;
+        let there = old().filter(|task| !begun && task.is_active());
+        let node = there.filter_map(|task| task.node).find_map(frozen)?;
         Some(format!(
             "slot {} moves to release {} although node {node} is frozen",
             new.slot, rollout.target.0
