@@ -89,8 +89,10 @@ impl Logs {
 /// Ends early when nobody takes the frames any more.
 pub async fn pour(engine: &Engine, attempts: &Attempts, wanted: Wanted, frames: &mpsc::Sender<LogFrame>) {
     let options = wanted.options;
+    let (attempts, task) = (attempts.clone(), wanted.task);
+    let kept = tokio::task::spawn_blocking(move || attempts.of(task)).await.unwrap_or_default();
     let mut all: BTreeMap<u32, (Option<String>, Kept)> =
-        attempts.of(wanted.task).into_iter().map(|(number, kept)| (number, (None, kept))).collect();
+        kept.into_iter().map(|(number, kept)| (number, (None, kept))).collect();
     for (number, container) in wanted.containers {
         all.entry(number).or_default().0 = Some(container);
     }

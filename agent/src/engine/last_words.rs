@@ -8,7 +8,7 @@ use bollard::{
     errors::Error as DockerError,
     query_parameters::{KillContainerOptionsBuilder, LogsOptionsBuilder},
 };
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use model::probe::{Diagnosis, DiagnosisBy};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ impl Engine {
     pub(super) async fn keep_last_words(&self, container: &str, attempt: AttemptId) {
         let read = timeout(WITHIN, self.last_lines(container)).await;
         match read {
-            Ok(Ok(lines)) => self.keep(attempt, What::Output, &lines),
+            Ok(Ok(lines)) => self.keep(attempt, What::Output, lines).await,
             Ok(Err(error)) => {
                 tracing::debug!(container, reason = chain(&error), "its last lines cannot be read");
             }
@@ -48,7 +48,9 @@ impl Engine {
                 let options = KillContainerOptionsBuilder::new().signal(signal).build();
                 let client = self.client().await.map_err(using)?;
                 client.kill_container(container, Some(options)).await.map_err(using)?;
-                tokio::time::sleep(diagnosis.within()).await;
+                // A process that the signal ends has nothing more to print.
+                let mut end = client.wait_container(container, None);
+                let _ = timeout(diagnosis.within(), end.next()).await;
             }
             DiagnosisBy::Exec(command) => {
                 let mut printed = Vec::new();
@@ -58,15 +60,17 @@ impl Engine {
                     Ok(Err(error)) => return Err(using(error)),
                     Err(_) => format!("did not end within {:?}", diagnosis.within()),
                 };
-                self.keep(attempt, What::Diagnosis, &report(&command.join(" "), &end, &printed));
+                self.keep(attempt, What::Diagnosis, report(&command.join(" "), &end, &printed)).await;
             }
         }
         Ok(OpOutcome::Done)
     }
 
-    fn keep(&self, attempt: AttemptId, what: What, lines: &[Line]) {
-        let Some(attempts) = &self.0.attempts else { return };
-        if let Err(error) = attempts.keep(attempt, what, lines) {
+    /// On a thread of its own: a disk that stalls must not hold up the heartbeats.
+    async fn keep(&self, attempt: AttemptId, what: What, lines: Vec<Line>) {
+        let Some(attempts) = self.0.attempts.clone() else { return };
+        let kept = tokio::task::spawn_blocking(move || attempts.keep(attempt, what, &lines));
+        if let Ok(Err(error)) = kept.await {
             tracing::warn!(task = %attempt.task, attempt = attempt.number, %error, "what is left of an attempt cannot be kept");
         }
     }

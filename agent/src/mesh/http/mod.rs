@@ -1,6 +1,6 @@
 //! Layer 7: each request of a client's connection goes to a replica of its own.
 //!
-//! Reading order: `serve` (a client's connection), `lean` (what most requests take), `request` (one request), `tries`), `exchange`, `flow` and `pool` (a replica's
+//! Reading order: `serve` (a client's connection), `lean` (what most requests take), `request` (one request), `tries` (the replicas in turn), `exchange`, `flow` and `pool` (a replica's
 //! connections), `body` (what passes through), `headers` (what is added and taken away), `reply` (what we say ourselves), `upgrade`,
 //! `secure` (certificates).
 
