@@ -241,7 +241,7 @@ fn finished(session: &Session, flags: &WaitFlags, service: &Service, state: &str
             "accepted" => format!("{name}: release {number} accepted: {image}"),
             "frozen" => format!(
                 "{name}: release {number} accepted: {image}; replicas on frozen nodes follow when their freeze ends \
-                 (orchctl deploy status {name})"
+                 (orchctl why {name})"
             ),
             "awaiting-promotion" => format!(
                 "{name}: the canaries of release {number} are good; the others follow on: orchctl deploy promote {name}"
