@@ -6,6 +6,7 @@
 mod cluster;
 mod deploy;
 mod freeze;
+mod hook;
 mod service;
 
 use std::{path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ pub use cluster::{
 };
 pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use freeze::{FreezeCommand, FreezeSet};
+pub use hook::HookFlags;
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,

@@ -8,7 +8,7 @@ use model::{
     service::{FailureAction, Promotion, RestartCondition, UpdateOrder},
 };
 
-use super::{Logs, WaitFlags, cluster::choice};
+use super::{HookFlags, Logs, WaitFlags, cluster::choice};
 
 /// `service …`
 #[derive(Debug, Subcommand)]
@@ -355,6 +355,9 @@ pub struct SpecFlags {
     /// Releases kept for `service history` and `service rollback --to`
     #[arg(long, value_name = "N", help_heading = "Update")]
     pub update_history: Option<u32>,
+    /// What runs before a release.
+    #[command(flatten)]
+    pub hook: HookFlags,
 
     /// The command of the health check, run by a shell
     #[arg(long, value_name = "COMMAND", help_heading = "Health", conflicts_with = "no_healthcheck")]

@@ -40,6 +40,7 @@ const DURATIONS: &[&str] = &[
     "update.progress_deadline",
     "update.deadline",
     "update.canary.soak",
+    "update.pre_deploy.timeout",
 ];
 const SHARES: &[&str] = &["ports[].http.log"];
 const SIZES: &[&str] = &[

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use model::{
     container::{ContainerSpec, Healthcheck},
+    hook::Hook,
     probe::Probes,
     service::{Mode, RestartPolicy, ServiceSpec, UpdatePolicy},
 };
 
 use super::problems::Problems;
-use crate::{args::SpecFlags, value};
+use crate::{
+    args::{HookFlags, SpecFlags},
+    value,
+};
 
 /// Writes what the flags say into a declaration; what they do not say stays.
 pub fn apply(flags: &SpecFlags, spec: &mut ServiceSpec, problems: &mut Problems) {
@@ -106,6 +110,30 @@ fn update(flags: &SpecFlags, policy: &mut UpdatePolicy, problems: &mut Problems)
     read.field("--update-deadline", flags.update_deadline.as_deref(), whole, &mut policy.deadline);
     set(&mut policy.history, flags.update_history);
     canary(flags, policy, problems);
+    hook(&flags.hook, &mut policy.pre_deploy, problems);
+}
+
+fn hook(flags: &HookFlags, declared: &mut Option<Hook>, problems: &mut Problems) {
+    let command = flags.pre_deploy.as_deref().map(str::trim);
+    if command == Some("") {
+        *declared = None;
+        return;
+    }
+    let said = flags.pre_deploy_timeout.is_some()
+        || flags.pre_deploy_retries.is_some()
+        || flags.pre_deploy_migration.is_some();
+    if command.is_none() && !(said && declared.is_some()) {
+        if said {
+            problems.add("--pre-deploy", "there is no hook that the other --pre-deploy flags could speak of");
+        }
+        return;
+    }
+    let hook = declared.get_or_insert_default();
+    let mut read = Reader(problems);
+    read.field("--pre-deploy", command, value::words, &mut hook.command);
+    read.duration("--pre-deploy-timeout", flags.pre_deploy_timeout.as_deref(), &mut hook.timeout);
+    set(&mut hook.retries, flags.pre_deploy_retries);
+    set(&mut hook.migration, flags.pre_deploy_migration);
 }
 
 fn canary(flags: &SpecFlags, policy: &mut UpdatePolicy, problems: &mut Problems) {

@@ -442,6 +442,51 @@ tcp = 8080
 }
 
 #[test]
+fn a_pre_deploy_hook_reads_back_and_is_taken_away() {
+    let line = [
+        "--name",
+        "ispyb",
+        "--pre-deploy",
+        "/opt/migrate --to 'latest one'",
+        "--pre-deploy-timeout",
+        "15m",
+        "--pre-deploy-migration",
+        "true",
+        "ispyb:1.2",
+    ];
+    check(
+        &line,
+        r#"
+name = "ispyb"
+
+[mode]
+replicated = 1
+
+[template.container]
+image = "ispyb:1.2"
+
+[update.pre_deploy]
+command = [
+    "/opt/migrate",
+    "--to",
+    "latest one",
+]
+migration = true
+retries = 0
+timeout = "15m"
+"#,
+    );
+    let spec = created(&line).unwrap();
+    let (changed, _) =
+        updated(&spec, &["--pre-deploy-retries", "2", "--pre-deploy-migration", "false"]).unwrap();
+    let hook = changed.update.pre_deploy.unwrap();
+    assert_eq!((hook.retries, hook.migration, hook.command.len()), (2, false, 3));
+    let (without, _) = updated(&spec, &["--pre-deploy", ""]).unwrap();
+    assert_eq!(without.update.pre_deploy, None);
+    assert_eq!(paths(updated(&without, &["--pre-deploy-retries", "2"]).unwrap_err()), ["--pre-deploy"]);
+}
+
+#[test]
 fn the_access_log_of_a_port_is_declared_by_its_share() {
     let port = "published=80,target=8080,http,log=1/100,log-mask=keys/*,log-query";
     check(

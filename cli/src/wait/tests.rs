@@ -74,6 +74,7 @@ fn rollout(state: RolloutState) -> Rollout {
         resumed: None,
         paused_from: None,
         despite_freeze: None,
+        hook: None,
     }
 }
 

@@ -146,7 +146,7 @@ fn explain_service(store: &Store, service: &Service) -> Vec<String> {
 fn traffic(store: &Store, service: &Service) -> Vec<String> {
     let Some(route) = routes::service_route(store, service) else { return Vec::new() };
     let mut lines = Vec::new();
-    let tasks = || store.tasks_of_service(service.id).filter(|task| task.is_active());
+    let tasks = || store.replicas_of_service(service.id).filter(|task| task.is_active());
     let ports: Vec<String> = route.ports.iter().map(|port| port.published.to_string()).collect();
     let names: Vec<&str> =
         routes::networks_of(store, service).map(|network| network.spec.name.as_str()).collect();
@@ -180,7 +180,7 @@ fn traffic(store: &Store, service: &Service) -> Vec<String> {
 }
 
 fn summary(store: &Store, service: &Service) -> String {
-    let tasks = || store.tasks_of_service(service.id).filter(|task| task.is_active());
+    let tasks = || store.replicas_of_service(service.id).filter(|task| task.is_active());
     let healthy = tasks().filter(|task| is_healthy(store, task)).count();
     let wanted = match service.spec.mode {
         Mode::Replicated(replicas) => format!("{replicas} replicas"),
@@ -196,9 +196,21 @@ fn summary(store: &Store, service: &Service) -> String {
 fn rollout_sentence(store: &Store, service: &Service) -> Option<String> {
     let rollout = service.rollout.as_ref()?;
     let behind =
-        store.tasks_of_service(service.id).filter(|task| task.is_active() && !store.is_current(task));
+        store.replicas_of_service(service.id).filter(|task| task.is_active() && !store.is_current(task));
     let behind = behind.count();
     match rollout.state {
+        RolloutState::Updating if rollout.hook.is_some() => {
+            let tasks = store.tasks_of_slot(service.id, Slot::HOOK);
+            let hook = tasks.filter(|task| task.template == rollout.target).max_by_key(|task| task.created);
+            let state = hook.map_or_else(
+                || "has not begun".to_owned(),
+                |task| format!("is {}{}", task.observed.state, with_cause(task)),
+            );
+            Some(format!(
+                "its pre-deploy hook {state}; {behind} tasks follow on template {} when it succeeds",
+                rollout.target.0
+            ))
+        }
         RolloutState::Updating => {
             let now = holds_rollout(store, service);
             Some(format!("moving to template {}: {behind} tasks to go{now}", rollout.target.0))
@@ -232,7 +244,7 @@ fn holds_rollout(store: &Store, service: &Service) -> String {
         let wait = next.since(store.time()).as_secs();
         return format!("; pauses {wait} s before the next batch");
     }
-    let tasks = || store.tasks_of_service(service.id).filter(|task| task.is_active());
+    let tasks = || store.replicas_of_service(service.id).filter(|task| task.is_active());
     let mut frozen = tasks().filter(|task| !store.is_current(task));
     let frozen = frozen.find_map(|task| frozen_sentence(store, task.node?));
     if let Some(why) = frozen.filter(|_| !goes_on(service)) {
@@ -330,7 +342,7 @@ pub(crate) fn node_name(store: &Store, id: NodeId) -> String {
 /// A slot as people know it: its number, or its node's name.
 pub(crate) fn slot_name(store: &Store, slot: Slot) -> String {
     match slot {
-        Slot::Replica(number) => number.to_string(),
+        Slot::Replica(_) => slot.to_string(),
         Slot::Node(id) => node_name(store, id),
     }
 }

@@ -24,7 +24,7 @@ pub fn service_route(store: &Store, service: &Service) -> Option<ServiceRoute> {
         return None;
     }
     let mut endpoints: Vec<Endpoint> = store
-        .tasks_of_service(service.id)
+        .replicas_of_service(service.id)
         .filter(|task| out_of_rotation(store, task).is_none())
         .filter_map(|task| {
             Some(Endpoint { task: task.id, node: task.node?, addresses: task.observed.addresses.clone() })

@@ -278,6 +278,10 @@ fn set(spec: &mut ServiceSpec, option: &str, at: &str) {
         "canary" => canary(spec).replicas = value.parse().expect(at),
         "soak" => canary(spec).soak = duration(value, at),
         "manual" => canary(spec).promotion = Promotion::Manual,
+        "hook" if value == "none" => spec.update.pre_deploy = None,
+        "hook" => spec.update.pre_deploy.get_or_insert_default().command = vec![value.into()],
+        "hook-timeout" => spec.update.pre_deploy.get_or_insert_default().timeout = duration(value, at),
+        "migration" => spec.update.pre_deploy.get_or_insert_default().migration = true,
         "history" => spec.update.history = value.parse().expect(at),
         "delay" => spec.update.delay = duration(value, at),
         "monitor" => spec.update.monitor = duration(value, at),
@@ -383,7 +387,7 @@ fn text(world: &World, decision: &Decision) -> String {
 
 fn slot_text(world: &World, slot: Slot) -> String {
     match slot {
-        Slot::Replica(number) => number.to_string(),
+        Slot::Replica(_) => slot.to_string(),
         Slot::Node(id) => world.store.node(id).map_or("(gone)".into(), |node| node.facts.hostname.clone()),
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use model::{
     container::ContainerSpec,
     id::{NodeId, TaskId},
-    service::{ImagePin, TemplateVersion},
+    service::{ImagePin, Slot, TemplateVersion},
     session::{Assignment, AssignmentSet, ManagerMessage, set_hash},
     task::{DesiredState, Task},
 };
@@ -139,8 +139,13 @@ impl Manager {
         let service = self.store.service(task.service)?;
         let template = service.template_of(task.template)?;
         let containers = &mut self.lead.as_mut()?.containers;
-        let container = containers.entry((task.service, task.template));
-        let container = container.or_insert_with(|| Shared::new(template.container.clone())).spec.clone();
+        let shared = containers.entry((task.service, task.template));
+        let shared = shared.or_insert_with(|| Shared::new(template.container.clone()));
+        let hook = service.hook_of(task.template).filter(|_| task.slot == Slot::HOOK);
+        let (container, restart) = match hook {
+            Some(hook) => (Arc::new(hook.container(&template.container)), hook.restart()),
+            None => (shared.spec.clone(), template.restart.clone()),
+        };
         Some(Assignment {
             task: task.id,
             service: service.id,
@@ -149,7 +154,7 @@ impl Manager {
             template: task.template,
             desired: task.desired,
             container,
-            restart: template.restart.clone(),
+            restart,
             pin,
             node,
             node_name: self.store.node(node)?.facts.hostname.clone(),

@@ -98,6 +98,9 @@ impl Manager {
         if spec.update.canary.is_some() {
             self.same_versions("canaries")?;
         }
+        if spec.update.pre_deploy.is_some() {
+            self.same_versions("a pre-deploy hook")?;
+        }
         if spec.update.order != UpdateOrder::Auto || self.other_version().is_none() {
             return Ok(spec);
         }

@@ -102,7 +102,7 @@ impl Manager {
     fn endpoints(&self, service: &Service) -> EndpointsView {
         let hostname = |id| self.store.node(id).map(|node| node.facts.hostname.clone());
         let present =
-            self.store.tasks_of_service(service.id).filter(|task| !task.observed.state.is_terminal());
+            self.store.replicas_of_service(service.id).filter(|task| !task.observed.state.is_terminal());
         let rows = present.map(|task| {
             let why = routes::out_of_rotation(&self.store, task);
             EndpointRow {
@@ -129,7 +129,7 @@ impl Manager {
     }
 
     fn service_row(&self, service: &Service) -> ServiceRow {
-        let tasks = || self.store.tasks_of_service(service.id);
+        let tasks = || self.store.replicas_of_service(service.id);
         let count = |matches: fn(&Task) -> bool| to_u32(tasks().filter(|task| matches(task)).count());
         let active = count(|task| task.is_active());
         ServiceRow {

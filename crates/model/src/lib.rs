@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
 
 pub mod cluster;
@@ -16,6 +16,7 @@ pub mod container;
 pub mod event;
 pub mod freeze;
 pub mod hash;
+pub mod hook;
 pub mod id;
 pub mod identity;
 pub mod network;

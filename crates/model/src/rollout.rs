@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     container::MountSource,
+    hook::Hook,
     service::{Mode, ServiceSpec, TemplateVersion},
     time::ClusterTime,
 };
@@ -205,6 +206,8 @@ pub struct UpdatePolicy {
     pub canary: Option<CanaryPolicy>,
     /// Releases kept for `service history` and `rollback --to`.
     pub history: u32,
+    /// What must succeed before the first replica changes.
+    pub pre_deploy: Option<Hook>,
 }
 
 impl Default for UpdatePolicy {
@@ -220,6 +223,7 @@ impl Default for UpdatePolicy {
             deadline: None,
             canary: None,
             history: 10,
+            pre_deploy: None,
         }
     }
 }
@@ -293,9 +297,22 @@ pub struct Rollout {
     /// Why no freeze holds it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite_freeze: Option<String>,
+    /// The hook that has not succeeded yet; `None` when it has, or when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Hook>,
 }
 
 impl Rollout {
+    /// The hook that runs now: no replica changes before it has succeeded.
+    pub fn awaited_hook(&self) -> Option<&Hook> {
+        self.hook.as_ref().filter(|_| self.state == RolloutState::Updating)
+    }
+
+    /// When it began, or was last resumed: what failed before does not count any more.
+    pub fn begun(&self) -> ClusterTime {
+        self.resumed.unwrap_or(self.started).max(self.started)
+    }
+
     /// The canaries that hold the other slots back.
     pub fn holding(&self) -> Option<&CanaryPolicy> {
         self.canary.as_ref().filter(|canary| !canary.promoted).map(|canary| &canary.policy)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     container::ContainerSpec,
+    hook::Hook,
     id::{Generation, NodeId, ServiceId},
     placement::Placement,
     route::IngressPort,
@@ -169,6 +170,25 @@ impl Service {
         self.releases.iter().find(|release| release.number == number)
     }
 
+    /// Kept releases after this one whose hook changed data for good, or may have, oldest first: a way back does not undo that.
+    pub fn migrations_after(&self, number: TemplateVersion) -> Vec<TemplateVersion> {
+        let migrates =
+            |release: &Release| release.spec.update.pre_deploy.as_ref().is_some_and(|hook| hook.migration);
+        // The first declaration is no rollout, and a way back runs no hook.
+        let ran = |release: &Release| {
+            release.number.0 > 1 && release.number > number && release.returns_to.is_none()
+        };
+        let ran = self.releases.iter().filter(|release| ran(release) && migrates(release));
+        ran.map(|release| release.number).collect()
+    }
+
+    /// The hook that the tasks of a release in [`Slot::HOOK`] run.
+    pub fn hook_of(&self, version: TemplateVersion) -> Option<&Hook> {
+        let declared = self.release(version).and_then(|release| release.spec.update.pre_deploy.as_ref());
+        let awaited = || self.rollout.as_ref().filter(|rollout| rollout.target == version)?.hook.as_ref();
+        declared.or_else(awaited)
+    }
+
     /// Whether a rollout is under way: it replaces, returns, or watches its canaries.
     pub fn is_rolling(&self) -> bool {
         self.rollout.as_ref().is_some_and(|rollout| rollout.state.is_under_way())
@@ -179,15 +199,23 @@ impl Service {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Slot {
-    /// Slot `1..` of a replicated service.
+    /// Slot `1..` of a replicated service; [`HOOK`](Self::HOOK) of any.
     Replica(u32),
     /// The one task of a global service on this node.
     Node(NodeId),
 }
 
+impl Slot {
+    /// The place of the [pre-deploy hook](crate::hook): no replica has the number 0.
+    pub const HOOK: Self = Self::Replica(0);
+    /// How people write it.
+    pub const HOOK_NAME: &str = "hook";
+}
+
 impl std::fmt::Display for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            &Self::HOOK => f.write_str(Self::HOOK_NAME),
             Self::Replica(number) => number.fmt(f),
             Self::Node(node) => node.fmt(f),
         }

@@ -98,6 +98,8 @@ bugs! {
     FreezeIgnored,
     /// The other replicas do not wait for the canaries.
     CanariesNotAwaited,
+    /// The replicas do not wait for the pre-deploy hook.
+    HookNotAwaited,
     /// Nobody looks at a rollout's own deadline.
     RolloutDeadlineIgnored,
     /// A node says that a task has drained while requests are under way to it.

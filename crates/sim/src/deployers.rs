@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     freeze::{FreezeSpec, Window},
+    hook::Hook,
     request::Request,
     service::{
         CanaryPolicy, Promotion, ReleaseNote, RolloutStep, Service, ServiceSpec, Share, TemplateVersion,
@@ -15,7 +16,7 @@ use model::{
     time::ClusterTime,
 };
 
-use crate::dice::Dice;
+use crate::{dice::Dice, engine::app::Behaviour};
 
 /// Names of services that are deployed.
 const RELEASED: [&str; 2] = ["shop", "mail"];
@@ -33,6 +34,7 @@ pub(crate) enum Step {
 /// All of them, with the choices of one world.
 pub(crate) struct Deployers {
     dice: Dice,
+    hooks: Dice,
     /// The newest release of each service, as somebody last read it.
     seen: BTreeMap<String, TemplateVersion>,
     /// The cluster's time, as far as what was read tells.
@@ -41,7 +43,8 @@ pub(crate) struct Deployers {
 
 impl Deployers {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed, "deployers"), seen: BTreeMap::new(), time: ClusterTime(0) }
+        let (dice, hooks) = (Dice::new(seed, "deployers"), Dice::new(seed, "hooks"));
+        Self { dice, hooks, seen: BTreeMap::new(), time: ClusterTime(0) }
     }
 
     /// A service was read.
@@ -137,6 +140,7 @@ impl Deployers {
             policy.deadline = Some(policy.progress_deadline + dice.span(100, 1_000));
         }
         policy.canary = canary;
+        policy.pre_deploy = self.hooks.permille(300).then(|| hook(&mut self.hooks));
         policy.history = dice.range(1, 6) as u32;
         spec
     }
@@ -152,5 +156,17 @@ impl Deployers {
             soak: if dice.permille(600) { dice.span(200, 4_000) } else { Duration::ZERO },
             promotion: if dice.permille(300) { Promotion::Manual } else { Promotion::Automatic },
         }
+    }
+}
+
+/// A hook that succeeds, fails, or outlasts its time.
+fn hook(dice: &mut Dice) -> Hook {
+    let behaviours = [Behaviour::Job, Behaviour::Job, Behaviour::Job, Behaviour::Crash, Behaviour::Serve];
+    let behaviour = *dice.pick(&behaviours).expect("not empty");
+    Hook {
+        command: behaviour.command(dice.range(20, 3_000)),
+        timeout: dice.span(2_000, 8_000),
+        retries: dice.range(0, 2) as u32,
+        migration: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{
-    service::Mode,
+    service::{Mode, Slot},
     task::{DesiredState, TaskState},
 };
 
@@ -149,7 +149,7 @@ impl Store {
 
     /// At most one active task in a slot, two while one replaces the other (invariant I4); a slot of the service's kind.
     fn check_slots(&self) -> Result<(), Inconsistency> {
-        let mut run: Option<(model::id::ServiceId, model::service::Slot, u32)> = None;
+        let mut run: Option<(model::id::ServiceId, Slot, u32)> = None;
         for (service, slot, id) in &self.index.slots {
             let active = u32::from(self.task(*id).is_some_and(model::task::Task::is_active));
             run = match run {
@@ -162,7 +162,7 @@ impl Store {
                 format!("slot {slot} of service {service} has more than two active tasks")
             })?;
             let global = self.service(*service).is_some_and(|service| service.spec.mode == Mode::Global);
-            ensure(global == matches!(slot, model::service::Slot::Node(_)), || {
+            ensure(*slot == Slot::HOOK || global == matches!(slot, Slot::Node(_)), || {
                 format!("service {service} has a slot {slot} of the other mode")
             })?;
         }

@@ -78,6 +78,11 @@ impl Store {
         self.slot_range((service, first, TaskId(0)), (service, last, TaskId(u64::MAX)))
     }
 
+    /// As [`tasks_of_service`](Self::tasks_of_service), but for the pre-deploy hook: it is no replica.
+    pub fn replicas_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Task> {
+        self.tasks_of_service(service).filter(|task| task.slot != Slot::HOOK)
+    }
+
     /// A slot's tasks, ended ones included, by id.
     pub fn tasks_of_slot(&self, service: ServiceId, slot: Slot) -> impl Iterator<Item = &Task> {
         self.slot_range((service, slot, TaskId(0)), (service, slot, TaskId(u64::MAX)))

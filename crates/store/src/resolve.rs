@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// The task of this id or unambiguous beginning of an id, or the newest one of `SERVICE.SLOT`, where a global
-    /// service's slot is its node's name or id. An active task goes before an ended one.
+    /// service's slot is its node's name or id, and `hook` that of the pre-deploy hook. An active task goes before an ended one.
     ///
     /// # Errors
     /// [`Rejection::Missing`], or [`Rejection::Conflict`] when several fit.
@@ -90,6 +90,7 @@ impl Store {
     fn slot_named(&self, text: &str) -> Option<Slot> {
         match text.parse() {
             Ok(number) => Some(Slot::Replica(number)),
+            Err(_) if text == Slot::HOOK_NAME => Some(Slot::HOOK),
             Err(_) => self.resolve_node(text).ok().map(|node| Slot::Node(node.id)),
         }
     }

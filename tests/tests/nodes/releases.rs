@@ -101,6 +101,38 @@ fn good_release_lands_and_bad_ones_go_back_by_themselves_with_what_they_said() {
 }
 
 #[test]
+fn no_replica_changes_before_the_pre_deploy_hook_has_succeeded() {
+    let Some(site) = Site::start("hooks") else { return };
+    site.create("web", 2, &[&FLAGS[..], &["--pre-deploy", "/mimic help"]].concat());
+    let good = site.deploy(MIMIC_2, &[]);
+    assert_eq!(good.code, 0, "{}", good.all());
+    assert_eq!(site.versions(), ["2", "2"]);
+    assert!(site.ok(&["logs", "web.hook"]).contains("usage: mimic"), "its own command ran");
+
+    // Nobody listens in its container, so that this one fails; twice, since it is tried again.
+    let failing = ["--pre-deploy", "/mimic check", "--pre-deploy-retries", "1", "--pre-deploy-migration"];
+    site.ok(&[&["service", "update", "web"][..], &failing].concat());
+    let before = site.ids("web");
+    let failed = site.deploy(MIMIC_1, &[]);
+    assert_eq!(failed.code, 3, "{}", failed.all());
+    assert!(failed.err.contains("the pre-deploy hook failed"), "{}", failed.all());
+    assert!(failed.err.contains("| unhealthy: "), "its last lines: {}", failed.all());
+    assert!(failed.err.contains("the migration of release 3 is not undone"), "{}", failed.all());
+    assert_eq!(site.ids("web"), before, "no replica was touched");
+    assert_eq!(results(&site.releases()), ["done", "done", "rolled-back", "done"]);
+
+    // It outlasts its time: nothing waits for it beyond that.
+    let slow = ["--pre-deploy", "/mimic serve", "--pre-deploy-timeout", "3s", "--pre-deploy-retries", "0"];
+    site.ok(&[&["service", "update", "web"][..], &slow].concat());
+    let late = site.deploy(MIMIC_1, &[]);
+    assert!(late.code == 3 && late.err.contains("has not ended within its time"), "{}", late.all());
+    assert_eq!(site.ids("web"), before);
+    let back = site.cluster.ctl().say(&["service", "rollback", "web", "--to", "1"]);
+    assert!(back.code == 0 && back.err.contains("release 5 came with a migration"), "{}", back.all());
+    assert_eq!(site.versions(), ["1", "1"]);
+}
+
+#[test]
 fn second_deployment_is_told_who_is_busy_and_a_killed_runner_changes_nothing() {
     let Some(site) = Site::start("two deployments") else { return };
     site.create("web", 3, &FLAGS);

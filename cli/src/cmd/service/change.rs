@@ -89,6 +89,13 @@ pub async fn rollback(
     let (seen, _) = wait::view(&client, service).await?;
     let service = seen.service;
     let id = service.id.to_string();
+    let left = to.unwrap_or(TemplateVersion(service.template.0.saturating_sub(1)));
+    for release in service.migrations_after(left) {
+        output::warn(format!(
+            "release {} came with a migration: what its pre-deploy hook changed is not changed back",
+            release.0
+        ));
+    }
     let request = match (to, job) {
         (None, None) => Request::RollbackService(id),
         (release, job) => {

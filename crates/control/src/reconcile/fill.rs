@@ -36,6 +36,9 @@ pub(crate) fn slot(pass: &mut Pass<'_>, service: &Service, slot: Slot) -> bool {
         return false;
     }
     reap::trim(pass, &tasks, reap::MAX_ENDED_PER_SLOT);
+    if slot == Slot::HOOK {
+        return true;
+    }
     if tasks.active.is_empty() {
         return fill_empty(pass, service, slot, &tasks);
     }
@@ -59,7 +62,8 @@ pub(crate) fn is_outdated(pass: &Pass<'_>, service: &Service, task: &Task) -> bo
 /// Whether the newest template is none of this slot's business now.
 pub(crate) fn keeps_its_own(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
     let paused = service.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused);
-    paused || awaits_canaries(pass, service, slot) || frozen(pass, service, slot).is_some()
+    let awaits_hook = service.rollout.as_ref().is_some_and(|rollout| rollout.awaited_hook().is_some());
+    paused || awaits_hook || awaits_canaries(pass, service, slot) || frozen(pass, service, slot).is_some()
 }
 
 fn awaits_canaries(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
@@ -123,6 +127,7 @@ pub(crate) fn version_for(
 fn clear(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>) {
     for task in &tasks.active {
         let reason = match (service.spec.mode, node_of(pass.store, task)) {
+            _ if slot == Slot::HOOK => "its release is not coming any more".to_owned(),
             (Mode::Global, Some(node)) => enforce::must_leave(pass.store, service, task)
                 .unwrap_or_else(|| format!("node {} takes none", node.facts.hostname)),
             (Mode::Global, None) => "its node is not wanted any more".to_owned(),
@@ -131,6 +136,7 @@ fn clear(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'
         pass.stop(task, reason);
     }
     let kept = match (service.spec.mode, slot) {
+        (_, Slot::HOOK) => 1,
         (Mode::Replicated(replicas), Slot::Replica(number)) => replicated::kept_of_surplus(replicas, number),
         (_, Slot::Node(node)) => usize::from(pass.store.node(node).is_some()),
         (Mode::Global, Slot::Replica(_)) => 0,

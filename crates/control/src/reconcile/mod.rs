@@ -89,6 +89,9 @@ pub(crate) fn wanted(pass: &Pass<'_>, service: &Service, resume: u32) -> Vec<Slo
 
 /// Whether the service should have this slot.
 pub(crate) fn wants(pass: &Pass<'_>, service: &Service, slot: Slot) -> bool {
+    if slot == Slot::HOOK {
+        return update::hook::is_wanted(service);
+    }
     match (service.spec.mode, slot) {
         (Mode::Replicated(replicas), Slot::Replica(number)) => replicated::wants(replicas, number),
         (Mode::Global, Slot::Node(id)) => pass.store.node(id).is_some_and(|node| {

@@ -25,7 +25,8 @@ pub(super) fn whole(service: &Service, rollout: &Rollout, slots: usize) -> Durat
     let batches =
         slots.div_ceil(policy.parallelism.max(1)).saturating_add(u32::from(rollout.canary.is_some()));
     let soak = rollout.holding().filter(|canary| canary.promotion == Promotion::Automatic);
-    batch.saturating_mul(batches) + soak.map_or(Duration::ZERO, |canary| canary.soak)
+    let hook = rollout.hook.as_ref().map_or(Duration::ZERO, |hook| hook.timeout + BATCH_SLACK);
+    batch.saturating_mul(batches) + hook + soak.map_or(Duration::ZERO, |canary| canary.soak)
 }
 
 fn longest_stop(template: &TaskTemplate) -> Duration {

@@ -55,7 +55,7 @@ pub(super) fn next(service: &Service, standings: &[Standing<'_>], now: ClusterTi
     }
 }
 
-fn is_late(rollout: &Rollout, now: ClusterTime) -> bool {
+pub(super) fn is_late(rollout: &Rollout, now: ClusterTime) -> bool {
     rollout.deadline.is_some_and(|deadline| deadline <= now) && !planted::is(Bug::RolloutDeadlineIgnored)
 }
 
@@ -90,7 +90,7 @@ fn late(service: &Service, rollout: &Rollout, standings: &[Standing<'_>], now: C
 }
 
 /// It ends here, whatever the policy says of single failures.
-fn give_up(service: &Service, rollout: &Rollout, why: &str, now: ClusterTime) -> Next {
+pub(super) fn give_up(service: &Service, rollout: &Rollout, why: &str, now: ClusterTime) -> Next {
     match service.spec.update.failure_action {
         FailureAction::Rollback if can_return(service, rollout) => Next::Return(why.to_owned()),
         FailureAction::Rollback | FailureAction::Pause | FailureAction::Continue => stop(rollout, why, now),

@@ -25,11 +25,14 @@
 //! To a slot on a frozen node ([`frozen`](reconcile::fill::frozen)) a rollout is paused as well. It waits for the last one, and that time
 //! does not count.
 //!
-//! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), [`bound`] (how long it may
-//! take), then this file.
+//! While the pre-deploy hook has not succeeded, a rollout is paused to every slot.
+//!
+//! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), [`hook`] (what comes before
+//! the first slot), [`bound`] (how long it may take), then this file.
 
 mod bound;
 mod cursor;
+pub(crate) mod hook;
 mod standing;
 
 use model::{
@@ -71,7 +74,8 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         }
         pass.stop_beside(surplus, standing.stays.or(standing.goes), "its slot keeps the healthier task");
     }
-    let delay = match cursor::next(service, &standings, pass.now) {
+    let next = hook::next(pass, service).unwrap_or_else(|| cursor::next(service, &standings, pass.now));
+    let delay = match next {
         Next::Change(rollout) => {
             let (service, expected) = (service.id, service.generation);
             pass.decisions.push(Decision::SetRollout { service, expected, rollout });

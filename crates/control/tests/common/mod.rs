@@ -11,7 +11,7 @@ use model::{
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
     node::{Facts, NodeSpec, NodeState},
-    service::{Service, ServiceSpec},
+    service::{Service, ServiceSpec, Slot},
     session::TaskReport,
     task::{DesiredState, Health, Observed, Task, TaskState},
     time::ClusterTime,
@@ -219,7 +219,8 @@ impl World {
             next.state = TaskState::Stopped;
         } else if task.observed.state == TaskState::Assigned {
             let template = self.service(task.service).template_of(task.template).expect("kept while in use");
-            let image = &template.container.image;
+            let hook = self.service(task.service).hook_of(task.template).filter(|_| task.slot == Slot::HOOK);
+            let image = hook.map_or(&template.container.image, |hook| &hook.command[0]);
             (next.state, next.health, next.message) = match image.split(':').next().unwrap_or_default() {
                 "crashes" => (TaskState::CrashLoop, Health::None, "exit code 1".into()),
                 "refused" => (TaskState::Rejected, Health::None, "no such image".into()),

@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     Problem, Problems,
-    container::{container, container_bytes},
+    container::{container, container_bytes, words},
     placement::placement,
     probe::restarted,
     text::{dns_label, label_key, quote},
     traffic::{ports, ports_bytes},
 };
 use crate::{
+    hook::Hook,
     request::Reference,
     service::{CanaryPolicy, MAX_HISTORY, Mode, RestartPolicy, ServiceSpec, Share, UpdatePolicy},
 };
@@ -24,6 +25,8 @@ pub const MAX_REPLICAS: u32 = 10_000;
 pub const MAX_SPEC_BYTES: usize = 64 << 10;
 /// Services scaled by one request.
 const MAX_SCALES: usize = 1_000;
+/// A hook that fails more often than this does not succeed by itself.
+const MAX_HOOK_RETRIES: u32 = 10;
 /// Labels of one object, and bytes of one label's value.
 const MAX_LABELS: usize = 256;
 const MAX_LABEL_VALUE: usize = 4096;
@@ -49,7 +52,8 @@ pub fn validate_service(spec: &ServiceSpec) -> Vec<Problem> {
     let bytes = spec.name.len()
         + labels_bytes(&spec.labels)
         + container_bytes(&spec.template.container)
-        + ports_bytes(&spec.ports);
+        + ports_bytes(&spec.ports)
+        + spec.update.pre_deploy.iter().flat_map(|hook| &hook.command).map(String::len).sum::<usize>();
     problems.ensure(bytes <= MAX_SPEC_BYTES, "", || {
         format!("the declaration has {bytes} bytes of text; at most {MAX_SPEC_BYTES} are allowed: mount large files instead")
     });
@@ -120,8 +124,24 @@ fn update(problems: &mut Problems, path: &str, policy: &UpdatePolicy) {
     if let Some(policy) = &policy.canary {
         canary(problems, &format!("{path}.canary"), policy);
     }
+    if let Some(declared) = &policy.pre_deploy {
+        hook(problems, &format!("{path}.pre_deploy"), declared);
+    }
     problems.ensure((1..=MAX_HISTORY).contains(&policy.history), format!("{path}.history"), || {
         format!("{} releases; 1 to {MAX_HISTORY} can be kept", policy.history)
+    });
+}
+
+fn hook(problems: &mut Problems, path: &str, hook: &Hook) {
+    let command = format!("{path}.command");
+    problems.ensure(!hook.command.is_empty(), &command, || "the hook has no command".into());
+    words(problems, &command, &hook.command);
+    at_most(problems, path, &[("timeout", hook.timeout, DAY)]);
+    problems.ensure(hook.timeout >= Duration::from_secs(1), format!("{path}.timeout"), || {
+        format!("{:?}; no container ends in less than a second", hook.timeout)
+    });
+    problems.ensure(hook.retries <= MAX_HOOK_RETRIES, format!("{path}.retries"), || {
+        format!("{}; write at most {MAX_HOOK_RETRIES}", hook.retries)
     });
 }
 

@@ -154,6 +154,8 @@ fn has_reason(task: &Task, state: &Store) -> bool {
         (Slot::Replica(number), Mode::Replicated(replicas)) => number > replicas,
         _ => false,
     };
+    // A hook has its time, and its release.
+    let scaled = scaled || task.slot == Slot::HOOK;
     let bad_node = task.node.is_some_and(|node| {
         state.node(node).is_none_or(|node| {
             let admits = service.spec.template.placement.constraints.iter().all(|c| c.admits(node));

@@ -144,7 +144,9 @@ fn bounds(service: &Service, nodes: u32) -> (Time, Time) {
     // The old container stops, the new one starts and is watched.
     let canary = service.rollout.as_ref().and_then(|rollout| rollout.canary.as_ref());
     let soak = canary.map_or(Duration::ZERO, |canary| canary.policy.soak);
-    let step = progress_deadline + monitor + delay + pause + soak;
+    let hook = service.rollout.as_ref().and_then(|rollout| rollout.hook.as_ref());
+    let hook = hook.map_or(Duration::ZERO, |hook| hook.timeout);
+    let step = progress_deadline + monitor + delay + pause + soak + hook;
     let slots = match service.spec.mode {
         Mode::Replicated(replicas) => replicas,
         Mode::Global => nodes,

@@ -105,7 +105,8 @@ impl World {
             Slot::Node(node) => store.node(node).is_some_and(|n| n.spec.availability == Availability::Pause),
             Slot::Replica(_) => false,
         };
-        for task in store.tasks_of_service(service.id).filter(|task| task.desired == DesiredState::Running) {
+        for task in store.replicas_of_service(service.id).filter(|task| task.desired == DesiredState::Running)
+        {
             match slots.get_mut(&task.slot) {
                 Some(tasks) => tasks.push(task),
                 None if task.is_active() && !paused(task) => {

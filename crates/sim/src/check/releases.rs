@@ -4,6 +4,7 @@
 use model::{
     id::NodeId,
     service::{ReleaseResult, Service, Share, Slot},
+    task::{Task, TaskState},
     time::ClusterTime,
 };
 use store::Store;
@@ -19,6 +20,7 @@ impl World {
     pub(crate) fn check_releases(&mut self, before: &Store, store: &Store) {
         let wrong = store.services().find_map(|service| {
             let what = history(service)
+                .or_else(|| without_hook(before, store, service))
                 .or_else(|| too_early(before, store, service))
                 .or_else(|| in_a_freeze(before, store, service))?;
             Some((format!("service {}: {what}", service.spec.name), service.spec.name.clone()))
@@ -70,11 +72,36 @@ fn too_early(before: &Store, store: &Store, service: &Service) -> Option<String>
     // The state before may be older than the promotion that was aborted since.
     let held = before.service(service.id).and_then(|service| service.rollout.as_ref());
     held.filter(|held| held.target == rollout.target)?;
-    let early = store.tasks_of_service(service.id).find(|task| {
+    let early = store.replicas_of_service(service.id).find(|task| {
         let beyond = matches!(task.slot, Slot::Replica(number) if number > canaries.max(1));
         beyond && task.template == rollout.target && before.task(task.id).is_none()
     })?;
     Some(format!("slot {} runs release {} before its canaries are good", early.slot, rollout.target.0))
+}
+
+/// A replica of a release whose hook has not succeeded, a hook that passed for one that has, or two hooks at once.
+fn without_hook(before: &Store, store: &Store, service: &Service) -> Option<String> {
+    let hooks = store.tasks_of_slot(service.id, Slot::HOOK);
+    let live = hooks.filter(|task| !task.observed.state.is_terminal()).count();
+    if live > 1 {
+        return Some(format!("{live} pre-deploy hooks at once"));
+    }
+    let rollout = service.rollout.as_ref()?;
+    let known = before.service(service.id)?.rollout.as_ref()?;
+    if known.target != rollout.target || known.hook.is_none() {
+        return None;
+    }
+    let mut new = store.replicas_of_service(service.id).filter(|task| before.task(task.id).is_none());
+    if let Some(new) = new.find(|task| task.template == rollout.target) {
+        return Some(format!(
+            "slot {} runs release {} before its hook has succeeded",
+            new.slot, rollout.target.0
+        ));
+    }
+    let succeeded =
+        |task: &Task| task.template == rollout.target && task.observed.state == TaskState::Completed;
+    let passed = rollout.hook.is_none() && !before.tasks_of_slot(service.id, Slot::HOOK).any(succeeded);
+    passed.then(|| format!("release {} goes on without its hook", rollout.target.0))
 }
 
 /// A task of the newest release takes the place of one on a frozen node. A decision may be older than the freeze, by as much as
@@ -89,7 +116,7 @@ fn in_a_freeze(before: &Store, store: &Store, service: &Service) -> Option<Strin
         (freeze.set < lately && freeze.open_until(lately).is_some()).then_some(node)
     };
     store.freezes().first()?;
-    let new = store.tasks_of_service(service.id).filter(|task| before.task(task.id).is_none());
+    let new = store.replicas_of_service(service.id).filter(|task| before.task(task.id).is_none());
     new.filter(|task| task.template == rollout.target).find_map(|new| {
         let old = || before.tasks_of_slot(service.id, new.slot);
         // A move that has begun is ended, also when its first try was rejected.

@@ -80,6 +80,12 @@ impl Writer<'_> {
         if let Some(node) = task.node {
             self.node_takes_tasks(node)?;
         }
+        if task.slot == Slot::HOOK && task.template != service.template {
+            return conflict(format!(
+                "the hook of service \"{}\" is another release's by now",
+                service.spec.name
+            ));
+        }
         self.slot_is_free(&service, task.slot, alongside)?;
         let message = task.pending.as_ref().map_or_else(String::new, |pending| pending.message.clone());
         self.task_event(&task, message);
@@ -113,6 +119,7 @@ impl Writer<'_> {
             (Mode::Global, Slot::Node(of)) => {
                 conflict(format!("slot {of} of service \"{name}\" is filled on that node only"))
             }
+            (_, Slot::HOOK) if service.rollout.as_ref().and_then(Rollout::awaited_hook).is_some() => Ok(()),
             (Mode::Replicated(_) | Mode::Global, _) => {
                 conflict(format!("service \"{name}\" has no slot {slot}"))
             }

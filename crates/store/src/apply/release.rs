@@ -91,6 +91,8 @@ impl Writer<'_> {
             // Another service has them by now, and a rollback must not fail for that.
             way.spec = with_ports(&way.spec, &old.spec.ports);
         }
+        let stays = migrations_that_stay(old, &way);
+        let message = &format!("{message}{stays}");
         let mut service = old.clone();
         service.spec = way.spec;
         service.previous = way.previous;
@@ -224,6 +226,7 @@ impl Writer<'_> {
             resumed: None,
             paused_from: None,
             despite_freeze: note.despite_freeze.clone(),
+            hook: service.spec.update.pre_deploy.clone().filter(|_| state == RolloutState::Updating),
         });
         self.record(service, note, returns_to, message);
     }
@@ -293,6 +296,17 @@ pub(super) fn expect_newest(service: &Service, note: &ReleaseNote) -> Result<(),
         "service \"{}\" has come to release {}{by} meanwhile",
         service.spec.name, newest.0
     )))
+}
+
+/// What a way back does not undo.
+fn migrations_that_stay(old: &Service, way: &Return) -> String {
+    let before = TemplateVersion(old.template.0.saturating_sub(1));
+    let numbers = old.migrations_after(way.of.unwrap_or(before));
+    let numbers: Vec<String> = numbers.iter().map(|number| number.0.to_string()).collect();
+    if numbers.is_empty() {
+        return String::new();
+    }
+    format!("; the migration of release {} is not undone", numbers.join(", "))
 }
 
 fn is_forward(rollout: &Rollout) -> bool {
