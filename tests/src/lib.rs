@@ -5,7 +5,7 @@
 //! a daemon with its log and its signals;
 //! [`Cluster`](cluster::Cluster), managers, agents and an operator; [`image`], the mimic as an image with the same id on every engine;
 //! [`Workload`](workload::Workload), clients that write and read meanwhile, with a [`history`] that is checked.
-//! [`Load`](load::Load), clients of a service at a fixed rate.
+//! [`Load`](load::Load), clients of a service at a fixed rate. [`Registry`](registry::Registry), a registry of images.
 //!
 //! A host is a PID, mount, UTS and network namespace. Its first process ends when the test process ends, however that
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
@@ -30,6 +30,7 @@ pub mod packages;
 pub mod process;
 pub mod proxy;
 mod reaper;
+pub mod registry;
 pub mod require;
 pub mod shim;
 pub mod small_disk;

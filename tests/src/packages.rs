@@ -36,6 +36,10 @@ pub const NETWORK: [Wanted; 3] =
 /// File systems on loop files, for the power-cut tests.
 pub const DISKS: [Wanted; 1] = [wanted("mkfs.ext4", "e2fsprogs")];
 
+/// A registry of images, and what makes its logins.
+pub const REGISTRY: [Wanted; 2] =
+    [wanted("docker-registry", "docker-registry"), wanted("htpasswd", "apache2-utils")];
+
 /// Peers of the mesh and a load for all of them, for the benchmark.
 pub const PROXIES: [Wanted; 3] =
     [wanted("haproxy", "haproxy"), wanted("nginx", "nginx-light"), wanted("wrk", "wrk")];

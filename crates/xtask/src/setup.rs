@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use tests::image;
-use tests::packages::{self, DISKS, ENGINE, NETWORK};
+use tests::packages::{self, DISKS, ENGINE, NETWORK, REGISTRY};
 use tests::{engine, require};
 
 /// Installs packages, starts the machine's engine and loads the mimic. Idempotent.
@@ -11,7 +11,7 @@ use tests::{engine, require};
 /// Something is missing and this is not root, or the engine does not start.
 pub fn run() -> Result<()> {
     if require::is_root() {
-        packages::ensure(&[&ENGINE[..], &NETWORK[..], &DISKS[..]].concat())?;
+        packages::ensure(&[&ENGINE[..], &NETWORK[..], &DISKS[..], &REGISTRY[..]].concat())?;
         println!("packages   installed");
     } else {
         println!(

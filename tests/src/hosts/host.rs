@@ -66,6 +66,8 @@ pub struct Place {
     pub number: usize,
     /// On the switch.
     pub address: Ipv4Addr,
+    /// The switch's own, where the laboratory's plain registries are.
+    pub switch: Ipv4Addr,
     /// What survives a power cut.
     pub disk: PathBuf,
     /// What does not.
@@ -98,6 +100,7 @@ impl Host {
             unique,
             number,
             address,
+            switch: switch.address(),
             init: Mutex::new(None),
         };
         for dir in [&place.disk, &place.logs] {
@@ -118,6 +121,11 @@ impl Host {
     /// Its address on the switch.
     pub fn address(&self) -> Ipv4Addr {
         self.place.address
+    }
+
+    /// The name of its network namespace.
+    pub fn namespace(&self) -> &str {
+        &self.place.unique
     }
 
     /// A directory that survives [`Host::power_off`].

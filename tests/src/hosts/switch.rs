@@ -42,6 +42,7 @@ const TABLE: &str = "
 #[derive(Debug, Clone)]
 pub struct Switch {
     namespace: String,
+    address: Ipv4Addr,
 }
 
 impl Switch {
@@ -51,7 +52,7 @@ impl Switch {
     /// Not root, or the kernel lacks bridges.
     pub fn create(namespace: &str, address: Ipv4Addr) -> Result<Switch> {
         call("ip", &["netns", "add", namespace])?;
-        let switch = Switch { namespace: namespace.to_owned() };
+        let switch = Switch { namespace: namespace.to_owned(), address };
         switch.ip(&["link", "add", "br0", "type", "bridge"])?;
         switch.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
@@ -63,6 +64,11 @@ impl Switch {
     /// The namespace's name.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Its own address, which programs in its namespace use.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// Plugs a cable into port `number`; its other end is `eth0` of `namespace`.

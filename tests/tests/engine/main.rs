@@ -1,3 +1,4 @@
 //! The engine lane: one host with a real Docker Engine.
 
 mod ground;
+mod registry;
