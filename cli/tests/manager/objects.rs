@@ -70,6 +70,7 @@ pub fn failed(state: RolloutState) -> ServiceView {
         resumed: None,
         paused_from: None,
         despite_freeze: None,
+        hook: None,
     });
     view
 }

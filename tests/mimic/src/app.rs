@@ -20,6 +20,7 @@ pub struct App {
     broken: AtomicBool,
     hung: AtomicBool,
     next_session: AtomicU64,
+    asked: AtomicU64,
     sessions: Mutex<BTreeMap<String, String>>,
     ballast: Mutex<Vec<Vec<u8>>>,
     in_flight: Mutex<usize>,
@@ -36,6 +37,7 @@ impl App {
             config,
             hung: AtomicBool::new(false),
             next_session: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             sessions: Mutex::default(),
             ballast: Mutex::default(),
             in_flight: Mutex::new(0),
@@ -56,6 +58,12 @@ impl App {
     /// Switches the exception on or off.
     pub fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::Relaxed);
+    }
+
+    /// Whether this request is one of those that fail.
+    pub fn fails_now(&self) -> bool {
+        let every = self.config.fail_every;
+        every.is_some_and(|every| self.asked.fetch_add(1, Ordering::Relaxed) % every == every - 1)
     }
 
     /// Whether every worker must hang from now on.

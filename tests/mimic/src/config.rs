@@ -15,6 +15,12 @@ pub struct Config {
     pub fail_init: Option<u8>,
     /// The status page shows an exception from the beginning.
     pub broken: bool,
+    /// So long after it is ready the status page begins to show an exception.
+    pub break_after: Option<Duration>,
+    /// Of so many requests, one is answered with 500; the status page is well.
+    pub fail_every: Option<u64>,
+    /// `HOST:PORT` of the database that `/row` writes to.
+    pub database: Option<String>,
     /// SIGTERM is logged and otherwise ignored, so that only SIGKILL ends the process.
     pub ignore_term: bool,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -37,6 +43,9 @@ impl Config {
             start: Duration::from_millis(parsed(&lookup, "MIMIC_START_MS")?.unwrap_or(0)),
             fail_init: parsed(&lookup, "MIMIC_FAIL_INIT")?,
             broken: lookup("MIMIC_BROKEN").is_some_and(|value| value == "1"),
+            break_after: parsed(&lookup, "MIMIC_BREAK_AFTER_MS")?.map(Duration::from_millis),
+            fail_every: parsed(&lookup, "MIMIC_FAIL_EVERY")?.filter(|every| *every > 0),
+            database: lookup("MIMIC_DATABASE"),
             ignore_term: lookup("MIMIC_IGNORE_TERM").is_some_and(|value| value == "1"),
             drain: Duration::from_millis(parsed(&lookup, "MIMIC_DRAIN_MS")?.unwrap_or(2000)),
         })

@@ -28,7 +28,7 @@ const USAGE: &str = "usage: mimic [serve]
        mimic resolve NAME      print the name's addresses, one a line
 
 serve reads: MIMIC_PORT (8080), MIMIC_VERSION (1), MIMIC_START_MS (0), MIMIC_FAIL_INIT (exit code),
-             MIMIC_BROKEN (1), MIMIC_IGNORE_TERM (1), MIMIC_DRAIN_MS (2000)";
+             MIMIC_BROKEN (1), MIMIC_BREAK_AFTER_MS, MIMIC_FAIL_EVERY (requests), MIMIC_DATABASE (HOST:PORT), MIMIC_IGNORE_TERM (1), MIMIC_DRAIN_MS (2000)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

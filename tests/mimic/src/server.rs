@@ -3,7 +3,7 @@
 //! The listener opens before the application is ready and keeps accepting when every worker hangs, since that is
 //! what makes a bare TCP check useless against the real one.
 
-use std::io::{BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::site::{self, After, Reply};
 
 /// How long an idle connection is kept; JBoss's keep-alive is of this order.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How long the database may take for a row.
+const DATABASE: Duration = Duration::from_secs(2);
 
 /// Listens and serves until a signal or a fault ends the process; returns only when the initialisation fails.
 ///
@@ -32,6 +35,11 @@ pub fn run(app: &Arc<App>) -> std::io::Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     app.log("ready");
+    if let Some(after) = app.config.break_after {
+        std::thread::sleep(after);
+        app.set_broken(true);
+        app.log("WARN the connection to the database is gone");
+    }
     drop(acceptor.join());
     Ok(ExitCode::FAILURE)
 }
@@ -65,7 +73,13 @@ fn serve(app: &App, stream: &TcpStream) {
             app.log(&format!("{} {} hangs", request.method, request.path));
             hang();
         }
-        let reply = site::answer(app, &request);
+        let mut reply = site::answer(app, &request);
+        if let Some(row) = reply.row.take()
+            && let Err(error) = store(app, &row)
+        {
+            reply.status = 500;
+            reply.body = format!("javax.persistence.PersistenceException: {error}\n");
+        }
         std::thread::sleep(reply.delay);
         let sent = send(stream, &reply, request.close);
         app.log(&format!(
@@ -86,6 +100,7 @@ fn send(mut stream: &TcpStream, reply: &Reply, close: bool) -> std::io::Result<(
     let reason = match reply.status {
         200 => "OK",
         401 => "Unauthorized",
+        500 => "Internal Server Error",
         _ => "Not Found",
     };
     let cookie = reply
@@ -100,6 +115,17 @@ fn send(mut stream: &TcpStream, reply: &Reply, close: bool) -> std::io::Result<(
         reply.body.len()
     );
     stream.write_all(format!("{head}{}", reply.body).as_bytes())
+}
+
+/// A row is one line; the database answers each with `ok`.
+fn store(app: &App, row: &str) -> std::io::Result<()> {
+    let none = || std::io::Error::other("no database is set");
+    let mut stream = TcpStream::connect(app.config.database.as_ref().ok_or_else(none)?)?;
+    stream.set_read_timeout(Some(DATABASE))?;
+    stream.write_all(format!("{row}\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.trim() == "ok" { Ok(()) } else { Err(std::io::Error::other("the row was refused")) }
 }
 
 fn finish(app: &App, after: After) {

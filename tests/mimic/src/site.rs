@@ -24,6 +24,8 @@ pub struct Reply {
     pub body: String,
     /// Session id to set as a cookie.
     pub session: Option<String>,
+    /// Written to the database before anything is sent; what cannot be written is answered as the real one does.
+    pub row: Option<String>,
     /// Waited for before anything is sent.
     pub delay: Duration,
     pub after: After,
@@ -36,6 +38,7 @@ impl Reply {
             content_type: "text/plain",
             body: body.into(),
             session: None,
+            row: None,
             delay: Duration::ZERO,
             after: After::Continue,
         }
@@ -52,6 +55,7 @@ pub fn answer(app: &App, request: &Request) -> Reply {
         return Reply::text(404, "<html><head><title>Error</title></head><body>Not Found</body></html>");
     }
     match request.path.as_str() {
+        "/version" | "/row" | "/" if app.fails_now() => Reply::text(500, "java.lang.NullPointerException\n"),
         "/" => index(app),
         "/version" => version(app),
         "/ispyb/ispyb-ws/rest/schema/status" => schema_status(app),
@@ -63,6 +67,7 @@ pub fn answer(app: &App, request: &Request) -> Reply {
             app.set_broken(false);
             Reply::text(200, "mended\n")
         }
+        "/row" => Reply { row: request.param("n").map(str::to_owned), ..Reply::text(200, "stored\n") },
         "/login" => log_in(app, request),
         "/me" => me(app, request),
         "/slow" => Reply {
@@ -171,6 +176,9 @@ mod tests {
             start: Duration::from_millis(start_ms),
             fail_init: None,
             broken: false,
+            break_after: None,
+            fail_every: None,
+            database: None,
             ignore_term: false,
             drain: Duration::ZERO,
         })

@@ -1,5 +1,6 @@
 //! `scenario`: a cluster on hosts lives through something that users fear, while it is measured what that costs.
 
+mod releases;
 mod soak;
 mod traffic;
 
@@ -20,6 +21,8 @@ pub struct Options {
 enum Name {
     /// Published ports, sessions and routes under everything that goes wrong
     Traffic(traffic::Options),
+    /// Pipelines that release good and bad images from a registry, while others use the service
+    Releases(releases::Options),
     /// Hours with services that crash all the time: does anything grow, does anybody else wait?
     Soak(soak::Options),
 }
@@ -34,6 +37,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     match &options.name {
         Name::Traffic(options) => traffic::run(options),
+        Name::Releases(options) => releases::run(options),
         Name::Soak(options) => soak::run(options),
     }
 }
