@@ -13,8 +13,11 @@ use std::{
 
 use agent_core::event::{Event, Part};
 use anyhow::{Context, Result, bail};
-use mesh::control::{AgentFrame, MeshConfig, MeshFrame};
-use model::id::{NodeId, TaskId};
+use mesh::control::{AgentFrame, MeshConfig, MeshFrame, TaskStats};
+use model::{
+    id::{NodeId, TaskId},
+    session::Seen,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     net::{
@@ -22,7 +25,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{frame, mesh::AccessLogBounds};
@@ -37,6 +40,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const AGAIN_MOST: Duration = Duration::from_secs(5);
 /// A mesh that listens answers the greeting within this.
 const GREETING: Duration = Duration::from_secs(5);
+/// Between two looks at what it saw of replicas.
+const SEE: Duration = Duration::from_secs(2);
 /// A mesh that is asked to end lets connections finish for a minute at most.
 const END: Duration = Duration::from_secs(70);
 
@@ -57,7 +62,7 @@ pub async fn keep(
     mut wishes: mpsc::UnboundedReceiver<Wish>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut keeper = Keeper { directory, node, log, config: None, number: 0 };
+    let mut keeper = Keeper { directory, node, log, config: None, number: 0, seen: Vec::new() };
     let mut pause = AGAIN;
     loop {
         let stream = match keeper.meet(&mut wishes).await {
@@ -95,6 +100,8 @@ struct Keeper {
     /// What it is to serve, as last wished.
     config: Option<Box<MeshConfig>>,
     number: u64,
+    /// What it last said of replicas that failed it.
+    seen: Vec<Seen>,
 }
 
 impl Keeper {
@@ -168,6 +175,8 @@ impl Keeper {
         let (mut reader, mut writer) = stream.into_split();
         let (answers, mut heard) = mpsc::channel(64);
         let reading = tokio::spawn(async move { listen(&mut reader, &answers).await });
+        let mut looks = interval(SEE);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 frame = heard.recv() => match frame {
@@ -177,6 +186,7 @@ impl Keeper {
                         _ => bail!("it closed the connection"),
                     },
                 },
+                _ = looks.tick() => frame::write(&mut writer, &AgentFrame::Stats).await?,
                 wish = wishes.recv() => match wish {
                     Some(wish) => self.say(wish, wishes, &mut writer).await?,
                     None => return Ok(()),
@@ -213,7 +223,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn hear(&self, frame: MeshFrame, events: &mpsc::Sender<Event>) -> Result<()> {
+    async fn hear(&mut self, frame: MeshFrame, events: &mpsc::Sender<Event>) -> Result<()> {
         let event = match frame {
             MeshFrame::Problems(problems) => Event::Problems { of: Part::Mesh, problems },
             MeshFrame::Applied { number, version, .. } => {
@@ -223,10 +233,28 @@ impl Keeper {
                 Event::MeshApplied { version }
             }
             MeshFrame::Drained { task } => Event::MeshDrained { task },
-            MeshFrame::Hello { .. } | MeshFrame::Stats(_) => return Ok(()),
+            MeshFrame::Stats(stats) => {
+                let seen = failing(&stats);
+                if seen == self.seen {
+                    return Ok(());
+                }
+                self.seen.clone_from(&seen);
+                Event::MeshSaw(seen)
+            }
+            MeshFrame::Hello { .. } => return Ok(()),
         };
         events.send(event).await.context("the agent ends")
     }
+}
+
+/// What is worth telling: replicas of which some request failed.
+fn failing(stats: &[TaskStats]) -> Vec<Seen> {
+    let one = |stats: &TaskStats| Seen {
+        task: stats.task,
+        requests: stats.total,
+        failures: stats.failed.saturating_add(stats.errors),
+    };
+    stats.iter().map(one).filter(|seen| seen.failures > 0).collect()
 }
 
 async fn listen(reader: &mut OwnedReadHalf, answers: &mpsc::Sender<MeshFrame>) -> Result<()> {

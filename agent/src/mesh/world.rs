@@ -195,6 +195,15 @@ impl Ticket {
         self.world.balancer().succeed(self.task);
     }
 
+    /// The replica answered a request with this status.
+    pub fn answered(&self, status: u16) {
+        let mut balancer = self.world.balancer();
+        balancer.succeed(self.task);
+        if status >= 500 {
+            balancer.answer_error(self.task);
+        }
+    }
+
     /// The replica failed.
     pub fn fail(&self, failure: Failure) {
         self.world.balancer().fail(self.task, failure, self.world.clock.now());

@@ -340,6 +340,9 @@ pub struct SpecFlags {
     /// So many replicas, or such a part of them, may fail before that happens
     #[arg(long, value_name = "N|P%", help_heading = "Update")]
     pub update_max_failures: Option<String>,
+    /// Such a part of a new replica's requests may be seen to fail by routers while it is watched; 100% = all
+    #[arg(long, value_name = "P%", help_heading = "Update")]
+    pub update_max_errors: Option<String>,
     /// How long a whole update may take; 0 = what the other settings add up to
     #[arg(long, value_name = "DURATION", help_heading = "Update")]
     pub update_deadline: Option<String>,

@@ -77,6 +77,7 @@ fn tasks_show_where_they_are_and_why_they_are_not_well() {
             healthy_since: None,
             pending: Some(Box::new(PendingReason { message: note.0.into(), nodes: 0, filters: Vec::new() })),
             inherited: Inheritance::default(),
+            faulted: None,
         };
         let node_down = node == "h3";
         TaskRow { task, service: "ispyb".into(), node: node.into(), node_down, image: "ispyb:1.2".into() }

@@ -106,6 +106,7 @@ fn update(flags: &SpecFlags, policy: &mut UpdatePolicy, problems: &mut Problems)
         str::parse,
         &mut policy.max_failures,
     );
+    read.field("--update-max-errors", flags.update_max_errors.as_deref(), str::parse, &mut policy.max_errors);
     let whole = |text: &str| value::duration(text).map(|whole| (!whole.is_zero()).then_some(whole));
     read.field("--update-deadline", flags.update_deadline.as_deref(), whole, &mut policy.deadline);
     set(&mut policy.history, flags.update_history);

@@ -49,6 +49,7 @@ fn task(id: u64, slot: u32, template: u64, state: TaskState) -> Task {
         healthy_since: None,
         pending: None,
         inherited: Inheritance::default(),
+        faulted: None,
     }
 }
 

@@ -50,6 +50,7 @@ pub fn task(state: TaskState) -> Task {
         healthy_since: None,
         pending: None,
         inherited: Inheritance::default(),
+        faulted: None,
     }
 }
 

@@ -164,6 +164,7 @@ impl Agent {
             Event::MeshDown { reason } => self.mesh_down(&reason),
             Event::Problems { of, problems } => self.note_problems(of, problems),
             Event::MeshApplied { version } => self.mesh_applied(version),
+            Event::MeshSaw(seen) => self.mesh_saw(seen),
             Event::MeshDrained { task } => self.mesh_drained(task),
             Event::Probed { probe, answer } => self.probed(probe, answer, now),
             Event::Facts(facts) => self.new_facts(facts),

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use model::{id::TaskId, node::Facts, route::RouteVersion, session::ManagerMessage};
+use model::{
+    id::TaskId,
+    node::Facts,
+    route::RouteVersion,
+    session::{ManagerMessage, Seen},
+};
 
 use crate::engine::{ContainerChange, ContainerView, EngineError, OpOutcome};
 
@@ -70,6 +75,8 @@ pub enum Event {
         /// Which.
         version: RouteVersion,
     },
+    /// What the mesh saw of replicas that failed it, when that has changed; counted since it began.
+    MeshSaw(Vec<Seen>),
     /// Nothing of this task's traffic is under way (answer to `DrainTask`).
     MeshDrained {
         /// Which.

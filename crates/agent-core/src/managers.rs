@@ -61,9 +61,9 @@ impl Agent {
         }
         self.session.heard(now);
         match message {
-            ManagerMessage::Welcome { fence, heartbeat, managers, .. } => {
+            ManagerMessage::Welcome { protocol, fence, heartbeat, managers } => {
                 self.learn(managers);
-                self.welcome(fence, heartbeat, now);
+                self.welcome(fence, (protocol, heartbeat), now);
             }
             ManagerMessage::Redirect { leader, managers } => {
                 self.learn(managers);
@@ -86,11 +86,11 @@ impl Agent {
         }
     }
 
-    fn welcome(&mut self, fence: Fence, heartbeat: std::time::Duration, now: Instant) {
+    fn welcome(&mut self, fence: Fence, (protocol, heartbeat): (u32, std::time::Duration), now: Instant) {
         match self.assignments.open(fence) {
             Ok(()) => {
                 self.pending.fence = true;
-                self.session.welcome(heartbeat, now);
+                self.session.welcome(protocol, heartbeat, now);
             }
             Err(reason) => self.leave(&reason, now),
         }

@@ -67,6 +67,8 @@ pub(crate) struct Session {
     address: String,
     connections: u64,
     beats: u64,
+    /// The version of the conversation that the manager of this session speaks too.
+    protocol: u32,
     rng: ChaCha8Rng,
 }
 
@@ -88,6 +90,7 @@ impl Session {
             address: String::new(),
             connections: 0,
             beats: 0,
+            protocol: 0,
             rng,
         }
     }
@@ -103,6 +106,11 @@ impl Session {
             Phase::Open { connection, .. } => Some(connection),
             _ => None,
         }
+    }
+
+    /// The same, if its manager speaks this version of the conversation.
+    pub(crate) fn open_with(&self, protocol: u32) -> Option<u64> {
+        self.open().filter(|_| self.protocol >= protocol)
     }
 
     /// Where it is connected or being connected to.
@@ -134,10 +142,11 @@ impl Session {
     }
 
     /// Welcome: beat from now on.
-    pub(crate) fn welcome(&mut self, heartbeat: Duration, now: Instant) {
+    pub(crate) fn welcome(&mut self, protocol: u32, heartbeat: Duration, now: Instant) {
         if let Phase::Greeting { connection, .. } = self.phase {
             let heartbeat = heartbeat.clamp(HEARTBEATS.0, HEARTBEATS.1);
             self.phase = Phase::Open { connection, heartbeat, beat_at: now + heartbeat, heard: now };
+            self.protocol = protocol;
             self.tries = 0;
             self.hurried_in = None;
             self.beats = 0;

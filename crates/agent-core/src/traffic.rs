@@ -10,7 +10,7 @@ use mesh::control::{LocalTask, MeshConfig};
 use model::{
     id::{NodeId, ServiceId, TaskId},
     route::{NetworkAddress, NetworkRoute, PeerRoute, RouteTable, RouteVersion, ServiceRoute},
-    session::{AgentMessage, Assignment, RouteChange},
+    session::{AgentMessage, Assignment, RouteChange, Seen},
     task::DesiredState,
     time::Instant,
 };
@@ -27,6 +27,9 @@ use crate::{
 
 /// More services than this in one table are not taken: it would be larger than the mesh takes.
 const MAX_SERVICES: usize = 100_000;
+
+/// The version of the conversation that knows what meshes saw.
+const SEEN_SINCE: u32 = 3;
 
 /// Problems told, and bytes of one: they are part of the node's record.
 const MAX_PROBLEMS: usize = 8;
@@ -193,6 +196,13 @@ impl Agent {
         // A table of another session is none that this manager counts.
         if version == self.traffic.version && self.traffic.in_session {
             self.tell(AgentMessage::Routed(version));
+        }
+    }
+
+    /// Managers that do not speak of it do without.
+    pub(crate) fn mesh_saw(&mut self, seen: Vec<Seen>) {
+        if self.session.open_with(SEEN_SINCE).is_some() {
+            self.tell(AgentMessage::Seen(seen));
         }
     }
 

@@ -166,6 +166,12 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
             let id = service(world, name);
             world.must(Command::RemoveService { id });
         }
+        ["fault", task, ..] => {
+            let task = TaskId(task.strip_prefix('t').and_then(|id| id.parse().ok()).expect(at));
+            let release = world.store.task(task).expect(at).template;
+            let message = "routers saw 31 of 60 requests fail".to_owned();
+            tell(world.commit(Command::NoteFault { task, release, message }).0, output);
+        }
         ["report", task, state, ..] => report(world, task, state, line, at),
         ["advance", time] => world.advance(duration(time, at)),
         ["decide"] => {

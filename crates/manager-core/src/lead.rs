@@ -21,6 +21,7 @@ use store::{Change, Store};
 
 use crate::{
     Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose, routes::Routes,
+    seen::Sights,
 };
 
 /// A leader's own memory.
@@ -32,6 +33,7 @@ pub(crate) struct Lead {
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
     pub(crate) routes: Routes,
+    pub(crate) sights: Sights,
     /// Containers of templates, shared by all assignments that carry them.
     pub(crate) containers: BTreeMap<(ServiceId, TemplateVersion), Shared>,
     /// Counts the sessions of this term; part of every fence.
@@ -110,6 +112,7 @@ impl Manager {
             dirty: BTreeSet::new(),
             pins: Pins::default(),
             routes: Routes::default(),
+            sights: Sights::default(),
             containers: BTreeMap::new(),
             session: 0,
             deciding: false,

@@ -36,6 +36,7 @@ mod release;
 pub mod replace;
 mod report;
 mod routes;
+mod seen;
 mod session;
 mod snapshots;
 mod tell;

@@ -227,6 +227,7 @@ impl Manager {
         if let Err(rejection) = outcome {
             let name = match command {
                 Command::Bootstrap { .. } => "founding the cluster",
+                Command::NoteFault { .. } => "noting what routers saw",
                 Command::PinImage { .. } => "recording an image's meaning",
                 _ => "a decision of the managers",
             };

@@ -121,7 +121,7 @@ impl Manager {
     }
 
     /// A manager with another version than this one, as far as the state knows.
-    fn other_version(&self) -> Option<(&str, &str)> {
+    pub(crate) fn other_version(&self) -> Option<(&str, &str)> {
         let other = |version: &str| !version.is_empty() && version != self.config.version;
         let member = self.store.members().find(|member| other(&member.version))?;
         Some((&member.name, &member.version))

@@ -32,6 +32,7 @@ impl Manager {
                     (open.whole, open.offered) = (true, None);
                 }
             }
+            AgentMessage::Seen(seen) => self.on_seen(node, seen),
             AgentMessage::Routed(version) => self.on_routed(connection, version),
             AgentMessage::ImageResolved { image, outcome } => self.on_image_resolved(&image, outcome),
             AgentMessage::Goodbye { .. } | AgentMessage::Hello { .. } => {}

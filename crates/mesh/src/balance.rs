@@ -28,8 +28,10 @@ const LONGEST_EJECTION: Duration = Duration::from_secs(8);
 const FOR_GOOD: Duration = Duration::from_secs(1 << 30);
 /// A replica that its own agent does not open (it drains, or its container is gone): the next table will say so.
 const REFUSED_EJECTION: Duration = Duration::from_millis(500);
-/// Broken or late answers in a row until a replica is excluded: one may be the request's own fault.
+/// Broken answers in a row until a replica is excluded: one may be the request's own fault.
 const STRIKES: u32 = 3;
+/// Late answers in a row: each has cost a client the whole time of a try.
+const LATE_STRIKES: u32 = 2;
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,7 @@ struct Health {
     in_flight: u32,
     total: u64,
     failed: u64,
+    errors: u64,
     strikes: u32,
     ejections: u32,
     until: Option<Instant>,
@@ -103,6 +106,11 @@ impl Balancer {
         (health.strikes, health.ejections, health.until, health.probing) = (0, 0, None, false);
     }
 
+    /// It answered that it has failed itself. It stays in the choice: another replica would hardly do better with the same request.
+    pub fn answer_error(&mut self, task: TaskId) {
+        self.replicas.entry(task).or_default().errors += 1;
+    }
+
     /// The replica failed. Of many requests that fail at once only the first lengthens the exclusion.
     pub fn fail(&mut self, task: TaskId, failure: Failure, now: Instant) {
         let health = self.replicas.entry(task).or_default();
@@ -111,7 +119,8 @@ impl Balancer {
         health.strikes += 1;
         let enough = match failure {
             Failure::Unreachable | Failure::Withdrawn => true,
-            Failure::Broken | Failure::Late => health.probing || health.strikes >= STRIKES,
+            Failure::Broken => health.probing || health.strikes >= STRIKES,
+            Failure::Late => health.probing || health.strikes >= LATE_STRIKES,
         };
         if !enough || is_out {
             return;
@@ -152,6 +161,7 @@ impl Balancer {
             in_flight: health.in_flight,
             total: health.total,
             failed: health.failed,
+            errors: health.errors,
             ejected: health.until.is_some_and(|until| until > now),
         };
         self.replicas.iter().map(one).collect()
@@ -247,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn one_late_answer_is_forgiven_and_three_are_not() {
+    fn one_late_answer_is_forgiven_and_a_second_one_is_not() {
         let mut balancer = Balancer::default();
-        (0..2).for_each(|_| balancer.fail(TaskId(1), Failure::Late, at(0)));
+        balancer.fail(TaskId(1), Failure::Late, at(0));
         assert!((0..100).any(|seed| choose(&balancer, &[], at(0), seed) == Some(TaskId(1))));
         balancer.fail(TaskId(1), Failure::Late, at(0));
         assert!((0..100).all(|seed| choose(&balancer, &[], at(0), seed) != Some(TaskId(1))));

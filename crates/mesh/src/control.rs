@@ -104,6 +104,9 @@ pub struct TaskStats {
     pub total: u64,
     /// Of those, how many it failed: refused, broken, too late.
     pub failed: u64,
+    /// Answered with a status of 500 or more.
+    #[serde(default)]
+    pub errors: u64,
     /// It is not chosen at the moment, because it failed lately.
     pub ejected: bool,
 }

@@ -105,6 +105,15 @@ pub enum Command {
         /// What it was resolved to.
         pin: ImagePin,
     },
+    /// Routers saw too many requests to a new replica fail. The first word on a task since its rollout began or was resumed counts.
+    NoteFault {
+        /// Which.
+        task: TaskId,
+        /// The release that it was seen for; rejected when another one has come.
+        release: TemplateVersion,
+        /// In words.
+        message: String,
+    },
     /// A new network. Rejected when the name or the addresses are taken.
     CreateNetwork {
         /// Chosen by the leader.

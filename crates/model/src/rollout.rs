@@ -208,6 +208,8 @@ pub struct UpdatePolicy {
     pub history: u32,
     /// What must succeed before the first replica changes.
     pub pre_deploy: Option<Hook>,
+    /// Such a part of a new replica's requests may be seen to fail by routers while it is watched, in percent; 100 = all.
+    pub max_errors: Share,
 }
 
 impl Default for UpdatePolicy {
@@ -224,6 +226,7 @@ impl Default for UpdatePolicy {
             canary: None,
             history: 10,
             pre_deploy: None,
+            max_errors: Share::Percent(25),
         }
     }
 }

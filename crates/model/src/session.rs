@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The newest version of this conversation that the software speaks.
-/// Version 2 knows routes.
-pub const PROTOCOL: u32 = 2;
+/// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw.
+pub const PROTOCOL: u32 = 3;
 
 /// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
 /// order of the fields; sets of different clusters never compare.
@@ -143,6 +143,17 @@ pub struct TaskReport {
     pub observed: Observed,
 }
 
+/// What one mesh process saw of a replica, since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Which.
+    pub task: TaskId,
+    /// Connections and requests that it was chosen for.
+    pub requests: u64,
+    /// Of those, how many it refused, broke, did not answer in time, or answered with a status of 500 or more.
+    pub failures: u64,
+}
+
 /// Where a manager is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManagerAddress {
@@ -193,6 +204,8 @@ pub enum AgentMessage {
     },
     /// The node's mesh goes by this table from now on, and by none before it.
     Routed(RouteVersion),
+    /// What the node's mesh saw of replicas of which it saw any fail, as the sender. Since version 3.
+    Seen(Vec<Seen>),
     /// A planned restart of the agent: hold its tasks for so long.
     Goodbye {
         /// At most a minute is granted.

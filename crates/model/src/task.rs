@@ -238,12 +238,29 @@ pub struct Task {
     pub pending: Option<Box<PendingReason>>,
     /// What it inherited.
     pub inherited: Inheritance,
+    /// What routers saw of it while its release was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faulted: Option<Box<Fault>>,
+}
+
+/// Routers saw too many of a new replica's requests fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When that was noted.
+    pub at: ClusterTime,
+    /// In words.
+    pub message: String,
 }
 
 impl Task {
     /// Wanted running and not ended for good: it fills its slot.
     pub fn is_active(&self) -> bool {
         self.desired == DesiredState::Running && !self.observed.state.is_terminal()
+    }
+
+    /// What routers saw of it since then.
+    pub fn fault_since(&self, begun: ClusterTime) -> Option<&Fault> {
+        self.faulted.as_deref().filter(|fault| fault.at >= begun)
     }
 
     /// May still have a container on its node.

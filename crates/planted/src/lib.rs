@@ -98,6 +98,8 @@ bugs! {
     FreezeIgnored,
     /// The other replicas do not wait for the canaries.
     CanariesNotAwaited,
+    /// A release is judged as if routers had seen nothing.
+    FaultIgnored,
     /// The replicas do not wait for the pre-deploy hook.
     HookNotAwaited,
     /// Nobody looks at a rollout's own deadline.

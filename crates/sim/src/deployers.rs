@@ -23,6 +23,9 @@ const RELEASED: [&str; 2] = ["shop", "mail"];
 /// How a deployment's job begins: the release that it saw as the newest one follows.
 pub(crate) const AFTER: &str = "after ";
 
+/// An image that answers most requests with an error, however well it seems.
+pub(crate) const SOUR: &str = "app:v6";
+
 /// What one of them does next.
 pub(crate) enum Step {
     /// This request.

@@ -7,9 +7,10 @@ use mesh::{
     retry::{self, Attempt, Body},
     table::Reach,
 };
-use model::{id::TaskId, time::Instant};
+use model::{id::TaskId, session::Seen, time::Instant};
 
 use crate::{
+    deployers,
     engine::Container,
     knobs::Weather,
     queue::{MS, Time},
@@ -211,9 +212,33 @@ impl World {
                 balancer.succeed(request.task);
                 balancer.end(request.task);
                 self.checks.count("requests answered");
+                self.answered(node, &request);
             }
             Step::Arrives | Step::Ends => self.failed(id, request, Failure::Broken),
         }
+    }
+
+    /// Some applications answer many requests with an error, and the agent hears of it in time.
+    fn answered(&mut self, node: usize, request: &UnderWay) {
+        let container = request
+            .passed
+            .as_ref()
+            .and_then(|passed| self.nodes[passed.node].engine.containers.get(&passed.container));
+        let fails = container.is_some_and(|container| container.spec.image == deployers::SOUR);
+        if !fails || !self.traffic.dice.permille(700) {
+            return;
+        }
+        self.checks.count("requests answered with an error");
+        let now = self.router_time(node);
+        let balancer = &mut self.nodes[node].router.balancer;
+        balancer.answer_error(request.task);
+        let seen = balancer.stats(now).into_iter().map(|stats| Seen {
+            task: stats.task,
+            requests: stats.total,
+            failures: stats.failed + stats.errors,
+        });
+        let seen = seen.filter(|seen| seen.failures > 0).collect();
+        self.later_agent(node, SOCKET, AgentInput::Core(Input::MeshSaw(seen)));
     }
 
     /// A node opens its own tasks and nothing else.

@@ -62,6 +62,28 @@ fn scaling_and_updating_under_load_fail_no_request() {
     whole(&slow.finish(), "slow requests");
 }
 
+/// Its probes answer well, and every second request fails: only those who carry the requests can know.
+#[test]
+fn release_whose_requests_fail_goes_back_although_its_probes_are_well() {
+    let Some(site) = Site::start("errors", 2) else { return };
+    let status = "http:8080/ispyb/ispyb-ws/rest/schema/status,body-not=Exception,interval=300ms";
+    let port = "published=80,target=8080,http";
+    let watched = ["--update-monitor", "20s", "--update-failure-action", "rollback"];
+    site.create("web", 2, &[&["--publish", port, "--probe-readiness", status], &watched[..]].concat());
+    site.served(80, "/version");
+    let load = Load::start(Clients { keep_alive: true, ..site.clients(80) });
+    let failed = site.cluster.ctl().say(&["service", "update", "web", "--env-add", "MIMIC_FAIL_EVERY=2"]);
+    assert_eq!(failed.code, 3, "{}", failed.all());
+    assert!(failed.err.contains("routers saw"), "{}", failed.all());
+    // What comes back is whole again, and nobody is judged for what was.
+    site.whole("web", 2);
+    load.wait_for(200).expect("requests");
+    assert!(load.finish().failed() > 0, "every second request to the bad replica failed");
+    let load = Load::start(Clients { keep_alive: true, ..site.clients(80) });
+    load.wait_for(200).expect("requests");
+    whole(&load.finish(), "requests to the release before");
+}
+
 #[test]
 fn killed_replica_costs_no_request_that_may_be_repeated() {
     let Some(site) = Site::start("kill", 2) else { return };

@@ -234,7 +234,7 @@ impl Exchange<'_, '_> {
                 Err((ticket, Failure::Broken, is_pooled))
             }
             Ok(response) => {
-                ticket.succeed();
+                ticket.answered(response.status().as_u16());
                 let (world, port) = (self.world.clone(), self.route.target);
                 Ok((response, Lease { carrier, ticket, world, port }))
             }

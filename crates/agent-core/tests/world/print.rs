@@ -52,6 +52,7 @@ fn message_of(message: &AgentMessage) -> Option<String> {
         AgentMessage::NeedFullSet => "need full set".to_owned(),
         AgentMessage::ImageResolved { image, outcome } => format!("{image} is {outcome:?}"),
         AgentMessage::Routed(version) => format!("routed by {}.{}", version.session, version.sequence),
+        AgentMessage::Seen(seen) => format!("saw {} replicas that failed", seen.len()),
         AgentMessage::Goodbye { .. } => "goodbye".to_owned(),
     })
 }

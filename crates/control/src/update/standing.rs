@@ -1,10 +1,12 @@
 //! One slot, judged: who stays, who goes, is it fit for work, has it failed.
 
 use model::{
-    service::{FailureAction, Mode, Service, Slot},
+    service::{FailureAction, Mode, RolloutState, Service, Slot},
     task::{DesiredState, Health, Task, TaskState},
     time::ClusterTime,
 };
+
+use planted::Bug;
 
 use super::{is_same, is_under_way, takes_new};
 use crate::{
@@ -134,10 +136,16 @@ impl<'a> Standing<'a> {
             return;
         }
         if is_healthy(pass.store, task) && is_same(self.stays, task) {
-            let monitored = match is_under_way(service) {
-                true => task.healthy_since.unwrap_or(task.since) + policy.monitor,
-                false => ClusterTime(0),
+            // One that was there before is none that the rollout has brought.
+            let brought = service.rollout.as_ref().filter(|rollout| task.created >= rollout.started);
+            let monitored = match brought.filter(|_| is_under_way(service)) {
+                Some(_) => task.healthy_since.unwrap_or(task.since) + policy.monitor,
+                None => ClusterTime(0),
             };
+            if let Some(fault) = self.fault(service, task) {
+                self.failure = Some(format!("{}: {fault}", self.place(pass, task)));
+                return;
+            }
             self.good = monitored <= pass.now;
             self.next_look = (!self.good).then_some(monitored);
             return;
@@ -148,6 +156,22 @@ impl<'a> Standing<'a> {
         self.expect_by(pass, self.begun(tasks, task).max(began) + policy.progress_deadline);
         self.failure = self.failure_of(pass, service, task);
         self.old_failure = self.held || rollout.is_some_and(|rollout| task.created < rollout.started);
+    }
+
+    /// What routers saw of a replica that this rollout brought.
+    fn fault<'t>(&self, service: &Service, task: &'t Task) -> Option<&'t str> {
+        let seen = is_under_way(service) && !self.held && !planted::is(Bug::FaultIgnored);
+        let rollout = service.rollout.as_ref().filter(|_| seen)?;
+        let brought = task.template == rollout.target && rollout.state != RolloutState::RollingBack;
+        Some(&task.fault_since(rollout.begun()).filter(|_| brought)?.message)
+    }
+
+    fn place(&self, pass: &Pass<'_>, task: &Task) -> String {
+        let slot = explain::slot_name(pass.store, self.slot);
+        match node_of(pass.store, task) {
+            Some(node) => format!("slot {slot} on {}", node.facts.hostname),
+            None => format!("slot {slot}"),
+        }
     }
 
     fn expect_by(&mut self, pass: &Pass<'_>, deadline: ClusterTime) {
@@ -171,12 +195,7 @@ impl<'a> Standing<'a> {
     }
 
     fn failure_of(&self, pass: &Pass<'_>, service: &Service, task: &Task) -> Option<String> {
-        let place = || match node_of(pass.store, task) {
-            Some(node) => {
-                format!("slot {} on {}", explain::slot_name(pass.store, self.slot), node.facts.hostname)
-            }
-            None => format!("slot {}", explain::slot_name(pass.store, self.slot)),
-        };
+        let place = || self.place(pass, task);
         let message = explain::with_cause(task);
         let rejections = restart::failures(task);
         if rejections >= MAX_REJECTIONS {

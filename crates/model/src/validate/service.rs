@@ -124,6 +124,12 @@ fn update(problems: &mut Problems, path: &str, policy: &UpdatePolicy) {
     if let Some(policy) = &policy.canary {
         canary(problems, &format!("{path}.canary"), policy);
     }
+    problems.ensure(matches!(policy.max_errors, Share::Percent(_)), format!("{path}.max_errors"), || {
+        format!(
+            "{}; write a part of the requests, such as 25%; 100% = whatever routers see",
+            policy.max_errors
+        )
+    });
     if let Some(declared) = &policy.pre_deploy {
         hook(problems, &format!("{path}.pre_deploy"), declared);
     }

@@ -3,7 +3,7 @@
 
 use model::{
     id::NodeId,
-    service::{ReleaseResult, Service, Share, Slot},
+    service::{FailureAction, ReleaseResult, RolloutState, Service, Share, Slot},
     task::{Task, TaskState},
     time::ClusterTime,
 };
@@ -21,6 +21,7 @@ impl World {
         let wrong = store.services().find_map(|service| {
             let what = history(service)
                 .or_else(|| without_hook(before, store, service))
+                .or_else(|| faulted(before, service, store))
                 .or_else(|| too_early(before, store, service))
                 .or_else(|| in_a_freeze(before, store, service))?;
             Some((format!("service {}: {what}", service.spec.name), service.spec.name.clone()))
@@ -62,6 +63,25 @@ fn history(service: &Service) -> Option<String> {
         let wrong = release.number.0 != saw + 1;
         wrong.then(|| format!("release {} came of a deployment that saw {saw}", release.number.0))
     })
+}
+
+/// A release is done although routers saw one of its replicas fail.
+fn faulted(before: &Store, service: &Service, store: &Store) -> Option<String> {
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.state == RolloutState::Done)?;
+    let known = before.service(service.id)?.rollout.as_ref()?;
+    let policy = &service.spec.update;
+    let tolerated =
+        policy.max_failures != Share::Count(0) || policy.failure_action == FailureAction::Continue;
+    if tolerated || known.state == RolloutState::Done || known.target != rollout.target {
+        return None;
+    }
+    let mut replicas = store.replicas_of_service(service.id).filter(|task| task.is_active());
+    let task = replicas.find(|task| {
+        task.template == rollout.target
+            && task.observed.is_healthy()
+            && task.fault_since(rollout.begun()).is_some()
+    })?;
+    Some(format!("release {} is done with a faulted replica in slot {}", rollout.target.0, task.slot))
 }
 
 /// A task of the newest release in a slot that must wait for the canaries. Parts of a hundred are left out: how many that are

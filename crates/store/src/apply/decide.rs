@@ -37,6 +37,7 @@ impl Writer<'_> {
                     healthy_since: None,
                     pending: node.is_none().then(|| Box::new(pending.clone().unwrap_or_default())),
                     inherited: inherited.clone(),
+                    faulted: None,
                 };
                 self.create_task(task, *alongside)
             }

@@ -119,6 +119,7 @@ impl Writer<'_> {
             Command::RollbackService { id, to, note } => self.rollback_service(*id, *to, note),
             Command::SteerRollout { id, release, step } => self.steer_rollout(*id, *release, *step),
             Command::RemoveService { id } => self.remove_service_of(*id),
+            Command::NoteFault { task, release, message } => self.note_fault(*task, *release, message),
             Command::PinImage { service, template, pin } => self.pin_image(*service, *template, pin),
             Command::CreateNetwork { id, base, spec } => self.create_network(*id, *base, spec),
             Command::RemoveNetwork { id } => self.remove_network_of(*id),

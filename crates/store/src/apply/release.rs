@@ -7,16 +7,20 @@
 use std::sync::Arc;
 
 use model::{
-    command::Rejection,
-    id::ServiceId,
+    command::{Answer, Rejection},
+    id::{ServiceId, TaskId},
     service::{
         Canary, ImagePin, MAX_HISTORY, Release, ReleaseNote, ReleaseResult, Rollout, RolloutState,
         RolloutStep, Service, ServiceSpec, TemplateVersion,
     },
+    task::Fault,
 };
 
 use super::service::{with_mode, with_ports};
-use crate::{requests::Outcome, write::Writer};
+use crate::{requests::Outcome, resolve::missing, write::Writer};
+
+/// Bytes kept of what routers saw.
+const MAX_FAULT: usize = 512;
 
 /// A way back.
 struct Return {
@@ -175,6 +179,29 @@ impl Writer<'_> {
         let way = Return { left: ReleaseResult::Aborted, ..way_to_previous(old)? };
         self.return_to(old, way, &ReleaseNote::default(), &format!("aborted by {by}"));
         Ok(self.answer(old.id))
+    }
+
+    /// What routers saw of a replica that a rollout brought.
+    pub(super) fn note_fault(&mut self, id: TaskId, release: TemplateVersion, message: &str) -> Outcome {
+        let old = self.store.tasks.get(&id).cloned().ok_or_else(|| missing("task", id))?;
+        let service = self.changeable(old.service)?;
+        let rollout = service.rollout.as_ref().filter(|rollout| rollout.state.is_under_way());
+        let Some(rollout) = rollout.filter(|rollout| rollout.target == release && old.template == release)
+        else {
+            let message =
+                format!("release {} of service \"{}\" is not under way", release.0, service.spec.name);
+            return Err(Rejection::Conflict(message));
+        };
+        if old.fault_since(rollout.begun()).is_some() {
+            return Ok(Answer::Done);
+        }
+        let mut task = (*old).clone();
+        task.generation = self.generation;
+        let message = message[..message.floor_char_boundary(MAX_FAULT)].to_owned();
+        task.faulted = Some(Box::new(Fault { at: self.at, message: message.clone() }));
+        self.task_event(&task, message);
+        self.put_task(task);
+        Ok(Answer::Done)
     }
 
     /// Moves the cursor, and the result of its release with it.

@@ -239,7 +239,7 @@ impl Exchange<'_> {
             };
             let failure = match answered {
                 Ok(answer) => {
-                    ticket.succeed();
+                    ticket.answered(answer.status);
                     return Ran::Answered { goes_on: self.pass_on(client, answer, ticket, note).await };
                 }
                 Err(Unanswered::Failed(failure)) => failure,
