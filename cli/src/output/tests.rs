@@ -38,11 +38,12 @@ fn services_show_how_many_are_healthy_and_what_is_unusual() {
             pins: BTreeMap::new(),
             rollout: None,
             releases: Vec::new(),
+            job: None,
             created: NOW,
             updated: NOW,
             removing,
         };
-        ServiceRow { service, healthy, running: 3, wanted: 3 }
+        ServiceRow { service, healthy, running: 3, wanted: 3, completed: 0 }
     };
     check(
         &rows::services(&[row("ispyb", 2, false), row("old", 3, true)]),

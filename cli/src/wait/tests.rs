@@ -28,6 +28,7 @@ fn service(replicas: u32) -> Service {
         pins: BTreeMap::new(),
         rollout: None,
         releases: Vec::new(),
+        job: None,
         created: ClusterTime(1),
         updated: ClusterTime(1),
         removing: false,

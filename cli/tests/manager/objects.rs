@@ -29,6 +29,7 @@ pub fn service(generation: u64) -> Service {
         pins: BTreeMap::new(),
         rollout: None,
         releases: Vec::new(),
+        job: None,
         created: ClusterTime(1),
         updated: ClusterTime(1),
         removing: false,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    id::{NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, NodeId, ServiceId, TaskId, TokenId},
     service::Slot,
     task::{Task, TaskState},
     time::ClusterTime,
@@ -14,6 +14,7 @@ use model::{
 use store::{Change, Store};
 
 use crate::{
+    cron,
     pass::{Key, Pass, Soft},
     plan::{IdSource, Plan},
     reap, reconcile,
@@ -32,6 +33,7 @@ pub struct Control {
     services: BTreeMap<ServiceId, u32>,
     slots: BTreeSet<(ServiceId, Slot)>,
     tokens: BTreeSet<TokenId>,
+    crons: BTreeSet<CronId>,
     /// The cluster's own record changed.
     cluster: bool,
     room: Room,
@@ -55,6 +57,7 @@ impl Control {
             services: BTreeMap::new(),
             slots: BTreeSet::new(),
             tokens: BTreeSet::new(),
+            crons: BTreeSet::new(),
             cluster: false,
             room: Room::default(),
         }
@@ -78,6 +81,9 @@ impl Control {
             }
             Change::Token(id) => {
                 self.tokens.insert(*id);
+            }
+            Change::Cron(id) => {
+                self.crons.insert(*id);
             }
             // Freezes are the cluster's.
             Change::Cluster => self.cluster = true,
@@ -119,6 +125,11 @@ impl Control {
                 break;
             }
         }
+        while !pass.is_full()
+            && let Some(id) = self.crons.pop_first()
+        {
+            cron::look(&mut pass, id);
+        }
         let room = std::mem::take(&mut self.room);
         room.retry(&mut pass, &mut self.slots);
         look(&mut pass, &mut self.services, &mut self.slots);
@@ -152,6 +163,7 @@ impl Control {
         self.room = Room::default();
         self.services = store.services().map(|service| (service.id, 0)).collect();
         self.tokens = store.tokens().map(|token| token.id).collect();
+        self.crons = store.crons().map(|cron| cron.id).collect();
     }
 
     /// Gives back what the last plan took and the state machine refused.
@@ -228,6 +240,9 @@ impl Control {
             }
             Key::Token(id) => {
                 self.tokens.insert(id);
+            }
+            Key::Cron(id) => {
+                self.crons.insert(id);
             }
         }
     }

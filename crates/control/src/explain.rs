@@ -13,6 +13,7 @@ use store::Store;
 
 use crate::{
     enforce,
+    explain_jobs::{cron, job_summary, waiting_cron},
     reconcile::slot::{is_healthy, is_on_lost_node, node_of},
     routes,
 };
@@ -20,10 +21,14 @@ use crate::{
 /// Waiting things listed at most; more are counted in one line.
 const MAX_WAITING: usize = 100;
 
-/// Sentences about a service, task or node, the most telling first; empty when nothing of that name exists.
+/// Sentences about a service, job, cron, task or node, the most telling first; empty when nothing of that name exists.
 pub fn explain(store: &Store, reference: &str) -> Vec<String> {
+    let known = store.cron_by_name(reference).map(|known| cron(store, known)).unwrap_or_default();
     if let Ok(service) = store.resolve_service(reference) {
-        return explain_service(store, service);
+        return [explain_service(store, service), known].concat();
+    }
+    if !known.is_empty() {
+        return known;
     }
     if let Ok(task) = store.resolve_task(reference) {
         return explain_task(store, task);
@@ -36,6 +41,7 @@ pub fn waiting(store: &Store) -> Vec<Waiting> {
     let mut list: Vec<Waiting> =
         store.services().flat_map(|service| waiting_service(store, service)).collect();
     list.extend(store.nodes().filter_map(|node| waiting_node(store, node)));
+    list.extend(store.crons().filter_map(waiting_cron));
     let more = list.len().saturating_sub(MAX_WAITING);
     if more > 0 {
         list.truncate(MAX_WAITING);
@@ -180,6 +186,9 @@ fn traffic(store: &Store, service: &Service) -> Vec<String> {
 }
 
 fn summary(store: &Store, service: &Service) -> String {
+    if let Some(job) = job_summary(store, service) {
+        return job;
+    }
     let tasks = || store.replicas_of_service(service.id).filter(|task| task.is_active());
     let healthy = tasks().filter(|task| is_healthy(store, task)).count();
     let wanted = match service.spec.mode {

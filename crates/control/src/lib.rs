@@ -8,12 +8,14 @@
 //! notes one by one reach; a converged cluster gives empty plans; every refusal to act says why ([`explain()`], [`waiting`]).
 //! Nothing is moved only for balance.
 //!
-//! Read in this order: [`plan`], `control`, `pass`, `reconcile/`, `update/`, `scheduler/`, then the small ones: `restart`,
+//! Read in this order: [`plan`], `control`, `pass`, `reconcile/`, `update/`, `scheduler/`, `cron` with [`schedule`], then the small ones: `restart`,
 //! `enforce`, `reap`, `explain`, [`liveness`].
 
 mod control;
+mod cron;
 mod enforce;
 mod explain;
+mod explain_jobs;
 pub mod liveness;
 mod pass;
 pub mod plan;
@@ -21,6 +23,7 @@ mod reap;
 mod reconcile;
 mod restart;
 pub mod routes;
+pub mod schedule;
 mod scheduler;
 mod update;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     command::Decision,
-    id::{NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, NodeId, ServiceId, TaskId, TokenId},
     service::{Service, Slot, TemplateVersion},
     task::{Inheritance, PendingReason, Task},
     time::ClusterTime,
@@ -30,6 +30,7 @@ pub(crate) enum Key {
     Service(ServiceId),
     Slot(ServiceId, Slot),
     Token(TokenId),
+    Cron(CronId),
 }
 
 /// What is remembered between passes; all of it is found again by looking at everything once.

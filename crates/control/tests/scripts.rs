@@ -3,6 +3,8 @@
 //! `UPDATE=1 cargo test -p control --test scripts` writes the outputs anew; the diff is the review.
 
 mod common;
+#[path = "common/jobs.rs"]
+mod jobs;
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -107,6 +109,7 @@ fn operate(world: &mut World, words: &[&str], line: &str, at: &str, output: &mut
             options.iter().for_each(|option| set(&mut spec, option, at));
             world.create(spec);
         }
+        ["job" | "cron" | "uncron" | "run" | "jobs" | "crons", ..] => jobs::operate(world, words, at, output),
         ["update", name, options @ ..] => {
             world
                 .update(service(world, name), |spec| options.iter().for_each(|option| set(spec, option, at)));
@@ -387,6 +390,9 @@ fn text(world: &World, decision: &Decision) -> String {
         }
         Decision::RollBack { service, reason, .. } => format!("roll back {}: {reason}", name(service)),
         Decision::DropService { service, .. } => format!("drop service {}", name(service)),
+        Decision::EndJob { .. } | Decision::RemoveJob { .. } | Decision::RunCron { .. } => {
+            jobs::text(world, decision)
+        }
         Decision::DropToken { id } => format!("drop token {id}"),
     }
 }

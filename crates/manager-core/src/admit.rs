@@ -98,6 +98,10 @@ impl Manager {
             }
             Request::SetFreeze(spec) => self.freeze(spec)?,
             Request::RemoveFreeze(name) => Command::RemoveFreeze { name },
+            Request::SetCron(spec) => self.set_cron(spec)?,
+            Request::RemoveCron(name) => Command::RemoveCron { id: self.cron(&name)?.id },
+            Request::SuspendCron { name, suspended } => self.suspend_cron(&name, suspended)?,
+            Request::RunCron(name) => self.run_cron(&name)?,
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
             Request::SetSettings(settings) => self.settings(settings)?,
@@ -133,6 +137,7 @@ impl Manager {
             | Request::ListTasks(_)
             | Request::ListNetworks
             | Request::ListFreezes
+            | Request::ListCrons
             | Request::GetNetwork(_)
             | Request::GetEndpoints(_)
             | Request::ListNodes

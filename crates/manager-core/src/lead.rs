@@ -73,7 +73,8 @@ impl Lead {
                     of != id || service.is_some_and(|service| service.template_of(*template).is_some())
                 });
             }
-            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Network(_) => {}
+            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Network(_) | Change::Cron(_) => {
+            }
         }
     }
 
@@ -247,12 +248,15 @@ fn subject(decision: &Decision) -> Change {
         Decision::CreateTask { service, .. }
         | Decision::SetRollout { service, .. }
         | Decision::RollBack { service, .. }
+        | Decision::EndJob { service, .. }
+        | Decision::RemoveJob { service, .. }
         | Decision::DropService { service, .. } => Change::Service(*service),
         Decision::AssignTask { id, .. }
         | Decision::ExplainPending { id, .. }
         | Decision::StopTask { id, .. }
         | Decision::LoseTask { id, .. }
         | Decision::ReapTask { id, .. } => Change::Task(*id),
+        Decision::RunCron { cron, .. } => Change::Cron(*cron),
         Decision::DropToken { id } => Change::Token(*id),
     }
 }

@@ -18,6 +18,7 @@ pub mod action;
 mod admit;
 mod clock;
 pub mod config;
+mod crons;
 mod dispatch;
 pub mod event;
 mod hashes;

@@ -95,6 +95,9 @@ impl Manager {
 
     /// A declaration that every manager can read: until the last one is upgraded `auto` is written as what it comes to.
     pub(crate) fn plain(&self, spec: Arc<ServiceSpec>) -> Result<Arc<ServiceSpec>, ApiError> {
+        if spec.job.is_some() {
+            self.same_versions("a job")?;
+        }
         if spec.update.canary.is_some() {
             self.same_versions("canaries")?;
         }
@@ -111,7 +114,7 @@ impl Manager {
     }
 
     /// What an older manager could not read does not come into the log while there is one.
-    fn same_versions(&self, what: &str) -> Result<(), ApiError> {
+    pub(crate) fn same_versions(&self, what: &str) -> Result<(), ApiError> {
         let Some((member, version)) = self.other_version() else { return Ok(()) };
         let message = format!(
             "{what} must wait until all managers are upgraded: {member} still has version {version}, the leader has {}",

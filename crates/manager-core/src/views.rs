@@ -42,6 +42,7 @@ impl Manager {
                 Response::Networks(self.store.networks().map(|network| self.network_view(network)).collect())
             }
             Request::ListFreezes => Response::Freezes(self.freeze_views()),
+            Request::ListCrons => Response::Crons(self.store.crons().cloned().collect()),
             Request::GetNetwork(reference) => {
                 Response::Networks(vec![self.network_view(self.store.resolve_network(reference)?)])
             }
@@ -70,6 +71,10 @@ impl Manager {
             | Request::RemoveNetwork(_)
             | Request::SetFreeze(_)
             | Request::RemoveFreeze(_)
+            | Request::SetCron(_)
+            | Request::RemoveCron(_)
+            | Request::SuspendCron { .. }
+            | Request::RunCron(_)
             | Request::UpdateNode { .. }
             | Request::RemoveNode { .. }
             | Request::CreateToken { .. }
@@ -138,6 +143,7 @@ impl Manager {
             healthy: count(|task| task.observed.is_healthy()),
             running: count(|task| task.observed.state == TaskState::Running),
             wanted: wanted(service, active),
+            completed: count(|task| task.observed.state == TaskState::Completed),
         }
     }
 
@@ -331,6 +337,7 @@ impl Manager {
 
 fn wanted(service: &Service, active: u32) -> u32 {
     match service.spec.mode {
+        _ if service.job.is_some() => active,
         _ if service.removing => 0,
         Mode::Replicated(count) => count,
         Mode::Global => active,

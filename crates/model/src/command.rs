@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster::{Authority, ClusterSettings, Token},
+    cron::{CronSpec, CronStep},
     freeze::FreezeSpec,
-    id::{ClusterId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    id::{ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
     identity::{Identity, JoinRole},
+    job::JobState,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
     service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
@@ -134,6 +136,27 @@ pub enum Command {
     RemoveFreeze {
         /// Which.
         name: String,
+    },
+    /// A cron, in place of the one of its name. Times up to this entry are not its.
+    SetCron {
+        /// Chosen by the leader; not used when there is one of the name.
+        id: CronId,
+        /// The declaration, valid.
+        spec: Arc<CronSpec>,
+        /// The first time after this, as the leader worked it out.
+        next: Option<ClusterTime>,
+    },
+    /// Ends a cron. Its jobs that run go on to their end.
+    RemoveCron {
+        /// Which.
+        id: CronId,
+    },
+    /// A run that somebody asked for, beside the schedule. Rejected while an earlier one goes on, unless they may overlap.
+    RunCron {
+        /// Which.
+        id: CronId,
+        /// Its job, chosen by the leader.
+        job: ServiceId,
     },
     /// A new join token.
     CreateToken(Token),
@@ -360,6 +383,37 @@ pub enum Decision {
         /// Decided on.
         expected: Generation,
     },
+    /// A job has come to its end. Rejected when it has before.
+    EndJob {
+        /// Which.
+        service: ServiceId,
+        /// Decided on.
+        expected: Generation,
+        /// Complete or failed.
+        state: JobState,
+        /// Why it failed.
+        message: String,
+    },
+    /// Forget an ended job with its tasks.
+    RemoveJob {
+        /// Which.
+        service: ServiceId,
+        /// Decided on.
+        expected: Generation,
+    },
+    /// What happens at one time of a cron. Rejected unless it is later than every one decided before.
+    RunCron {
+        /// Which.
+        cron: CronId,
+        /// Decided on.
+        expected: Generation,
+        /// The time that was due.
+        due: ClusterTime,
+        /// The next one.
+        next: Option<ClusterTime>,
+        /// What happens.
+        step: CronStep,
+    },
     /// Forget a token that expired or has no use left.
     DropToken {
         /// Which.
@@ -379,6 +433,11 @@ pub enum Answer {
         id: ServiceId,
         /// Its new generation.
         generation: Generation,
+    },
+    /// The cron.
+    Cron {
+        /// Which.
+        id: CronId,
     },
     /// The network.
     Network {

@@ -111,6 +111,10 @@ id!(
     NetworkId
 );
 id!(
+    /// One cron; a removed and re-created name gets another.
+    CronId
+);
+id!(
     /// One join token (the public part; the secret is stored as a hash).
     TokenId
 );

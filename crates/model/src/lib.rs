@@ -7,18 +7,20 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
 
 pub mod cluster;
 pub mod command;
 pub mod container;
+pub mod cron;
 pub mod event;
 pub mod freeze;
 pub mod hash;
 pub mod hook;
 pub mod id;
 pub mod identity;
+pub mod job;
 pub mod network;
 pub mod node;
 pub mod placement;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
+    cron::{Cron, CronSpec},
     event::{Event, Revision},
     freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
@@ -172,6 +173,19 @@ pub enum Request {
     SetFreeze(FreezeSpec),
     /// End a freeze, by its whole name.
     RemoveFreeze(String),
+    /// A cron, in place of the one of its name.
+    SetCron(Arc<CronSpec>),
+    /// End a cron, by its whole name.
+    RemoveCron(String),
+    /// Nothing is due any more, or it is again.
+    SuspendCron {
+        /// Its whole name.
+        name: String,
+        /// Whether nothing is.
+        suspended: bool,
+    },
+    /// A run of a cron now, beside its schedule.
+    RunCron(String),
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(Box<JoinRequest>),
@@ -191,6 +205,8 @@ pub enum Request {
     ListNetworks,
     /// All freezes.
     ListFreezes,
+    /// All crons.
+    ListCrons,
     /// One network, with who is in it.
     GetNetwork(Reference),
     /// How a service is reached, from the leader's view.
@@ -234,6 +250,7 @@ impl Request {
                 | Self::ListTasks(_)
                 | Self::ListNetworks
                 | Self::ListFreezes
+                | Self::ListCrons
                 | Self::GetNetwork(_)
                 | Self::GetEndpoints(_)
                 | Self::ListNodes
@@ -361,6 +378,9 @@ pub struct ServiceRow {
     pub running: u32,
     /// Tasks wanted.
     pub wanted: u32,
+    /// Tasks that completed.
+    #[serde(default)]
+    pub completed: u32,
 }
 
 /// A network and who is in it.
@@ -482,6 +502,8 @@ pub enum Response {
     Networks(Vec<NetworkView>),
     /// Freezes.
     Freezes(Vec<FreezeView>),
+    /// Crons.
+    Crons(Vec<Cron>),
     /// How a service is reached.
     Endpoints(Box<EndpointsView>),
     /// Nodes.

@@ -46,6 +46,9 @@ impl ServiceSpec {
             UpdateOrder::StartFirst => return chosen(true, "declared"),
             UpdateOrder::Auto => {}
         }
+        if self.job.is_some() {
+            return chosen(false, "a job's slot runs once at a time");
+        }
         if self.mode == Mode::Global {
             return chosen(false, "a global service has one replica on a node");
         }

@@ -8,6 +8,7 @@ use crate::{
     container::ContainerSpec,
     hook::Hook,
     id::{Generation, NodeId, ServiceId},
+    job::{JobPolicy, JobStatus},
     placement::Placement,
     route::IngressPort,
     time::ClusterTime,
@@ -112,6 +113,9 @@ pub struct ServiceSpec {
     pub update: UpdatePolicy,
     /// Ports that every ingress node answers on, whichever node its replicas run on. A change replaces no task.
     pub ports: Vec<IngressPort>,
+    /// What makes it a job; `None` = it is to run for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobPolicy>,
 }
 
 /// Counts the templates of one service, from 1; a rollback makes an old template the newest again under a new number.
@@ -151,6 +155,9 @@ pub struct Service {
     /// The last releases, oldest first; the newest one is numbered [`template`](Self::template). What 0.1.0 wrote has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<Arc<Release>>,
+    /// How it stands, if it is a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobStatus>,
     /// When it was created.
     pub created: ClusterTime,
     /// When its spec was last changed.

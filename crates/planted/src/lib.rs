@@ -96,6 +96,16 @@ bugs! {
     ReleaseNotCompared,
     /// A rollout takes no notice of a freeze.
     FreezeIgnored,
+    /// A slot of a job that completed is filled again.
+    CompletedRunsAgain,
+    /// More slots of a job run at a time than may.
+    ConcurrencyIgnored,
+    /// A job goes on beyond its deadline.
+    JobDeadlineIgnored,
+    /// A time of a cron is decided on again.
+    CronRunsTwice,
+    /// A run of a cron begins beside one that goes on, although they may not overlap.
+    CronOverlaps,
     /// The other replicas do not wait for the canaries.
     CanariesNotAwaited,
     /// A release is judged as if routers had seen nothing.

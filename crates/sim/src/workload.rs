@@ -184,6 +184,7 @@ impl Workload {
                 Some(if dice.permille(100) { Duration::ZERO } else { dice.span(200, 3_000) });
         }
         ServiceSpec {
+            job: None,
             name: name.to_owned(),
             labels: [("tag".to_owned(), tag.to_string())].into(),
             mode,

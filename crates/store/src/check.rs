@@ -86,6 +86,7 @@ impl Store {
         self.members.values().for_each(|member| add(object_hash(Table::Member, &**member)));
         self.tokens.values().for_each(|token| add(object_hash(Table::Token, &**token)));
         self.networks.values().for_each(|network| add(object_hash(Table::Network, &**network)));
+        self.crons.values().for_each(|cron| add(object_hash(Table::Cron, &**cron)));
         self.removed_nodes.iter().for_each(|node| add(object_hash(Table::RemovedNode, node)));
         sum
     }

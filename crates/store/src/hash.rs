@@ -29,6 +29,7 @@ pub(crate) enum Table {
     Event,
     Request,
     Network,
+    Cron,
 }
 
 /// The hash of one object of a table.

@@ -3,9 +3,10 @@
 use model::{
     cluster::{Cluster, Member, Token},
     container::Protocol,
+    cron::Cron,
     event::{Event, Revision},
     freeze::Freeze,
-    id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     identity::Identity,
     network::Network,
     node::Node,
@@ -136,6 +137,27 @@ impl Store {
         let node = self.node(node).filter(|_| !freezes.is_empty())?;
         let open = freezes.iter().filter(|freeze| freeze.covers(node));
         open.filter_map(|freeze| Some((freeze, freeze.open_until(now)?))).max_by_key(|(_, until)| *until)
+    }
+
+    /// One cron.
+    pub fn cron(&self, id: CronId) -> Option<&Cron> {
+        self.crons.get(&id).map(|cron| &**cron)
+    }
+
+    /// One cron by its whole name. Linear in the number of crons, which is bounded.
+    pub fn cron_by_name(&self, name: &str) -> Option<&Cron> {
+        self.crons().find(|cron| cron.spec.name == name)
+    }
+
+    /// All crons, by id.
+    pub fn crons(&self) -> impl Iterator<Item = &Cron> {
+        self.crons.values().map(|cron| &**cron)
+    }
+
+    /// The jobs of a cron that have not come to their end, oldest first.
+    pub fn running_jobs(&self, cron: &Cron) -> impl Iterator<Item = &Service> {
+        let jobs = cron.runs.iter().filter_map(|run| self.service(run.job.as_ref()?.0));
+        jobs.filter(|service| !service.removing && service.job.as_ref().is_some_and(|job| !job.is_over()))
     }
 
     /// One network.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use model::{
     cluster::{Cluster, Member, Token},
+    cron::Cron,
     id::NodeId,
     network::Network,
     node::Node,
@@ -30,6 +31,7 @@ struct Tables {
     members: Vec<Arc<Member>>,
     tokens: Vec<Arc<Token>>,
     networks: Vec<Arc<Network>>,
+    crons: Vec<Arc<Cron>>,
     removed_nodes: Vector<NodeId>,
     requests: RequestRing,
     events: EventRing,
@@ -37,7 +39,7 @@ struct Tables {
 
 impl Serialize for Store {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tables = serializer.serialize_struct("Store", 12)?;
+        let mut tables = serializer.serialize_struct("Store", 13)?;
         tables.serialize_field("applied", &self.applied)?;
         tables.serialize_field("time", &self.time)?;
         tables.serialize_field("cluster", &self.cluster)?;
@@ -47,6 +49,7 @@ impl Serialize for Store {
         tables.serialize_field("members", &Values(&self.members))?;
         tables.serialize_field("tokens", &Values(&self.tokens))?;
         tables.serialize_field("networks", &Values(&self.networks))?;
+        tables.serialize_field("crons", &Values(&self.crons))?;
         tables.serialize_field("removed_nodes", &self.removed_nodes)?;
         tables.serialize_field("requests", &self.requests)?;
         tables.serialize_field("events", &self.events)?;
@@ -68,6 +71,7 @@ impl<'de> Deserialize<'de> for Store {
             members: by_key("member", tables.members, |member| member.id)?,
             tokens: by_key("token", tables.tokens, |token| token.id)?,
             networks: by_key("network", tables.networks, |network| network.id)?,
+            crons: by_key("cron", tables.crons, |cron| cron.id)?,
             removed_nodes: tables.removed_nodes,
             requests: tables.requests,
             events: tables.events,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use model::{
     cluster::{Cluster, Member, Token},
-    id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    cron::Cron,
+    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     network::Network,
     node::Node,
     service::Service,
@@ -31,6 +32,7 @@ pub struct Store {
     pub(crate) members: OrdMap<MemberId, Arc<Member>>,
     pub(crate) tokens: OrdMap<TokenId, Arc<Token>>,
     pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
+    pub(crate) crons: OrdMap<CronId, Arc<Cron>>,
     /// Oldest first, at most [`MAX_REMOVED_NODES`].
     pub(crate) removed_nodes: Vector<NodeId>,
     pub(crate) requests: RequestRing,

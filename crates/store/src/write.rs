@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use model::{
     cluster::{Cluster, Member, Token},
+    cron::Cron,
     event::{Event, EventKind, ObjectChange, Revision},
-    id::{Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     identity::Identity,
     network::Network,
     node::Node,
@@ -114,6 +115,21 @@ impl<'a> Writer<'a> {
         let id = network.id;
         self.store.networks.insert(id, Arc::new(network));
         self.changed(Change::Network(id));
+    }
+
+    pub fn put_cron(&mut self, cron: Cron) {
+        let old = self.store.crons.get(&cron.id).cloned();
+        self.account(Table::Cron, old.as_deref(), Some(&cron));
+        let id = cron.id;
+        self.store.crons.insert(id, Arc::new(cron));
+        self.changed(Change::Cron(id));
+    }
+
+    pub fn remove_cron(&mut self, id: CronId) {
+        if let Some(old) = self.store.crons.remove(&id) {
+            self.account(Table::Cron, Some(&*old), None);
+            self.changed(Change::Cron(id));
+        }
     }
 
     pub fn remove_network(&mut self, id: NetworkId) {

@@ -157,7 +157,7 @@ fn fill_empty(pass: &mut Pass<'_>, service: &Service, slot: Slot, tasks: &SlotTa
 }
 
 /// An active task that needs attention at once: it has no node yet, or its node is lost.
-fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Task) {
+pub(super) fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>, task: &Task) {
     let Some(id) = task.node else {
         if !wants_to_move(pass, service, task) {
             pass.assign(service, task);

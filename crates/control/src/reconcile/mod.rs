@@ -2,10 +2,11 @@
 //!
 //! Flow: [`mod@slot`] reads one slot; [`fill`] does what cannot wait (an empty slot, a lost node, a slot that is not wanted any
 //! more); what may be done in an order of our choice (a new template, a drained node) is left to [`update`],
-//! which holds the budget. [`replicated`] and [`global`] say which slots there should be.
+//! which holds the budget. [`replicated`] and [`global`] say which slots there should be. A [`mod@job`] looks at its slots by itself.
 
 pub(crate) mod fill;
 pub(crate) mod global;
+mod job;
 pub(crate) mod replicated;
 pub(crate) mod slot;
 
@@ -30,6 +31,9 @@ pub(crate) fn service(pass: &mut Pass<'_>, id: ServiceId, resume: u32) -> Option
     }
     if service.spec.mode == Mode::Global {
         pass.soft.global.insert(id);
+    }
+    if let (Some(policy), Some(status)) = (&service.spec.job, &service.job) {
+        return job::job(pass, service, policy, status).then_some(0);
     }
     let mut moves = false;
     for slot in slots(pass, service, resume) {
@@ -58,7 +62,7 @@ pub(crate) fn service(pass: &mut Pass<'_>, id: ServiceId, resume: u32) -> Option
 /// Looks at one slot; returns whether the whole service must be looked at.
 pub(crate) fn slot(pass: &mut Pass<'_>, id: ServiceId, slot: Slot) -> bool {
     match pass.store.service(id) {
-        Some(service) if !service.removing => fill::slot(pass, service, slot),
+        Some(service) if !service.removing && service.job.is_none() => fill::slot(pass, service, slot),
         Some(_) => true,
         None => false,
     }

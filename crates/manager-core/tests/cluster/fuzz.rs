@@ -5,11 +5,13 @@ use bytes::Bytes;
 use fuzz::Fuzz;
 use manager_core::{Action, Event, Manager, Recovered, SnapshotBlob};
 use model::{
+    cron::CronSpec,
     freeze::{FreezeSpec, Window},
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
+    job::JobPolicy,
     request::{Consistency, Request, TaskFilter},
-    service::{CanaryPolicy, ReleaseNote, RolloutStep, TemplateVersion},
+    service::{CanaryPolicy, ReleaseNote, RestartPolicy, RolloutStep, TemplateVersion},
     session::AgentMessage,
     time::ClusterTime,
 };
@@ -148,7 +150,23 @@ fn fuzz_requests() {
         ..FreezeSpec::default()
     };
     let (_, join) = bench.world.join_request(JoinRole::Agent, "n", "");
+    let mut sum = spec("sum", 2);
+    sum.template.restart = RestartPolicy::retries(1);
+    sum.job = Some(JobPolicy::default());
+    let cron = CronSpec {
+        name: "sync".into(),
+        schedule: "12 4 * * *".into(),
+        zone: "Europe/Paris".into(),
+        job: sum.clone().into(),
+        ..CronSpec::default()
+    };
     let requests = [
+        Request::CreateService(sum.into()),
+        Request::SetCron(cron.into()),
+        Request::SuspendCron { name: "sync".into(), suspended: true },
+        Request::RunCron("sync".into()),
+        Request::ListCrons,
+        Request::RemoveCron("sync".into()),
         Request::SetFreeze(freeze),
         Request::ListFreezes,
         Request::RemoveFreeze("beam".into()),

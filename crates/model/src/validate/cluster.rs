@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Problem, Problems,
+    job::validate_cron,
     service::{at_most, canary, labels, validate_scale, validate_service},
     text,
     traffic::validate_network,
@@ -97,13 +98,18 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
             filter.node.iter().for_each(|of| reference(&mut problems, "node", of));
         }
         Request::SetFreeze(spec) => freeze(&mut problems, spec),
-        Request::RemoveFreeze(name) => problems.judge("name", text::dns_label(name)),
+        Request::SetCron(spec) => problems.0.extend(validate_cron(spec)),
+        Request::RemoveFreeze(name)
+        | Request::RemoveCron(name)
+        | Request::SuspendCron { name, .. }
+        | Request::RunCron(name) => problems.judge("name", text::dns_label(name)),
         Request::RevokeToken(_)
         | Request::TransferLeader { .. }
         | Request::RemoveMember(_)
         | Request::ListServices
         | Request::ListNetworks
         | Request::ListFreezes
+        | Request::ListCrons
         | Request::ListNodes
         | Request::ListMembers
         | Request::ListTokens

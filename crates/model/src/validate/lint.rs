@@ -14,7 +14,9 @@ pub fn lint_service(spec: &ServiceSpec) -> Vec<Problem> {
     let mut problems = Problems::default();
     let container = &spec.template.container;
     image(&mut problems, &container.image);
-    health(&mut problems, container);
+    if spec.job.is_none() {
+        health(&mut problems, container);
+    }
     java(&mut problems, container);
     if spec.update.order == UpdateOrder::StartFirst {
         for (position, port) in container.ports.iter().enumerate().filter(|(_, port)| port.published != 0) {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Problem, Problems,
     container::{container, container_bytes, words},
+    job::job,
     placement::placement,
     probe::restarted,
     text::{dns_label, label_key, quote},
@@ -49,6 +50,9 @@ pub fn validate_service(spec: &ServiceSpec) -> Vec<Problem> {
     restarted(&mut problems, &spec.template.container, &spec.template.restart);
     update(&mut problems, "update", &spec.update);
     ports(&mut problems, "ports", &spec.ports, &spec.template.container.ports);
+    if let Some(policy) = &spec.job {
+        job(&mut problems, spec, policy);
+    }
     let bytes = spec.name.len()
         + labels_bytes(&spec.labels)
         + container_bytes(&spec.template.container)

@@ -17,7 +17,7 @@ use planted::Bug;
 use super::expect_generation;
 use crate::{resolve::missing, write::Writer};
 
-type Decided = Result<(), Rejection>;
+pub(super) type Decided = Result<(), Rejection>;
 
 impl Writer<'_> {
     pub(super) fn decide(&mut self, decision: &Decision) -> Decided {
@@ -60,6 +60,13 @@ impl Writer<'_> {
             }
             Decision::RollBack { service, expected, reason } => self.roll_back(*service, *expected, reason),
             Decision::DropService { service, expected } => self.drop_service(*service, *expected),
+            Decision::EndJob { service, expected, state, message } => {
+                self.end_job(*service, *expected, *state, message)
+            }
+            Decision::RemoveJob { service, expected } => self.remove_job(*service, *expected),
+            Decision::RunCron { cron, expected, due, next, step } => {
+                self.run_cron(*cron, *expected, (*due, *next), step)
+            }
             Decision::DropToken { id } => self.drop_token(*id),
         }
     }
@@ -78,6 +85,7 @@ impl Writer<'_> {
             ));
         }
         self.slot_exists(&service, task.slot, task.node)?;
+        self.job_takes(&service, task.slot, alongside)?;
         if let Some(node) = task.node {
             self.node_takes_tasks(node)?;
         }
@@ -271,7 +279,7 @@ impl Writer<'_> {
         Ok(task)
     }
 
-    fn service_at(&self, id: ServiceId, expected: Generation) -> Result<Arc<Service>, Rejection> {
+    pub(super) fn service_at(&self, id: ServiceId, expected: Generation) -> Result<Arc<Service>, Rejection> {
         let service = self.changeable(id)?;
         expect_generation("service", &service.spec.name, expected, service.generation)?;
         Ok(service)
@@ -288,6 +296,6 @@ fn state_on(node: Option<NodeId>) -> TaskState {
     if node.is_some() { TaskState::Assigned } else { TaskState::Pending }
 }
 
-fn conflict(message: String) -> Decided {
+pub(super) fn conflict(message: String) -> Decided {
     Err(Rejection::Conflict(message))
 }

@@ -4,10 +4,12 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`.
 
 mod cluster;
+mod cron;
 mod decide;
+mod job;
 mod network;
 mod node;
 mod observe;
@@ -16,7 +18,7 @@ mod service;
 
 use model::{
     command::{Answer, Command, Entry, Rejection},
-    id::{Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     service::Slot,
 };
 
@@ -65,6 +67,8 @@ pub enum Change {
     Token(TokenId),
     /// A network.
     Network(NetworkId),
+    /// A cron.
+    Cron(CronId),
 }
 
 impl Applied {
@@ -125,6 +129,9 @@ impl Writer<'_> {
             Command::RemoveNetwork { id } => self.remove_network_of(*id),
             Command::SetFreeze(spec) => self.set_freeze(spec),
             Command::RemoveFreeze { name } => self.remove_freeze(name),
+            Command::SetCron { id, spec, next } => self.set_cron(*id, spec, *next),
+            Command::RemoveCron { id } => self.remove_cron_of(*id),
+            Command::RunCron { id, job } => self.run_cron_now(*id, *job),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),

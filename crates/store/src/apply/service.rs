@@ -11,6 +11,7 @@ use model::{
     command::{Answer, Rejection},
     event::ObjectChange,
     id::{Generation, ServiceId},
+    job::{CronRunRef, JobStatus},
     route::IngressPort,
     service::{ImagePin, Mode, ReleaseNote, RolloutState, Service, ServiceSpec, TemplateVersion},
 };
@@ -23,6 +24,16 @@ use crate::{requests::Outcome, resolve::missing, write::Writer};
 
 impl Writer<'_> {
     pub(super) fn create_service(&mut self, id: ServiceId, spec: &Arc<ServiceSpec>) -> Outcome {
+        self.create(id, spec, None)
+    }
+
+    /// A service, or a job that a cron makes.
+    pub(super) fn create(
+        &mut self,
+        id: ServiceId,
+        spec: &Arc<ServiceSpec>,
+        cron: Option<CronRunRef>,
+    ) -> Outcome {
         if let Some(old) = self.store.service_by_name(&spec.name) {
             return Err(match old.removing {
                 true => being_removed(old),
@@ -45,12 +56,13 @@ impl Writer<'_> {
             pins: [].into(),
             rollout: None,
             releases: Vec::new(),
+            job: spec.job.as_ref().map(|policy| JobStatus::begin(policy, self.at, cron)),
             created: self.at,
             updated: self.at,
             removing: false,
         };
         self.record_first(&mut service);
-        self.service_event(&service, ObjectChange::Created, format!("created, {}", describe(spec.mode)));
+        self.service_event(&service, ObjectChange::Created, format!("created, {}", describe(spec)));
         self.put_service(service);
         self.attach_all(networks);
         Ok(Answer::Service { id, generation: self.generation })
@@ -71,6 +83,9 @@ impl Writer<'_> {
                 "a service keeps its name: \"{}\" cannot become \"{}\"",
                 old.spec.name, spec.name
             )));
+        }
+        if (spec.job.is_some() || old.spec.job.is_some()) && *spec != old.spec {
+            return Err(never_changes(&old));
         }
         if is_global(spec.mode) != is_global(old.spec.mode) {
             return Err(Rejection::Invalid(
@@ -106,6 +121,9 @@ impl Writer<'_> {
         let mut seen = BTreeSet::new();
         for (id, _) in scales {
             let service = self.changeable(*id)?;
+            if service.job.is_some() {
+                return Err(never_changes(&service));
+            }
             if is_global(service.spec.mode) {
                 let name = &service.spec.name;
                 let message = format!("service \"{name}\" is global: it has one task on every node");
@@ -135,12 +153,13 @@ impl Writer<'_> {
         service.spec = with_mode(&old.spec, mode);
         service.previous = old.previous.as_ref().map(|previous| with_mode(previous, mode));
         service.updated = self.at;
-        let message = format!("scaled from {} to {replicas}", describe(old.spec.mode));
+        let message = format!("scaled from {} to {replicas}", describe(&old.spec));
         self.finish(service, message);
     }
 
     pub(super) fn remove_service_of(&mut self, id: ServiceId) -> Outcome {
         let old = self.store.services.get(&id).cloned().ok_or_else(|| missing("service", id))?;
+        self.note_removal(&old);
         if self.store.tasks_of_service(id).next().is_none() {
             self.remove_service(id);
             self.service_event(&old, ObjectChange::Removed, "removed");
@@ -254,8 +273,24 @@ fn is_global(mode: Mode) -> bool {
     matches!(mode, Mode::Global)
 }
 
-fn describe(mode: Mode) -> String {
-    match mode {
+/// What ran before a change would not be what runs after it, and which of the two completed nobody could tell.
+fn never_changes(service: &Service) -> Rejection {
+    let name = &service.spec.name;
+    Rejection::Invalid(match service.job {
+        Some(_) => {
+            format!("\"{name}\" is a job, which never changes; remove it, or run another one beside it")
+        }
+        None => format!("service \"{name}\" cannot become a job; make one under another name"),
+    })
+}
+
+fn describe(spec: &ServiceSpec) -> String {
+    match spec.mode {
+        Mode::Replicated(completions) if spec.job.is_some() => match completions {
+            1 => "a job with 1 completion".into(),
+            completions => format!("a job with {completions} completions"),
+        },
+        Mode::Global if spec.job.is_some() => "a job with one completion on every node".into(),
         Mode::Replicated(1) => "1 replica".into(),
         Mode::Replicated(replicas) => format!("{replicas} replicas"),
         Mode::Global => "one task on every node".into(),
