@@ -7,6 +7,7 @@ mod cluster;
 mod deploy;
 mod freeze;
 mod hook;
+mod job;
 mod service;
 
 use std::{path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use cluster::{
 pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
+pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
@@ -78,6 +80,14 @@ pub enum Command {
     Service(ServiceCommand),
     /// Bring a new image of a service into production, and watch it land
     Deploy(Box<Deploy>),
+    /// Run something once, print what it writes, and end with its exit code
+    Run(Box<Run>),
+    /// Run things to their end
+    #[command(subcommand, visible_alias = "jobs")]
+    Job(JobCommand),
+    /// Run jobs by the clock
+    #[command(subcommand, visible_alias = "crons")]
+    Cron(CronCommand),
     /// Set replica counts: orchctl scale ispyb=3 web=2
     Scale(Scale),
     /// Look at and change nodes

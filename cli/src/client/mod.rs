@@ -5,7 +5,7 @@
 //! that cannot be reached and one without a leader are tried again for a while: an election takes less than a second.
 
 mod hedge;
-mod random;
+pub mod random;
 mod stream;
 mod unreachable;
 

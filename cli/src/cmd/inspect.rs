@@ -11,7 +11,7 @@ use model::{
     time::ClusterTime,
 };
 
-use crate::output::{age, event, rows, table::Table};
+use crate::output::{age, event, jobs, rows, table::Table};
 use crate::{
     spec::file,
     wait::converge::{self, Nodes},
@@ -27,6 +27,10 @@ pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
         field(
             "mode",
             match spec.mode {
+                Mode::Replicated(completions) if spec.job.is_some() => {
+                    format!("job, {completions} completions")
+                }
+                Mode::Global if spec.job.is_some() => "job, one completion on every node".into(),
                 Mode::Replicated(replicas) => format!("replicated, {replicas} wanted"),
                 Mode::Global => "global".into(),
             },
@@ -41,9 +45,12 @@ pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
         lines.push(field("  meaning", text));
     }
     lines.push(field("template", format!("{} (generation {})", service.template.0, service.generation)));
-    let order = spec.order();
-    let first = if order.start_first { "start-first" } else { "stop-first" };
-    lines.push(field("order", format!("{first} ({})", order.why)));
+    if spec.job.is_none() {
+        let order = spec.order();
+        let first = if order.start_first { "start-first" } else { "stop-first" };
+        lines.push(field("order", format!("{first} ({})", order.why)));
+    }
+    lines.extend(jobs::job(service, now).into_iter().map(|(name, value)| field(name, value)));
     let ages =
         format!("{} ago, changed {} ago", age::since(service.created, now), age::since(service.updated, now));
     lines.push(field("created", ages));

@@ -1,16 +1,19 @@
 //! One file per command. A command reads its arguments, asks the client, and prints.
 
 mod context;
+mod cron;
 mod deploy;
 mod dev;
 mod events;
 mod freeze;
 mod inspect;
+mod job;
 mod logs;
 mod manager;
 mod network;
 mod node;
 mod ps;
+mod run;
 mod scale;
 mod service;
 mod shell;
@@ -89,6 +92,9 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
     match command {
         Command::Service(command) => service::run(&session, command).await,
         Command::Deploy(deploy) => deploy::run(&session, *deploy).await,
+        Command::Run(run) => run::run(&session, *run).await,
+        Command::Job(command) => job::run(&session, command).await,
+        Command::Cron(command) => cron::run(&session, command).await,
         Command::Scale(scale) => scale::run(&session, scale).await,
         Command::Node(command) => node::run(&session, command).await,
         Command::Manager(command) => manager::run(&session, command).await,

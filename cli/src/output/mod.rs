@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod event;
+pub mod jobs;
 pub mod json;
 pub mod progress;
 pub mod rows;

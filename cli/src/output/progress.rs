@@ -55,6 +55,12 @@ impl Progress {
         }
     }
 
+    /// Ends here: what follows is for somebody else to show.
+    pub fn retire(&mut self) {
+        self.finish();
+        *self = Self::Silent;
+    }
+
     /// Removes the live picture, so that what follows stands alone.
     pub fn finish(&self) {
         if let Self::Live(bar) = self {

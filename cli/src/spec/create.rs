@@ -14,9 +14,18 @@ use crate::{
 /// # Errors
 /// Everything that is wrong with the flags, the file, or the whole.
 pub fn spec(create: &Create) -> Result<ServiceSpec, Failure> {
+    let (spec, problems) = draft(create, ServiceSpec::default())?;
+    problems.finish_spec(spec)
+}
+
+/// The same before it is looked at as a whole; `base` is what flags apply on top of without a file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn draft(create: &Create, base: ServiceSpec) -> Result<(ServiceSpec, Problems), Failure> {
     let mut spec = match &create.file {
         Some(path) => file::load(path)?.spec,
-        None => ServiceSpec::default(),
+        None => base,
     };
     let mut problems = Problems::default();
     if let Some(name) = &create.name {
@@ -41,7 +50,7 @@ pub fn spec(create: &Create) -> Result<ServiceSpec, Failure> {
     }
     lists(&create.lists, &mut spec, &mut problems);
     flags::apply(&create.flags, &mut spec, &mut problems);
-    problems.finish_spec(spec)
+    Ok((spec, problems))
 }
 
 fn lists(lists: &CreateLists, spec: &mut ServiceSpec, problems: &mut Problems) {

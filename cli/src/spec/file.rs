@@ -41,6 +41,8 @@ const DURATIONS: &[&str] = &[
     "update.deadline",
     "update.canary.soak",
     "update.pre_deploy.timeout",
+    "job.deadline",
+    "job.keep",
 ];
 const SHARES: &[&str] = &["ports[].http.log"];
 const SIZES: &[&str] = &[
@@ -143,7 +145,12 @@ pub fn to_toml(spec: &ServiceSpec) -> String {
 }
 
 fn tree_of(spec: &ServiceSpec) -> Value {
-    serde_json::to_value(spec).expect("a declaration is plain data")
+    let mut tree = serde_json::to_value(spec).expect("a declaration is plain data");
+    // A service's declaration says nothing of it, so that it is stored as it always was.
+    if let Value::Object(fields) = &mut tree {
+        fields.entry("job").or_insert(Value::Null);
+    }
+    tree
 }
 
 /// Calls `act` on every value below the root, outermost first, with its path; lists have `[]` in theirs.

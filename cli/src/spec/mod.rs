@@ -1,11 +1,12 @@
 //! From a command line or a file to a declaration, with everything that is wrong with it at once.
 //!
-//! [`create`] makes one, [`update`] changes one, [`flags`] are the values that both take, [`file`] reads and writes
+//! [`create`] makes one, [`update`] changes one, [`flags`] are the values that both take, [`job`] makes what comes to an end, [`file`] reads and writes
 //! declarations as TOML or JSON, [`problems`] collects.
 
 pub mod create;
 pub mod file;
 pub mod flags;
+pub mod job;
 pub mod problems;
 pub mod update;
 

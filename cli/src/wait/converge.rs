@@ -93,6 +93,32 @@ pub fn judge(view: &ServiceView, expected: &Expected, nodes: &Nodes) -> Judgemen
     Judgement { verdict: verdict(view, expected, ours, &slots, leftovers.is_empty(), nodes), lines }
 }
 
+/// How far a job has come: a line for each of its slots that has begun, and one for all.
+pub fn job(view: &ServiceView, nodes: &Nodes) -> Vec<Line> {
+    let service = &view.service;
+    let slots: BTreeSet<Slot> = view.tasks.iter().map(|task| task.slot).collect();
+    let mains: Vec<(Slot, &Task)> =
+        slots.into_iter().filter_map(|slot| Some((slot, job_task(view, slot)?))).collect();
+    let done = mains.iter().filter(|(_, task)| task.observed.state == TaskState::Completed).count();
+    let of = match service.spec.mode {
+        Mode::Replicated(completions) => format!("{done} of {completions} completed"),
+        Mode::Global => format!("{done} nodes completed"),
+    };
+    let mut lines = vec![Line { label: service.spec.name.clone(), text: of, done: false }];
+    lines.extend(mains.into_iter().map(|(slot, task)| {
+        let standing =
+            if task.observed.state == TaskState::Completed { Standing::Done } else { Standing::Working };
+        slot_line(service, Some(slot), Some(task), standing, nodes)
+    }));
+    lines
+}
+
+/// The task of a slot that completed, or the newest one.
+fn job_task(view: &ServiceView, slot: Slot) -> Option<&Task> {
+    let tasks = view.tasks.iter().filter(|task| task.slot == slot);
+    tasks.max_by_key(|task| (task.observed.state == TaskState::Completed, task.is_active(), task.created))
+}
+
 fn verdict(
     view: &ServiceView,
     expected: &Expected,

@@ -56,15 +56,34 @@ pub async fn bounded<T>(
     what: &str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    bounded_by(client, Some(DEFAULT_WAIT), what, work).await
+}
+
+/// The same with another limit where the user says none; without any, what is waited for must end by itself.
+///
+/// # Errors
+/// As for [`bounded`].
+pub async fn bounded_by<T>(
+    client: &Client,
+    limit: Option<Duration>,
+    what: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     client.wait_longer();
-    let end = client.deadline().unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
+    let end = client.deadline().or_else(|| limit.map(|limit| Instant::now() + limit));
+    let over = async {
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(Failure::new(
             Code::INTERRUPTED,
             format!("no longer waiting; {what} goes on"),
         )),
-        () = tokio::time::sleep_until(end.into()) => Err(Failure::new(
+        () = over => Err(Failure::new(
             Code::DEADLINE,
             format!("not finished in time; {what} goes on (orchctl status and orchctl why NAME say what it waits for)"),
         )),
@@ -123,6 +142,38 @@ pub async fn idle(client: &Client, id: ServiceId, index: u64) -> Result<(), Fail
         Ok(((!view.service.is_rolling()).then_some(()), seen))
     };
     until(client, index, |event| concerns(event, &ids), look).await
+}
+
+/// Waits until a job has come to its end. With `speaks` it shows its own lines as soon as it runs.
+///
+/// # Errors
+/// It was removed meanwhile; those of the calls.
+pub async fn job(
+    client: &Client,
+    id: ServiceId,
+    index: u64,
+    speaks: bool,
+    progress: &mut Progress,
+) -> Result<ServiceView, Failure> {
+    let ids = BTreeSet::from([id]);
+    let mut nodes = Nodes::new();
+    let target = Target { id, name: "of this job".into(), expected: Expected::default() };
+    until(
+        client,
+        index,
+        |event| concerns(event, &ids),
+        async || {
+            let (view, seen) = get(client, &target).await?;
+            refresh_nodes(client, &mut nodes, &view).await?;
+            progress.show(&converge::job(&view, &nodes));
+            if speaks && view.tasks.iter().any(|task| task.observed.attempt > 0) {
+                progress.retire();
+            }
+            let over = view.service.job.as_ref().is_none_or(|job| job.is_over());
+            Ok((over.then_some(view), seen))
+        },
+    )
+    .await
 }
 
 /// Waits until services are gone.

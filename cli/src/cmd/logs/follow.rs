@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     time::{Duration, Instant},
 };
 
@@ -12,12 +13,12 @@ use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use model::{
     event::{Event, EventKind, ObjectChange, Revision},
     id::{ServiceId, TaskId},
-    request::{ErrorCode, Request},
+    request::{ErrorCode, Request, ServiceView},
     session::{LogFrame, LogOptions},
-    task::TaskState,
+    task::{DesiredState, Task, TaskState},
 };
 
-use super::{Kept, Printer, name_end};
+use super::{Kept, Printer, Style, name_end};
 use crate::{
     client::{Client, LogItem, LogStream, WatchItem},
     exit::{Code, Failure},
@@ -26,6 +27,9 @@ use crate::{
 
 /// Between two attempts to reach a source that broke; its node may be away for hours.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// For the last lines of a container that has ended.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 /// One stream's next frame, and the stream.
 type Next = BoxFuture<'static, (usize, LogStream, Result<Option<LogItem>, String>)>;
@@ -68,15 +72,7 @@ pub async fn follow(
 ) -> Result<Code, Failure> {
     client.wait_longer();
     let service = subject.service;
-    let mut follower = Follower {
-        client,
-        options,
-        printer,
-        streams: FuturesUnordered::new(),
-        open: BTreeSet::new(),
-        ended: BTreeMap::new(),
-        broken: BTreeSet::new(),
-    };
+    let mut follower = Follower::new(client, options, printer);
     stream.into_iter().for_each(|stream| follower.take(stream));
     let mut watch = client.watch(subject.index.map(|index| Revision { index, ordinal: u32::MAX }));
     loop {
@@ -95,9 +91,7 @@ pub async fn follow(
                 }
             }
             () = tokio::time::sleep(RETRY), if retry => {
-                for task in std::mem::take(&mut follower.broken) {
-                    follower.reopen(task).await?;
-                }
+                follower.reopen_broken().await?;
             }
         }
     }
@@ -113,6 +107,41 @@ pub async fn keep(client: &Client, service: ServiceId, index: u64, kept: Kept) {
     std::future::pending::<()>().await;
 }
 
+/// Prints what the tasks of a job write until it has come to its end, and then what is left of it. `done` resolves at the end.
+///
+/// # Errors
+/// Those of `done`, and of following.
+pub async fn until(
+    client: &Client,
+    service: ServiceId,
+    index: u64,
+    style: Style,
+    done: impl Future<Output = Result<ServiceView, Failure>>,
+) -> Result<ServiceView, Failure> {
+    client.wait_longer();
+    let subject = Subject { service: Some(service), index: Some(index), ended: true };
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let mut follower = Follower::new(client, options, Printer::new(style));
+    let mut watch = client.watch(Some(Revision { index, ordinal: u32::MAX }));
+    let mut done = std::pin::pin!(done);
+    let view = loop {
+        let retry = !follower.broken.is_empty();
+        tokio::select! {
+            view = &mut done => break view?,
+            Some((first, stream, item)) = follower.streams.next() => follower.frame(first, stream, item),
+            item = watch.next() => {
+                let WatchItem::Events(events) = item? else { continue };
+                for task in events.iter().filter_map(|event| starts(event, &subject)) {
+                    follower.reopen(task).await?;
+                }
+            }
+            () = tokio::time::sleep(RETRY), if retry => follower.reopen_broken().await?,
+        }
+    };
+    follower.finish(&view).await?;
+    Ok(view)
+}
+
 fn is_removal(event: &Event, service: Option<ServiceId>) -> bool {
     matches!(&event.kind, EventKind::Service { id, change: ObjectChange::Removed, .. } if Some(*id) == service)
 }
@@ -120,7 +149,10 @@ fn is_removal(event: &Event, service: Option<ServiceId>) -> bool {
 /// The task that has something to say now, if it is one of ours.
 fn starts(event: &Event, of: &Subject) -> Option<TaskId> {
     let EventKind::Task { id, service, state, .. } = &event.kind else { return None };
-    let ended = matches!(state, TaskState::Restarting | TaskState::CrashLoop | TaskState::Failed);
+    let ended = matches!(
+        state,
+        TaskState::Restarting | TaskState::CrashLoop | TaskState::Failed | TaskState::Completed
+    );
     let speaks = *state == TaskState::Running || (ended && of.ended);
     (speaks && Some(*service) == of.service).then_some(*id)
 }
@@ -138,7 +170,43 @@ struct Follower<'a> {
     broken: BTreeSet<TaskId>,
 }
 
-impl Follower<'_> {
+impl<'a> Follower<'a> {
+    fn new(client: &'a Client, options: LogOptions, printer: Printer) -> Self {
+        Self {
+            client,
+            options,
+            printer,
+            streams: FuturesUnordered::new(),
+            open: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            broken: BTreeSet::new(),
+        }
+    }
+
+    async fn reopen_broken(&mut self) -> Result<(), Failure> {
+        for task in std::mem::take(&mut self.broken) {
+            self.reopen(task).await?;
+        }
+        Ok(())
+    }
+
+    /// What the tasks of a job that is over have still to say; a node that is away is not waited for.
+    async fn finish(&mut self, view: &ServiceView) -> Result<(), Failure> {
+        let unheard = |task: &&Task| !self.open.contains(&task.id) && !self.ended.contains_key(&task.id);
+        let ran = |task: &&Task| task.observed.attempt > 0 && task.desired == DesiredState::Running;
+        let late: Vec<TaskId> = view.tasks.iter().filter(ran).filter(unheard).map(|task| task.id).collect();
+        for task in late {
+            self.reopen(task).await?;
+        }
+        let end = tokio::time::Instant::now() + LAST_LINES;
+        while !self.open.is_empty()
+            && let Ok(Some((first, stream, item))) = tokio::time::timeout_at(end, self.streams.next()).await
+        {
+            self.frame(first, stream, item);
+        }
+        Ok(())
+    }
+
     fn take(&mut self, stream: LogStream) {
         for source in &stream.plan {
             if source.missing.is_some() {

@@ -9,10 +9,10 @@ use model::{
     request::{LogSource, Request},
     session::{LogFrame, LogOptions},
 };
-use printer::{Printer, Style};
+use printer::Printer;
 
-pub use follow::keep;
-pub use printer::Kept;
+pub use follow::{keep, until};
+pub use printer::{Kept, Style};
 
 use super::Session;
 use crate::{

@@ -7,6 +7,8 @@ use model::{
     service::TemplateVersion,
 };
 
+pub use change::remove;
+
 use super::{Session, inspect, logs, ps, scale};
 use crate::{
     args::ServiceCommand,
@@ -44,6 +46,7 @@ pub async fn run(session: &Session, command: ServiceCommand) -> Result<Code, Fai
 
 async fn list(session: &Session, quiet: bool) -> Result<Code, Failure> {
     let rows = rows(&session.client()?).await?;
+    let rows: Vec<_> = rows.into_iter().filter(|row| row.service.job.is_none()).collect();
     session.list(quiet, &rows, |row| row.service.id.to_string(), || rows::services(&rows).to_string());
     Ok(Code::DONE)
 }
@@ -63,14 +66,22 @@ async fn history(session: &Session, service: String) -> Result<Code, Failure> {
     Ok(Code::DONE)
 }
 
-async fn rows(client: &Client) -> Result<Vec<ServiceRow>, Failure> {
+/// All services, jobs among them.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn rows(client: &Client) -> Result<Vec<ServiceRow>, Failure> {
     match client.call(Request::ListServices).await?.response {
         Response::Services(rows) => Ok(rows),
         _ => Err(unexpected()),
     }
 }
 
-async fn inspect_all(session: &Session, services: &[String], spec: bool) -> Result<Code, Failure> {
+/// `service inspect` and `job inspect`
+///
+/// # Errors
+/// One of them cannot be read.
+pub async fn inspect_all(session: &Session, services: &[String], spec: bool) -> Result<Code, Failure> {
     let client = session.client()?;
     let mut views = Vec::new();
     for service in services {
