@@ -26,6 +26,7 @@ const USAGE: &str = "usage: mimic [serve]
        mimic check [PATH]      exit 0 when PATH answers 200 (default: the schema status, which must not be broken)
        mimic get HOST:PORT PATH  print the answer's body, exit 0 when it is 200
        mimic resolve NAME      print the name's addresses, one a line
+       mimic work MS CODE [WORD…]  print the words, work for so long, complain if the code is not 0, end with it
 
 serve reads: MIMIC_PORT (8080), MIMIC_VERSION (1), MIMIC_START_MS (0), MIMIC_FAIL_INIT (exit code),
              MIMIC_BROKEN (1), MIMIC_BREAK_AFTER_MS, MIMIC_FAIL_EVERY (requests), MIMIC_DATABASE (HOST:PORT), MIMIC_IGNORE_TERM (1), MIMIC_DRAIN_MS (2000)";
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["check", path] => check::healthy(path),
         ["get", address, path] => check::print(address, path),
         ["resolve", name] => check::resolve(name),
+        ["work", time, code, said @ ..] => work(time, code, said),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -48,6 +50,20 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What a job does.
+fn work(time: &str, code: &str, said: &[&str]) -> ExitCode {
+    let (Ok(time), Ok(code)) = (time.parse(), code.parse::<u8>()) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    println!("{}", said.join(" "));
+    std::thread::sleep(std::time::Duration::from_millis(time));
+    if code != 0 {
+        eprintln!("mimic: the work failed with {code}");
+    }
+    ExitCode::from(code)
 }
 
 fn serve() -> ExitCode {
