@@ -9,6 +9,9 @@ use crate::{dice::Dice, skip::Skip};
 /// The most replicas in a world of usual size.
 const REPLICAS: u32 = 5;
 
+/// A storm that crons live through lasts so many seconds longer.
+const MINUTES: u64 = 85;
+
 /// How hard a world is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weather {
@@ -75,6 +78,8 @@ pub struct Knobs {
     pub probes: bool,
     /// Two services are deployed, steered and returned to older releases.
     pub releases: bool,
+    /// There are jobs and crons, and some minutes for them.
+    pub jobs: bool,
     /// Services have published ports, and clients ask for something so often, in milliseconds; `None`: nobody does.
     pub traffic_ms: Option<u64>,
 }
@@ -114,6 +119,7 @@ impl Knobs {
         let lone_leaders = if rough && leaders.permille(150) { 150 } else { 0 };
         let mut upkeep = Dice::new(seed, "upkeep knobs");
         let mut versions = Dice::new(seed, "version knobs");
+        let jobs = Dice::new(seed, "job knobs").permille(200);
         Self {
             mixed: rough && versions.permille(250),
             // Where nothing else happens to nodes, floors are watched.
@@ -126,7 +132,7 @@ impl Knobs {
             nodes: dice.range(2, 6) as usize,
             operators: dice.range(1, 4) as usize,
             weather,
-            fault_secs: dice.range(15, 35),
+            fault_secs: dice.range(15, 35) + if jobs { MINUTES } else { 0 },
             converge_secs: 120,
             fault_every_ms: dice.range(300, 3_000),
             think_ms: if dice.permille(150) || lone_leaders > 0 {
@@ -147,6 +153,7 @@ impl Knobs {
             live_restore: dice.permille(500),
             probes: Dice::new(seed, "probe knobs").permille(350),
             releases: Dice::new(seed, "release knobs").permille(350),
+            jobs,
             traffic_ms: {
                 let mut traffic = Dice::new(seed, "traffic knobs");
                 traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))

@@ -20,6 +20,7 @@ use crate::{
     dice::Dice,
     engine::{app::Behaviour, probe},
     history::{Ask, Value},
+    jobs::Jobs,
     knobs::Knobs,
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Workload {
     drains: u32,
     /// Where two services are deployed: how.
     pub(crate) deployers: Option<Deployers>,
+    /// Where there are jobs and crons: which.
+    jobs: Option<Jobs>,
     /// Steps so far.
     pub(crate) steps: u32,
 }
@@ -75,6 +78,7 @@ impl Workload {
             traffic: knobs.traffic_ms.map(|_| Dice::new(seed, "drains")),
             drains: knobs.drains,
             deployers: knobs.releases.then(|| Deployers::new(seed)),
+            jobs: knobs.jobs.then(|| Jobs::new(seed)),
             steps: 0,
         }
     }
@@ -97,6 +101,13 @@ impl Workload {
                     Wish { request: Request::CreateService(Arc::new(spec)), on: None }
                 }
             };
+        }
+        if let Some(mut jobs) = self.jobs.take() {
+            let step = jobs.step(|name| self.spec(name, None));
+            self.jobs = Some(jobs);
+            if let Some(request) = step {
+                return Wish { request, on: None };
+            }
         }
         match self.dice.range(0, 99) {
             0..20 => self.create(name),

@@ -165,5 +165,9 @@ fn has_reason(task: &Task, state: &Store) -> bool {
     let ended = task.observed.state.is_terminal() || task.observed.state == TaskState::Pending;
     // Of two in one slot, one goes.
     let doubled = state.tasks_of_slot(task.service, task.slot).filter(|task| task.is_active()).count() > 1;
-    ended || service.removing || scaled || !state.is_current(task) || bad_node || doubled
+    // A job that is over stops; a slot that completed runs nowhere else.
+    let over = service.job.as_ref().is_some_and(model::job::JobStatus::is_over);
+    let mut slot = state.tasks_of_slot(task.service, task.slot);
+    let done = service.job.is_some() && slot.any(|task| task.observed.state == TaskState::Completed);
+    over || done || ended || service.removing || scaled || !state.is_current(task) || bad_node || doubled
 }

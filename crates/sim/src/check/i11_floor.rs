@@ -38,7 +38,7 @@ impl World {
             && store.nodes().any(|node| node.spec.availability == Availability::Active);
         for service in store.services() {
             let Mode::Replicated(replicas) = service.spec.mode else { continue };
-            if service.removing {
+            if service.removing || service.job.is_some() {
                 self.checks.floors.by_service.remove(&service.id);
                 continue;
             }

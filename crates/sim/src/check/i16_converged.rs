@@ -77,6 +77,12 @@ impl World {
                 .collect();
             return Some((format!("service {name} is still being removed, with {left:?}"), about()));
         }
+        if let Some(status) = &service.job {
+            // One that goes on ends by its deadline, see there.
+            let mut tasks = store.tasks_of_service(service.id);
+            let left = tasks.find(|task| status.is_over() && task.is_active());
+            return left.map(|task| (format!("job {name} is over and task {} is not", task.id), about()));
+        }
         if let Some(rollout) = &service.rollout
             && rollout.state.is_under_way()
             && !waits_for_promotion(rollout)

@@ -20,6 +20,7 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
+mod jobs;
 mod releases;
 mod rotation;
 
@@ -67,6 +68,7 @@ pub(crate) struct Checks {
     floors: i11_floor::Floors,
     courses: i13_rollouts::Courses,
     events: i18_watch::Events,
+    jobs: jobs::Jobs,
     rotation: rotation::Rotation,
 }
 
@@ -90,6 +92,7 @@ impl Checks {
             floors: i11_floor::Floors::default(),
             courses: i13_rollouts::Courses::default(),
             events: i18_watch::Events::default(),
+            jobs: jobs::Jobs::default(),
             rotation: rotation::Rotation::default(),
         }
     }
@@ -189,6 +192,7 @@ impl World {
         if let Some(before) = before {
             self.check_slots(before, store);
             self.check_releases(before, store);
+            self.check_jobs(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);
             self.check_readiness(before, store);
@@ -303,6 +307,7 @@ impl World {
         self.check_lasting_doubles();
         self.check_agents();
         self.check_rollouts();
+        self.check_jobs_end();
     }
 
     /// At the end of a run that broke nothing.
