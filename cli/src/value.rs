@@ -3,6 +3,7 @@
 //! Text in, the model's types or a sentence about what would be right out. A sentence, not a panic and not a default:
 //! the caller collects all of them.
 
+pub mod calendar;
 pub mod probe;
 pub mod window;
 

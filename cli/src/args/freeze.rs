@@ -1,6 +1,6 @@
 //! `freeze …`
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -52,6 +52,12 @@ pub struct FreezeSet {
     /// For so many weeks, this one included
     #[arg(long, value_name = "N", default_value_t = 52, requires = "weekly", value_parser = clap::value_parser!(u32).range(1..=104))]
     pub weeks: u32,
+    /// The events of a calendar file (iCalendar); - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "until", "span", "weekly"])]
+    pub calendar: Option<PathBuf>,
+    /// Only events whose title has this in it
+    #[arg(long, value_name = "TEXT", requires = "calendar")]
+    pub events: Option<String>,
     /// The time zone of times that say none, such as Europe/Paris [default: this machine's]
     #[arg(long, value_name = "ZONE")]
     pub tz: Option<String>,

@@ -1,8 +1,10 @@
 //! `freeze …`
 
-use jiff::Timestamp;
+use std::path::Path;
+
+use jiff::{Timestamp, tz::TimeZone};
 use model::{
-    freeze::FreezeSpec,
+    freeze::{FreezeSpec, Window},
     request::{FreezeView, Request, Response},
 };
 
@@ -12,7 +14,7 @@ use crate::{
     client::{Client, unexpected},
     exit::{Code, Failure},
     output::{self, rows},
-    value::window,
+    value::{calendar, window},
 };
 
 /// Runs a command about freezes.
@@ -56,6 +58,20 @@ pub async fn run(session: &Session, command: FreezeCommand) -> Result<Code, Fail
     Ok(Code::DONE)
 }
 
+/// The windows of a calendar file.
+fn events(path: &Path, only: Option<&str>, zone: &TimeZone, now: Timestamp) -> Result<Vec<Window>, String> {
+    let text = match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(path),
+    };
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    let windows = calendar::windows(&text, only, zone, now)?;
+    match windows.is_empty() {
+        true => Err(format!("{} has no such event that is not over", path.display())),
+        false => Ok(windows),
+    }
+}
+
 /// All freezes.
 ///
 /// # Errors
@@ -70,7 +86,9 @@ pub async fn views(client: &Client) -> Result<Vec<FreezeView>, Failure> {
 fn spec(set: FreezeSet) -> Result<FreezeSpec, String> {
     let zone = window::zone(set.tz.as_deref()).map_err(|wrong| format!("--tz: {wrong}"))?;
     let now = Timestamp::now();
-    let windows = if set.weekly.is_empty() {
+    let windows = if let Some(path) = &set.calendar {
+        events(path, set.events.as_deref(), &zone, now).map_err(|wrong| format!("--calendar: {wrong}"))?
+    } else if set.weekly.is_empty() {
         vec![window::once(set.from.as_deref(), set.until.as_deref(), set.span, &zone, now)?]
     } else {
         let weekly = |text: &String| {

@@ -105,7 +105,8 @@ fn moment(text: &str) -> Option<(i64, Time)> {
     Some((i64::from(weekday.to_monday_zero_offset()), time.trim().parse().ok()?))
 }
 
-fn point(time: Timestamp) -> ClusterTime {
+/// As the cluster counts.
+pub(super) fn point(time: Timestamp) -> ClusterTime {
     ClusterTime(u64::try_from(time.as_microsecond()).unwrap_or_default())
 }
 
