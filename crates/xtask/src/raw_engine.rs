@@ -45,6 +45,17 @@ impl Raw {
         Ok(begun.elapsed())
     }
 
+    /// What the engine needs to stop one, as it is asked to, and to start the next.
+    ///
+    /// # Errors
+    /// As [`Raw::create_and_start`].
+    pub fn renew(&self, old: &str, new: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        self.ask("POST", &format!("/containers/{old}/stop?t=10"), "")?;
+        self.create_and_start(new)?;
+        Ok(begun.elapsed())
+    }
+
     /// Kills a container.
     ///
     /// # Errors

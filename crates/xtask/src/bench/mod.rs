@@ -4,7 +4,7 @@
 //! same thing, taken in turns with it. Marks are what the project set itself; a missed one is printed as it is.
 //!
 //! Read in this order: this file, [`table`] (the rows), then one file a
-//! subject: [`commits`], [`containers`], [`nodes`], [`leader`], [`idle`], [`traffic`], [`kernels`].
+//! subject: [`commits`], [`containers`], [`releases`], [`nodes`], [`leader`], [`idle`], [`traffic`], [`kernels`].
 
 mod commits;
 mod containers;
@@ -12,6 +12,7 @@ mod idle;
 mod kernels;
 mod leader;
 mod nodes;
+mod releases;
 mod table;
 mod traffic;
 
@@ -41,6 +42,8 @@ enum Subject {
     Commits,
     /// Scale and crash against the engine
     Containers,
+    /// Updates and rollbacks against the engine
+    Releases,
     /// Lost leaders
     Leader,
     /// Lost nodes; needs root
@@ -63,13 +66,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if wanted(Subject::Commits) {
         commits::measure(&mut table)?;
     }
-    if wanted(Subject::Idle) || wanted(Subject::Containers) {
+    if [Subject::Idle, Subject::Containers, Subject::Releases].into_iter().any(wanted) {
         let cluster = local(1, 1)?;
         if wanted(Subject::Idle) {
             idle::measure(&mut table, &cluster)?;
         }
         if wanted(Subject::Containers) {
             containers::measure(&mut table, &cluster, options.rounds)?;
+        }
+        if wanted(Subject::Releases) {
+            releases::measure(&mut table, &cluster, options.rounds.div_ceil(2))?;
         }
     }
     if wanted(Subject::Leader) {
