@@ -13,7 +13,8 @@ use model::{
     id::NodeId,
     request::{ErrorCode, Request, ServiceView},
     service::{
-        ImagePin, ReleaseNote, ReleaseResult, Rollout, RolloutState, RolloutStep, Service, TemplateVersion,
+        ImagePin, ReleaseNote, ReleaseResult, Rollout, RolloutState, RolloutStep, Service, Slot,
+        TemplateVersion,
     },
     task::Task,
 };
@@ -275,13 +276,22 @@ async fn steer(session: &Session, args: &Steer, step: RolloutStep) -> Result<Cod
 }
 
 async fn status(session: &Session, service: String) -> Result<Code, Failure> {
-    let (view, _) = wait::view(&session.client()?, service).await?;
+    let client = session.client()?;
+    let (view, _) = wait::view(&client, service).await?;
     let service = &view.service;
     let newest = service.release(service.template);
+    let frozen = service.is_rolling() && is_held(&client, &view).await?;
     let document = serde_json::json!({
         "id": service.id, "name": service.spec.name, "release": newest, "rollout": service.rollout,
+        "frozen": frozen,
     });
-    session.print(&document, || describe(&view));
+    session.print(&document, || {
+        let held = format!(
+            "\n  replicas on frozen nodes follow when their freeze ends (orchctl why {})",
+            service.spec.name
+        );
+        format!("{}{}", describe(&view), if frozen { held.as_str() } else { "" })
+    });
     Ok(Code::DONE)
 }
 
@@ -311,7 +321,8 @@ fn describe(view: &ServiceView) -> String {
     {
         lines.push(format!("  {}", release.result));
     }
-    let moved = view.tasks.iter().filter(|task| task.is_active() && task.template == service.template);
+    let replicas = view.tasks.iter().filter(|task| task.slot != Slot::HOOK);
+    let moved = replicas.filter(|task| task.is_active() && task.template == service.template);
     let (there, good) =
         moved.fold((0, 0), |(there, good), task| (there + 1, good + u32::from(task.observed.is_healthy())));
     lines.push(format!("  {there} replicas run it, {good} of them healthy"));
