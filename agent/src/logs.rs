@@ -16,13 +16,13 @@ use proto::{
     v1::{LogPush, agents_client::AgentsClient},
 };
 use rpc::tls::{ClientTls, channel};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     attempts::{Attempts, Kept, Line},
-    engine::Engine,
+    engine::{Engine, stamped},
 };
 
 /// Followers at a time; each holds a connection to the engine and one to the manager.
@@ -116,7 +116,7 @@ pub async fn pour(engine: &Engine, attempts: &Attempts, wanted: Wanted, frames: 
 async fn send(lines: &[Line], options: &LogOptions, frames: &mpsc::Sender<LogFrame>) -> Result<(), String> {
     let since = options.since.map(|span| OffsetDateTime::now_utc() - span);
     for line in last(lines, options.tail) {
-        let (stamp, text) = split(&line.text);
+        let (stamp, text) = stamped(&line.text);
         if stamp.zip(since).is_some_and(|(stamp, since)| stamp < since) {
             continue;
         }
@@ -130,14 +130,4 @@ async fn send(lines: &[Line], options: &LogOptions, frames: &mpsc::Sender<LogFra
 fn last(lines: &[Line], tail: Option<u32>) -> &[Line] {
     let surplus = tail.map_or(0, |tail| lines.len().saturating_sub(tail as usize));
     &lines[surplus..]
-}
-
-/// The time stamp before the first blank, and what follows.
-fn split(line: &[u8]) -> (Option<OffsetDateTime>, &[u8]) {
-    let blank = line.iter().position(|byte| *byte == b' ');
-    let stamp = blank.and_then(|at| str::from_utf8(&line[..at]).ok());
-    match (stamp.and_then(|stamp| OffsetDateTime::parse(stamp, &Rfc3339).ok()), blank) {
-        (Some(stamp), Some(at)) => (Some(stamp), &line[at + 1..]),
-        _ => (None, line),
-    }
 }

@@ -5,7 +5,7 @@ use bollard::{container::LogOutput, errors::Error as DockerError, query_paramete
 use bytes::Bytes;
 use futures_util::StreamExt;
 use model::session::{LogFrame, LogOptions};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::mpsc::Sender;
 
 use super::{
@@ -36,7 +36,8 @@ impl Engine {
         options: &LogOptions,
         frames: &Sender<LogFrame>,
     ) -> Result<(), DockerError> {
-        let mut output = self.client().await?.logs(container, Some(query(options)));
+        let since = options.since.map(|span| OffsetDateTime::now_utc() - span);
+        let mut output = self.client().await?.logs(container, Some(query(options, since)));
         while let Some(piece) = output.next().await {
             let (stderr, mut bytes): (bool, Bytes) = match piece? {
                 LogOutput::StdErr { message } => (true, message),
@@ -44,6 +45,15 @@ impl Engine {
                 | LogOutput::StdIn { message }
                 | LogOutput::Console { message } => (false, message),
             };
+            if let Some(since) = since {
+                let (stamp, text) = stamped(&bytes);
+                if stamp.is_some_and(|stamp| stamp < since) {
+                    continue;
+                }
+                if !options.timestamps {
+                    bytes = bytes.slice_ref(text);
+                }
+            }
             while !bytes.is_empty() {
                 let head = bytes.split_to(bytes.len().min(MAX_FRAME));
                 if frames.send(LogFrame::Data { stderr, bytes: head }).await.is_err() {
@@ -55,16 +65,26 @@ impl Engine {
     }
 }
 
-fn query(options: &LogOptions) -> LogsOptions {
+/// The time stamp before the first blank, and what follows.
+pub(crate) fn stamped(line: &[u8]) -> (Option<OffsetDateTime>, &[u8]) {
+    let blank = line.iter().position(|byte| *byte == b' ');
+    let stamp = blank.and_then(|at| str::from_utf8(&line[..at]).ok());
+    match (stamp.and_then(|stamp| OffsetDateTime::parse(stamp, &Rfc3339).ok()), blank) {
+        (Some(stamp), Some(at)) => (Some(stamp), &line[at + 1..]),
+        _ => (None, line),
+    }
+}
+
+/// The engine knows whole seconds only: what it has of the first one is judged by its stamps.
+fn query(options: &LogOptions, since: Option<OffsetDateTime>) -> LogsOptions {
     let tail = options.tail.map_or("all".to_owned(), |lines| lines.to_string());
     let mut query = LogsOptionsBuilder::new()
         .stdout(true)
         .stderr(true)
         .follow(options.follow)
-        .timestamps(options.timestamps)
+        .timestamps(options.timestamps || since.is_some())
         .tail(&tail);
-    if let Some(span) = options.since {
-        let since = OffsetDateTime::now_utc() - span;
+    if let Some(since) = since {
         query = query.since(i32::try_from(since.unix_timestamp()).unwrap_or(i32::MAX));
     }
     query.build()

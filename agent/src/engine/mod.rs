@@ -25,6 +25,7 @@ use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
 
 pub use credentials::Logins;
 pub use error::chain;
+pub(crate) use logs::stamped;
 pub use watch::{Ours, watch};
 
 use crate::{attempts::Attempts, network::Networks};

@@ -296,6 +296,36 @@ fn logs_of_old_and_new_containers_come_in_order_and_end() {
     });
 }
 
+/// The engine counts in whole seconds: what was read a moment ago would come again.
+#[test]
+fn lines_that_are_older_than_asked_for_do_not_come_again() {
+    run("logs since", async || {
+        let engine = engine();
+        let failing =
+            ContainerSpec { env: [("MIMIC_FAIL_INIT".to_owned(), "3".to_owned())].into(), ..mimic() };
+        let id = create(&engine, 62, failing).await;
+        view(&engine, EngineCall::Start { container: id.clone() }).await;
+        let read = async |options: LogOptions| {
+            let (sender, mut frames) = mpsc::channel(100);
+            engine.pour_log(&id, &options, &sender).await.unwrap();
+            drop(sender);
+            let mut text = String::new();
+            while let Some(LogFrame::Data { bytes, .. }) = frames.recv().await {
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            text
+        };
+        // Followed, it has ended when this returns.
+        let all = read(LogOptions { follow: true, ..Default::default() }).await;
+        assert!(all.contains("initialisation failed"), "{all}");
+        let since = |span| LogOptions { since: Some(span), ..Default::default() };
+        assert_eq!(read(since(Duration::ZERO)).await, "");
+        assert_eq!(read(since(Duration::from_secs(600))).await, all, "without stamps, as it was asked for");
+        let stamped = read(LogOptions { timestamps: true, ..since(Duration::from_secs(600)) }).await;
+        assert!(stamped.len() > all.len() && stamped.starts_with("20"), "{stamped}");
+    });
+}
+
 #[test]
 fn removed_container_leaves_its_last_lines_and_what_its_diagnosis_printed() {
     run("last words", async || {
