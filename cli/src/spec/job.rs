@@ -46,7 +46,7 @@ pub fn run(run: &Run, like: Option<&ServiceSpec>, tail: &str) -> Result<ServiceS
         create.image.clone_from(&run.image);
     }
     let base = like.map(alike).unwrap_or_default();
-    let stem = like.map(|like| like.name.clone()).or_else(|| create.image.as_deref().map(stem));
+    let stem = like.map(|like| stem(&like.name)).or_else(|| create.image.as_deref().map(stem));
     create.name.get_or_insert_with(|| format!("{}-{tail}", stem.as_deref().unwrap_or("run")));
     let (mut spec, mut problems) = create::draft(&create, base)?;
     flags(&run.job, &mut spec, &mut problems);

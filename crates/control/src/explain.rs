@@ -53,12 +53,13 @@ pub fn waiting(store: &Store) -> Vec<Waiting> {
 
 fn waiting_service(store: &Store, service: &Service) -> Vec<Waiting> {
     let name = &service.spec.name;
+    let kind = if service.job.is_some() { "job" } else { "service" };
     let mut list = Vec::new();
     if service.removing {
         let tasks =
             store.tasks_of_service(service.id).filter(|task| !task.observed.state.is_terminal()).count();
         let why = format!("is being removed: {tasks} tasks have not ended yet");
-        list.push(Waiting { what: format!("service {name}"), why, since: service.updated });
+        list.push(Waiting { what: format!("{kind} {name}"), why, since: service.updated });
         return list;
     }
     if let Some(rollout) = &service.rollout
@@ -67,7 +68,7 @@ fn waiting_service(store: &Store, service: &Service) -> Vec<Waiting> {
         list.push(Waiting { what: format!("rollout of {name}"), why, since: rollout.since });
     }
     let stuck = store.tasks_of_service(service.id).filter_map(|task| {
-        let what = format!("service {name} slot {}", slot_name(store, task.slot));
+        let what = format!("{kind} {name} slot {}", slot_name(store, task.slot));
         task_waits(store, service, task).map(|why| Waiting { what, why, since: task.since })
     });
     list.extend(stuck);
@@ -131,7 +132,7 @@ fn task_waits(store: &Store, service: &Service, task: &Task) -> Option<String> {
 fn explain_service(store: &Store, service: &Service) -> Vec<String> {
     let mut lines = vec![summary(store, service)];
     lines.extend(rollout_sentence(store, service).map(|why| format!("rollout: {why}")));
-    lines.extend(waiting_service(store, service).into_iter().filter(|w| w.what.starts_with("service")).map(
+    lines.extend(waiting_service(store, service).into_iter().filter(|w| !w.what.starts_with("rollout")).map(
         |waiting| {
             let age = store.time().since(waiting.since).as_secs();
             format!("{}: {} (for {age} s)", waiting.what, waiting.why)

@@ -153,7 +153,9 @@ impl Manager {
         let node = filter.node.as_ref().map(|reference| self.store.resolve_node(reference)).transpose()?;
         let (service, node) = (service.map(|service| service.id), node.map(|node| node.id));
         let wanted = |task: &&Task| {
-            let ended = task.observed.state.is_terminal() && task.desired == DesiredState::Stopped;
+            let of_job = || self.store.service(task.service).is_some_and(|service| service.job.is_some());
+            let ended =
+                task.observed.state.is_terminal() && (task.desired == DesiredState::Stopped || of_job());
             (filter.all || !ended)
                 && service.is_none_or(|service| task.service == service)
                 && node.is_none_or(|node| task.node == Some(node))

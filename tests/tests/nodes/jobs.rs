@@ -78,7 +78,7 @@ fn job_that_fails_says_why_after_its_retries_and_one_that_is_late_is_stopped() {
     let said = site.say(&[&flags[..], &[MIMIC_1, "work", "0", "3"]].concat());
     assert_eq!(said.code, 1, "{}", said.all());
     assert!(said.err.contains("job bad has failed") && said.err.contains('3'), "{}", said.all());
-    let task = &site.cluster.tasks("bad").expect("tasks")[0];
+    let task = &site.cluster.history("bad").expect("tasks")[0];
     assert_eq!(task.restarts, 2, "{task:?}");
 
     let flags = ["job", "create", "--name", "late", "--deadline", "3s", "--stop-grace-period", "1s"];
