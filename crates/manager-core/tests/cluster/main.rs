@@ -4,6 +4,7 @@ mod agent;
 mod disk;
 mod faults;
 mod fuzz;
+mod jobs;
 mod membership;
 mod replacement;
 mod requests;
