@@ -1,5 +1,7 @@
 //! A host loses its power and comes back.
 
+use tests::image::MIMIC_1;
+
 use super::Site;
 
 #[test]
@@ -36,4 +38,31 @@ fn replicas_of_a_dead_host_run_elsewhere_and_are_not_doubled_when_it_is_back() {
             tasks.iter().filter(|task| task.node == "h3" && task.is_healthy()).count() == 9
         })
         .expect("on h3");
+}
+
+#[test]
+fn slot_of_a_job_on_a_dead_host_runs_again_elsewhere_or_the_job_fails_as_it_says() {
+    let Some(site) = Site::start("a job and a dead host") else { return };
+    let lost = site.node(1).name().to_owned();
+    let here = format!("node.hostname=={lost}");
+    let create = |flags: &[&str]| {
+        let job =
+            [&["job", "create", "--detach"][..], flags, &[MIMIC_1, "work", "6000", "0", "done"]].concat();
+        site.ok(&job);
+    };
+    create(&["--name", "again", "--completions", "3"]);
+    create(&["--name", "once", "--on-lost", "fail", "--constraint", &here]);
+    for job in ["again", "once"] {
+        let runs = || site.by_node(job).contains_key(&lost).then_some(());
+        site.cluster.ask("it to run there", super::PATIENCE, runs).expect("running");
+    }
+    site.host(1).power_off().expect("off");
+    let say = |args: &[&str]| site.cluster.ctl().say(args);
+    let once = say(&["job", "wait", "once"]);
+    assert!(once.code == 1 && once.err.contains("which is lost"), "{}", once.all());
+    let again = say(&["job", "wait", "again"]);
+    assert_eq!(again.code, 0, "{}", again.all());
+    let tasks = site.cluster.history("again").expect("tasks");
+    let completed = tasks.iter().filter(|task| task.state == "completed" && task.node != lost);
+    assert_eq!((tasks.len(), completed.count()), (4, 3), "{tasks:#?}");
 }
