@@ -365,6 +365,13 @@ fn warnings_name_what_will_hurt() {
         spec.template.container.ports = vec![port(1, 0), port(8080, 80)];
     });
     assert_eq!(paths(&warnings), ["template.container.ports[1].published"]);
+    let grace = |seconds| {
+        move |spec: &mut ServiceSpec| {
+            spec.template.container.stop_grace = Some(Duration::from_secs(seconds));
+        }
+    };
+    assert_eq!(lint(grace(10)), []);
+    assert_eq!(paths(&lint(grace(3))), ["template.container.stop_grace"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub fn lint_service(spec: &ServiceSpec) -> Vec<Problem> {
         health(&mut problems, container);
     }
     java(&mut problems, container);
+    stops(&mut problems, container);
     if spec.update.order == UpdateOrder::StartFirst {
         for (position, port) in container.ports.iter().enumerate().filter(|(_, port)| port.published != 0) {
             let message = format!(
@@ -29,6 +30,17 @@ pub fn lint_service(spec: &ServiceSpec) -> Vec<Problem> {
         }
     }
     problems.0
+}
+
+/// What is still under way when the drain is over has the grace and no more.
+fn stops(problems: &mut Problems, container: &ContainerSpec) {
+    let (grace, drain) = (container.stop_grace(), container.drain());
+    if grace < drain {
+        problems.add(
+            "template.container.stop_grace",
+            format!("{grace:?} is shorter than the drain of {drain:?}: a request that outlasts the drain is cut sooner than it waited"),
+        );
+    }
 }
 
 fn image(problems: &mut Problems, image: &str) {
