@@ -57,7 +57,7 @@ fn alone(acted: Result<()>) -> Result<Beside> {
     acted.map(|()| Beside::default())
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     Case { name: "nothing happens", act: |_, _| Ok(Beside::default()) },
     Case { name: "scaled 1 to 5 to 2", act: |cluster, load| alone(scaled(cluster, load)) },
     Case { name: "updated, the new one first", act: |cluster, _| alone(updated(cluster)) },
@@ -73,6 +73,7 @@ const CASES: [Case; 12] = [
         name: "replicas out of memory, three times",
         act: |cluster, load| alone(out_of_memory(cluster, load)),
     },
+    Case { name: "a replica that hangs with its port open", act: hung },
     Case { name: "slow uploads, scaled and updated", act: uploaded },
     Case { name: "a JVM that keeps a name for ever", act: kept_by_a_jvm },
     Case { name: "a node cut off and back", act: |cluster, load| alone(cut_off(cluster, load)) },
@@ -200,6 +201,22 @@ fn out_of_memory(cluster: &Cluster, load: &Load) -> Result<()> {
         load.wait_for(1_000)?;
     }
     Ok(())
+}
+
+/// It takes connections and says nothing: two answers that do not come take it out, and one request at a time looks whether it is back.
+fn hung(cluster: &Cluster, load: &Load) -> Result<Beside> {
+    let one = || {
+        let running = cluster.containers(SERVICE).into_iter().find(|container| container.running)?;
+        cluster.get(&running, "/hang").ok().map(|_| running)
+    };
+    let victim = cluster.ask("a replica to hang", PATIENCE, one)?;
+    load.wait_for(3_000)?;
+    let (node, _) = cluster.locate(&victim)?;
+    let lines = node.engine().lines(&["logs", &victim.id])?;
+    let met = lines.iter().filter(|line| line.contains("GET /version hangs")).count();
+    node.engine().docker(&["kill", "--signal", "KILL", &victim.id])?;
+    load.wait_for(500)?;
+    Ok(Beside { what: "requests met the hung replica", asked: met, failures: Vec::new() })
 }
 
 /// Does something to a replica; one that was just hit may still be listed.
