@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     edge,
     peers::Peers,
+    registry,
     storage::{Storage, Written},
 };
 
@@ -103,6 +104,7 @@ pub struct CoreLoop {
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
     authority: Option<Arc<ClusterCa>>,
+    sockets: tokio::runtime::Handle,
     origin: std::time::Instant,
     stopping: Option<std::time::Instant>,
 }
@@ -135,6 +137,8 @@ pub struct Parts {
     pub inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     /// Cuts the connections of these identities.
     pub cut: Cutter,
+    /// Where work with sockets runs.
+    pub sockets: tokio::runtime::Handle,
     /// The origin of the core's monotonic clock.
     pub origin: std::time::Instant,
 }
@@ -166,6 +170,7 @@ impl CoreLoop {
             replies: HashMap::new(),
             agents: HashMap::new(),
             authority: None,
+            sockets: parts.sockets,
             origin: parts.origin,
             stopping: None,
         };
@@ -296,6 +301,7 @@ impl CoreLoop {
                     self.agents.remove(&connection);
                 }
                 Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
+                Action::AskRegistry { job, question } => self.ask_registry(job, *question),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
                     self.revoked
@@ -374,6 +380,14 @@ impl CoreLoop {
                 issued.map_err(|e| e.to_string())
             });
             Event::Signed { job, certificate }
+        });
+    }
+
+    fn ask_registry(&self, job: u64, question: manager_core::RegistryQuestion) {
+        let own = self.own.clone();
+        self.sockets.spawn(async move {
+            let answer = registry::ask(question).await;
+            let _ = own.send(Input::Core(Event::RegistryAnswered { job, answer })).await;
         });
     }
 

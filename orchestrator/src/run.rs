@@ -82,6 +82,7 @@ pub async fn run(root: &Path) -> Result<()> {
         peers,
         inputs: (inputs.clone(), queue),
         cut: cutter(incoming.connections()),
+        sockets: tokio::runtime::Handle::current(),
         origin,
     };
     let (core_loop, shared) = CoreLoop::new(parts);

@@ -180,7 +180,7 @@ impl Registry {
     /// `/v2/mx/web/manifests/prod`.
     pub fn asked(&self, text: &str) -> usize {
         let log = self.held().as_ref().map(Process::log_text).unwrap_or_default();
-        log.lines().filter(|line| line.contains("\" ") && line.contains(text)).count()
+        log.lines().filter(|line| !line.starts_with("time=") && line.contains(text)).count()
     }
 
     /// Ends it: connections are refused.

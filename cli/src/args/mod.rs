@@ -8,6 +8,7 @@ mod deploy;
 mod freeze;
 mod hook;
 mod job;
+mod registry;
 mod service;
 
 use std::{path::PathBuf, time::Duration};
@@ -23,6 +24,7 @@ pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
+pub use registry::{RegistryCommand, RegistrySet};
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
@@ -96,6 +98,9 @@ pub enum Command {
     /// Leave nodes alone for a time, such as beam time
     #[command(subcommand, visible_alias = "freezes")]
     Freeze(FreezeCommand),
+    /// Declare registries of images: logins for all nodes, private authorities
+    #[command(subcommand, visible_alias = "registries")]
+    Registry(RegistryCommand),
     /// Make, list and remove networks of services
     #[command(subcommand, visible_alias = "networks")]
     Network(NetworkCommand),

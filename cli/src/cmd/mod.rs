@@ -13,6 +13,7 @@ mod manager;
 mod network;
 mod node;
 mod ps;
+mod registry;
 mod run;
 mod scale;
 mod service;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Node(command) => node::run(&session, command).await,
         Command::Manager(command) => manager::run(&session, command).await,
         Command::Freeze(command) => freeze::run(&session, command).await,
+        Command::Registry(command) => registry::run(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,

@@ -7,7 +7,11 @@ use model::{
     container::Protocol,
     network::AddressPool,
     node::{Availability, Node},
-    request::{EndpointsView, FreezeView, MemberStatus, NetworkView, NodeView, ServiceRow, TaskRow},
+    registry::LoginKind,
+    request::{
+        EndpointsView, FreezeView, MemberStatus, NetworkView, NodeView, RegistrySaid, RegistryView,
+        ServiceRow, TaskRow,
+    },
     route::IngressPort,
     service::{ImagePin, Mode, Release, RolloutState, Service, ServiceSpec},
     task::{DesiredState, Health, Observed, PendingReason, TaskState},
@@ -141,6 +145,53 @@ fn freeze_state(view: &FreezeView) -> String {
         (Some(until), _) => format!("open until {}", age::date(until)),
         (None, Some(next)) => format!("next from {}", age::date(next.from)),
         (None, None) => "over".to_owned(),
+    }
+}
+
+/// `registry ls`
+pub fn registries(views: &[RegistryView]) -> Table {
+    let mut table = Table::new(["HOST", "LOGIN", "WAY", "SERVICES", "SAID LAST"]);
+    for view in views {
+        let services = view.services.len().to_string();
+        table.row([view.host.clone(), login_of(view), way_of(view).into(), services, said_of(view)]);
+    }
+    table
+}
+
+/// `registry inspect`
+pub fn registry(view: &RegistryView) -> String {
+    let services = if view.services.is_empty() { "none".to_owned() } else { view.services.join(", ") };
+    [
+        format!("{}: {}", view.host, said_of(view)),
+        format!("  login     {}", login_of(view)),
+        format!("  way       {}", way_of(view)),
+        format!("  services  {services}"),
+        format!("  set       {} by {}", age::date(view.set), view.by),
+    ]
+    .join("\n")
+}
+
+fn login_of(view: &RegistryView) -> String {
+    match &view.login {
+        Some(LoginKind::Password { username }) => username.clone(),
+        Some(LoginKind::Token) => "by token".to_owned(),
+        None => "none".to_owned(),
+    }
+}
+
+fn way_of(view: &RegistryView) -> &'static str {
+    match (view.plain_http, &view.authority) {
+        (true, _) => "plain HTTP",
+        (false, Some(_)) => "TLS, own authority",
+        (false, None) => "TLS",
+    }
+}
+
+fn said_of(view: &RegistryView) -> String {
+    match &view.said {
+        Some(RegistrySaid { problem: Some(problem), .. }) => problem.clone(),
+        Some(RegistrySaid { problem: None, .. }) => "answers".to_owned(),
+        None => "not asked lately".to_owned(),
     }
 }
 

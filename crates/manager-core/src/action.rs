@@ -9,6 +9,8 @@ use model::{
 };
 use store::Store;
 
+use crate::registries::RegistryQuestion;
+
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
@@ -119,6 +121,14 @@ pub enum Action {
         identity: Identity,
         /// Its serial number.
         serial: u64,
+    },
+    /// Ask a registry, with a limit on time and on what is read, then report
+    /// [`Event::RegistryAnswered`](crate::Event::RegistryAnswered).
+    AskRegistry {
+        /// Names the answer.
+        job: u64,
+        /// Which registry, and what.
+        question: Box<RegistryQuestion>,
     },
     /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
     /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.

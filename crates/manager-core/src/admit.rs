@@ -28,8 +28,8 @@ enum Work {
 }
 
 impl Manager {
-    /// Takes a change; this member leads and serves.
-    pub(crate) fn change(&mut self, ask: Ask) {
+    /// Carries a change out; this member leads and serves.
+    pub(crate) fn carry_on(&mut self, ask: Ask) {
         let Ask { handle, identity, request_id, request, .. } = ask;
         let full = self.space != SpaceState::Enough && !planted::is(Bug::FullDiskIgnored);
         if full && !matches!(request, Request::TransferLeader { .. }) {
@@ -102,6 +102,8 @@ impl Manager {
             Request::RemoveCron(name) => Command::RemoveCron { id: self.cron(&name)?.id },
             Request::SuspendCron { name, suspended } => self.suspend_cron(&name, suspended)?,
             Request::RunCron(name) => self.run_cron(&name)?,
+            Request::SetRegistry { spec, .. } => self.registry(spec)?,
+            Request::RemoveRegistry(host) => Command::RemoveRegistry { host },
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
             Request::SetSettings(settings) => self.settings(settings)?,
@@ -138,6 +140,7 @@ impl Manager {
             | Request::ListNetworks
             | Request::ListFreezes
             | Request::ListCrons
+            | Request::ListRegistries
             | Request::GetNetwork(_)
             | Request::GetEndpoints(_)
             | Request::ListNodes

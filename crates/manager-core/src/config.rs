@@ -64,6 +64,8 @@ pub struct Knobs {
     pub assignment_part: usize,
     /// Assignments wait so long for the meaning of their image's tag before they go out without it.
     pub pin_patience: Duration,
+    /// A registry may take so long to answer a manager; then everything goes on without its word.
+    pub registry_patience: Duration,
 }
 
 impl Default for Knobs {
@@ -80,6 +82,7 @@ impl Default for Knobs {
             agent_heartbeat: Duration::from_millis(500),
             assignment_part: model::session::MAX_SET_PART,
             pin_patience: Duration::from_secs(3),
+            registry_patience: Duration::from_secs(3),
         }
     }
 }

@@ -10,7 +10,10 @@ use model::{
     session::AgentMessage,
 };
 
-use crate::action::{LogRecord, SnapshotBlob};
+use crate::{
+    action::{LogRecord, SnapshotBlob},
+    registries::RegistryAnswer,
+};
 
 /// How much room the disk of the log has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +111,13 @@ pub enum Event {
         job: u64,
         /// The certificate, PEM, or why there is none.
         certificate: Result<String, String>,
+    },
+    /// [`Action::AskRegistry`](crate::Action::AskRegistry) is done.
+    RegistryAnswered {
+        /// Which.
+        job: u64,
+        /// What it said.
+        answer: RegistryAnswer,
     },
 }
 

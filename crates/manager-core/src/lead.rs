@@ -20,8 +20,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
 use crate::{
-    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose, routes::Routes,
-    seen::Sights,
+    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose,
+    registries::Registries, routes::Routes, seen::Sights,
 };
 
 /// A leader's own memory.
@@ -32,6 +32,7 @@ pub(crate) struct Lead {
     /// Nodes whose set may have changed.
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
+    pub(crate) registries: Registries,
     pub(crate) routes: Routes,
     pub(crate) sights: Sights,
     /// Containers of templates, shared by all assignments that carry them.
@@ -73,8 +74,8 @@ impl Lead {
                     of != id || service.is_some_and(|service| service.template_of(*template).is_some())
                 });
             }
-            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Network(_) | Change::Cron(_) => {
-            }
+            Change::Cluster => self.registries.declared_anew(),
+            Change::Member(_) | Change::Token(_) | Change::Network(_) | Change::Cron(_) => {}
         }
     }
 
@@ -82,8 +83,13 @@ impl Lead {
     /// comes back is an event.
     pub(crate) fn next_deadline(&self, space: SpaceState) -> Option<Instant> {
         let decide = self.decide_at.filter(|_| !self.deciding && space != SpaceState::Exhausted);
-        let mine =
-            [decide, self.liveness.next_deadline(), self.pins.next_deadline(), Some(self.membership_at)];
+        let mine = [
+            decide,
+            self.liveness.next_deadline(),
+            self.pins.next_deadline(),
+            self.registries.next_deadline(),
+            Some(self.membership_at),
+        ];
         mine.into_iter().flatten().min()
     }
 }
@@ -112,6 +118,7 @@ impl Manager {
             liveness: Liveness::new_leader(&self.store, self.now.mono),
             dirty: BTreeSet::new(),
             pins: Pins::default(),
+            registries: Registries::default(),
             routes: Routes::default(),
             sights: Sights::default(),
             containers: BTreeMap::new(),
@@ -130,6 +137,7 @@ impl Manager {
     }
 
     pub(crate) fn end_lead(&mut self) {
+        self.end_registries();
         self.lead = None;
         self.proposals_lost();
         self.end_issuing();
@@ -160,6 +168,7 @@ impl Manager {
         self.record_own_address();
         self.expire_nodes();
         self.propose_reports();
+        self.expire_registries();
         self.expire_pins();
         self.decide();
         self.move_membership();

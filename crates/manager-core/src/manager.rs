@@ -244,6 +244,7 @@ impl Manager {
             Event::AgentMessage { connection, message } => self.on_agent_message(connection, message),
             Event::AgentClosed { connection } => self.on_agent_closed(connection),
             Event::Signed { job, certificate } => self.on_signed(job, certificate),
+            Event::RegistryAnswered { job, answer } => self.on_registry_answered(job, answer),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What a tag means, asked once: the first node that is to run a template says what its image is, the answer goes into the
-//! log, and every node then runs the same contents.
+//! What a tag means, asked once: its registry says what the image is, or, where that is not declared or cannot be asked, the first
+//! node that is to run the template. The answer goes into the log, and every node then runs the same contents.
 //!
 //! Only tasks that have not begun anywhere wait for the answer, and not for long: a registry that is down must not keep
 //! services down whose images are on the nodes. A question that came to nothing is asked again, ever more rarely, and then
@@ -34,8 +34,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 enum Ask {
     /// To be asked of the next node that is told of the template.
     Due { failures: u32 },
-    /// Asked, and not given up before this time.
-    Waiting { connection: u64, until: Instant, failures: u32 },
+    /// Asked, a node or else its registry, and not given up before this time.
+    Waiting { connection: Option<u64>, until: Instant, failures: u32 },
     /// Not asked again before this time.
     Failed { again: Instant, failures: u32 },
 }
@@ -107,11 +107,45 @@ impl Manager {
         let begun = !fresh || task.observed.state != TaskState::Assigned;
         let ask = lead.pins.asked.get(&key).copied().unwrap_or(Ask::Due { failures: 0 });
         if let Ask::Due { failures } = ask {
-            let until = self.now.mono + self.config.knobs.pin_patience;
-            lead.pins.asked.insert(key, Ask::Waiting { connection, until, failures });
-            self.act(Action::SendAgent { connection, message: ManagerMessage::ResolveImage { image } });
+            let asked_node = self.ask_for_pin(&image, connection);
+            let knobs = &self.config.knobs;
+            // A registry that does not answer is given up first, and a node asked instead.
+            let patience = if asked_node { knobs.pin_patience } else { knobs.registry_patience * 2 };
+            let (until, connection) = (self.now.mono + patience, asked_node.then_some(connection));
+            if let Some(lead) = &mut self.lead {
+                lead.pins.asked.insert(key, Ask::Waiting { connection, until, failures });
+            }
+            if let Some(pin) = self.just_said(&image) {
+                let (service, template) = key;
+                self.propose_own(Command::PinImage { service, template, pin }, Purpose::Nobody);
+            }
         }
         if begun || ask.failures() > 0 { PinState::Known(None) } else { PinState::Asked }
+    }
+
+    /// Has somebody asked what a tag means, unless that was said just now. Whether it was a node.
+    fn ask_for_pin(&mut self, image: &str, connection: u64) -> bool {
+        if self.just_said(image).is_some() || self.resolve_at_registry(image) {
+            return false;
+        }
+        let message = ManagerMessage::ResolveImage { image: image.to_owned() };
+        self.act(Action::SendAgent { connection, message });
+        true
+    }
+
+    fn just_said(&self, image: &str) -> Option<ImagePin> {
+        self.lead.as_ref()?.registries.fresh(image, self.now.mono).cloned()
+    }
+
+    /// The registry could not say what a tag means.
+    pub(crate) fn ask_nodes_instead(&mut self, image: &str) {
+        let store = self.store.clone();
+        self.change_asked(|(service, template), ask| {
+            let template = store.service(*service).and_then(|service| service.template_of(*template));
+            let same = template.is_some_and(|template| template.container.image == image);
+            let waits = matches!(ask, Ask::Waiting { connection: None, .. });
+            (same && waits).then(|| Ask::Due { failures: ask.failures() })
+        });
     }
 
     pub(crate) fn on_image_resolved(&mut self, image: &str, outcome: Result<ImagePin, String>) {
@@ -147,7 +181,9 @@ impl Manager {
 
     /// The agent that was asked is gone: another one will be.
     pub(crate) fn forget_pins_asked_of(&mut self, connection: u64) {
-        self.ask_again(|ask| matches!(ask, Ask::Waiting { connection: asked, .. } if *asked == connection));
+        self.ask_again(
+            |ask| matches!(ask, Ask::Waiting { connection: asked, .. } if *asked == Some(connection)),
+        );
     }
 
     fn ask_again(&mut self, which: impl Fn(&Ask) -> bool) {

@@ -43,6 +43,7 @@ impl Manager {
             }
             Request::ListFreezes => Response::Freezes(self.freeze_views()),
             Request::ListCrons => Response::Crons(self.store.crons().cloned().collect()),
+            Request::ListRegistries => Response::Registries(self.registry_views()),
             Request::GetNetwork(reference) => {
                 Response::Networks(vec![self.network_view(self.store.resolve_network(reference)?)])
             }
@@ -75,6 +76,8 @@ impl Manager {
             | Request::RemoveCron(_)
             | Request::SuspendCron { .. }
             | Request::RunCron(_)
+            | Request::SetRegistry { .. }
+            | Request::RemoveRegistry(_)
             | Request::UpdateNode { .. }
             | Request::RemoveNode { .. }
             | Request::CreateToken { .. }

@@ -10,6 +10,7 @@ use crate::{
     identity::JoinRole,
     network::AddressPool,
     node::Patience,
+    registry::Registry,
     time::ClusterTime,
 };
 
@@ -62,12 +63,15 @@ pub struct Cluster {
     /// When it was made.
     pub created: ClusterTime,
     /// Times in which nodes are left alone, by name.
-    #[serde(default, skip_serializing_if = "no_freezes")]
+    #[serde(default, skip_serializing_if = "none_of")]
     pub freezes: Arc<Vec<Freeze>>,
+    /// Registries of images, by host.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub registries: Arc<Vec<Registry>>,
 }
 
-fn no_freezes(freezes: &Arc<Vec<Freeze>>) -> bool {
-    freezes.is_empty()
+fn none_of<T>(values: &Arc<Vec<T>>) -> bool {
+    values.is_empty()
 }
 
 /// A member of the Raft group.

@@ -14,6 +14,7 @@ use crate::{
     job::JobState,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
+    registry::RegistrySpec,
     service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Inheritance, PendingReason},
@@ -157,6 +158,13 @@ pub enum Command {
         id: CronId,
         /// Its job, chosen by the leader.
         job: ServiceId,
+    },
+    /// A registry of images, in place of the one of its host.
+    SetRegistry(RegistrySpec),
+    /// Forgets a registry and its login.
+    RemoveRegistry {
+        /// Its host.
+        host: String,
     },
     /// A new join token.
     CreateToken(Token),

@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
 
 pub mod cluster;
@@ -25,6 +25,7 @@ pub mod network;
 pub mod node;
 pub mod placement;
 pub mod probe;
+pub mod registry;
 pub mod release;
 pub mod request;
 pub mod rollout;

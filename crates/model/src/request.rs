@@ -11,9 +11,10 @@ use crate::{
     event::{Event, Revision},
     freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
-    identity::JoinRole,
+    identity::{Identity, JoinRole},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec},
+    registry::{LoginKind, RegistrySpec},
     route::IngressPort,
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, Slot, TemplateVersion},
     session::LogOptions,
@@ -186,6 +187,15 @@ pub enum Request {
     },
     /// A run of a cron now, beside its schedule.
     RunCron(String),
+    /// A registry of images, in place of the one of its host.
+    SetRegistry {
+        /// The declaration.
+        spec: RegistrySpec,
+        /// Ask it first, and refuse what it refuses.
+        check: bool,
+    },
+    /// Forget a registry, by its host.
+    RemoveRegistry(String),
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(Box<JoinRequest>),
@@ -207,6 +217,8 @@ pub enum Request {
     ListFreezes,
     /// All crons.
     ListCrons,
+    /// All registries, without their secrets.
+    ListRegistries,
     /// One network, with who is in it.
     GetNetwork(Reference),
     /// How a service is reached, from the leader's view.
@@ -251,6 +263,7 @@ impl Request {
                 | Self::ListNetworks
                 | Self::ListFreezes
                 | Self::ListCrons
+                | Self::ListRegistries
                 | Self::GetNetwork(_)
                 | Self::GetEndpoints(_)
                 | Self::ListNodes
@@ -407,6 +420,38 @@ pub struct FreezeView {
     pub next: Option<Window>,
 }
 
+/// A registry as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryView {
+    /// `host` or `host:port`.
+    pub host: String,
+    /// Whether there is a login, and of which kind.
+    pub login: Option<LoginKind>,
+    /// Certificates of its own authorities, PEM.
+    pub authority: Option<String>,
+    /// It speaks plain HTTP.
+    pub plain_http: bool,
+    /// Who declared it.
+    pub by: Identity,
+    /// When.
+    pub set: ClusterTime,
+    /// What it said when the leader last asked it; `None`: this leader has not asked yet, or this manager does not lead.
+    #[serde(default)]
+    pub said: Option<RegistrySaid>,
+    /// Services with an image of it, by name.
+    #[serde(default)]
+    pub services: Vec<String>,
+}
+
+/// What a registry last said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrySaid {
+    /// When.
+    pub at: ClusterTime,
+    /// What is wrong with it; `None`: it answers.
+    pub problem: Option<String>,
+}
+
 /// One task of a service as traffic sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRow {
@@ -504,6 +549,8 @@ pub enum Response {
     Freezes(Vec<FreezeView>),
     /// Crons.
     Crons(Vec<Cron>),
+    /// Registries.
+    Registries(Vec<RegistryView>),
     /// How a service is reached.
     Endpoints(Box<EndpointsView>),
     /// Nodes.

@@ -148,6 +148,14 @@ impl World {
                 let certificate = Ok("certificate".to_owned());
                 self.later_manager(manager, after, ManagerInput::Core(Input::Signed { job, certificate }));
             }
+            // No registry is declared in this world.
+            Action::AskRegistry { job, .. } => {
+                let why = "there is no network to registries".to_owned();
+                let answer = Err(manager_core::RegistryRefusal::Unreachable(why));
+                let input = ManagerInput::Core(Input::RegistryAnswered { job, answer });
+                let after = self.dice.millis(1, 5);
+                self.later_manager(manager, after, input);
+            }
             Action::Leader { is_leader, term, leader } => {
                 self.trace.line(at, || format!("m{manager} leader={is_leader} term={term} knows={leader:?}"));
                 if is_leader {
@@ -409,5 +417,6 @@ fn kind(action: &Action) -> u64 {
         Action::Notice(_) => 11,
         Action::Halt { .. } => 12,
         Action::Retire { .. } => 13,
+        Action::AskRegistry { .. } => 14,
     }
 }

@@ -10,6 +10,7 @@ use model::{
     identity::Identity,
     network::Network,
     node::Node,
+    registry::{ImageName, Registry},
     service::{Service, Slot, TemplateVersion},
     task::Task,
     time::ClusterTime,
@@ -129,6 +130,17 @@ impl Store {
     /// All freezes, by name.
     pub fn freezes(&self) -> &[Freeze] {
         self.cluster().map(|cluster| cluster.freezes.as_slice()).unwrap_or_default()
+    }
+
+    /// All registries, by host.
+    pub fn registries(&self) -> &[Registry] {
+        self.cluster().map(|cluster| cluster.registries.as_slice()).unwrap_or_default()
+    }
+
+    /// The declared registry of an image.
+    pub fn registry_of(&self, image: &str) -> Option<&Registry> {
+        let host = ImageName::parse(image)?.host;
+        self.registries().iter().find(|registry| registry.spec.host == host)
     }
 
     /// The freeze that a node is in, and until when: of several the one that lasts longest.

@@ -1,7 +1,8 @@
 //! `orchctl` as a program: what it printed, and how it ended.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -78,6 +79,19 @@ impl Ctl {
     /// It cannot be started.
     pub fn say(&self, args: &[&str]) -> Said {
         finish(&mut self.command(args)).expect("orchctl starts").into()
+    }
+
+    /// Runs it with something on its standard input.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn say_to(&self, args: &[&str], input: &str) -> Said {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("orchctl starts");
+        // One that does not read is told by what it says.
+        drop(child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())));
+        child.wait_with_output().expect("orchctl ends").into()
     }
 
     /// Runs it and returns its stdout.

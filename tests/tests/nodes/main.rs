@@ -7,6 +7,7 @@ mod cases;
 mod dev;
 mod engine;
 mod failures;
+mod images;
 mod jobs;
 mod logs;
 mod probes;

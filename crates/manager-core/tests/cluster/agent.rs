@@ -116,7 +116,8 @@ impl Agent {
                 if !self.resolves {
                     return Vec::new();
                 }
-                let outcome = Ok(ImagePin::Digest(format!("app@sha256:{}", "0".repeat(64))));
+                let name = image.rsplit_once(':').map_or(image.as_str(), |(name, _)| name);
+                let outcome = Ok(ImagePin::Digest(format!("{name}@sha256:{}", "0".repeat(64))));
                 vec![AgentMessage::ImageResolved { image, outcome }]
             }
             ManagerMessage::Refused { .. } => {

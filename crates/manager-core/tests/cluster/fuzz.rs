@@ -10,6 +10,7 @@ use model::{
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
     job::JobPolicy,
+    registry::{Login, RegistrySpec, Secret},
     request::{Consistency, Request, TaskFilter},
     service::{CanaryPolicy, ReleaseNote, RestartPolicy, RolloutStep, TemplateVersion},
     session::AgentMessage,
@@ -149,6 +150,8 @@ fn fuzz_requests() {
         windows: vec![Window { from: ClusterTime(1), until: ClusterTime(u64::MAX) }],
         ..FreezeSpec::default()
     };
+    let login = Login::Password { username: "ci".into(), password: Secret::new("hunter2") };
+    let registry = RegistrySpec { host: "reg.example".into(), login: Some(login), ..RegistrySpec::default() };
     let (_, join) = bench.world.join_request(JoinRole::Agent, "n", "");
     let mut sum = spec("sum", 2);
     sum.template.restart = RestartPolicy::retries(1);
@@ -170,6 +173,9 @@ fn fuzz_requests() {
         Request::SetFreeze(freeze),
         Request::ListFreezes,
         Request::RemoveFreeze("beam".into()),
+        Request::SetRegistry { spec: registry, check: true },
+        Request::ListRegistries,
+        Request::RemoveRegistry("reg.example".into()),
         Request::CreateService(spec("api", 3).into()),
         Request::ScaleServices(vec![(web.clone(), 3), ("api".into(), 1)]),
         Request::UpdateService {

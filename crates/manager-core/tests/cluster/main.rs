@@ -6,6 +6,7 @@ mod faults;
 mod fuzz;
 mod jobs;
 mod membership;
+mod registries;
 mod replacement;
 mod requests;
 mod routes;

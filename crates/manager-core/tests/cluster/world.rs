@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manager_core::{Action, Bootstrap, Config, Event, Knobs, Manager, Recovered};
+use manager_core::{
+    Action, Bootstrap, Config, Event, Knobs, Manager, Recovered, RegistryAnswer, RegistryQuestion,
+};
 use model::{
     cluster::{Authority, ClusterSettings},
     command::Answer,
@@ -53,6 +55,10 @@ struct Line {
 
 pub struct World {
     pub hosts: BTreeMap<MemberId, Host>,
+    /// What registries say; without it they are silent.
+    pub registry: Option<fn(&RegistryQuestion) -> RegistryAnswer>,
+    /// What they were asked.
+    pub asked: Vec<RegistryQuestion>,
     pub now: Now,
     parcels: BTreeMap<(Instant, u64), Parcel>,
     count: u64,
@@ -81,6 +87,8 @@ impl World {
     pub fn with_knobs(seed: u64, knobs: Knobs) -> Self {
         let mut world = Self {
             hosts: BTreeMap::new(),
+            registry: None,
+            asked: Vec::new(),
             now: Now { mono: Instant::from_millis(1_000), wall: WallTime(1_800_000_000_000_000) },
             parcels: BTreeMap::new(),
             count: 0,
@@ -270,6 +278,12 @@ impl World {
             Action::Sign { job, identity, serial, .. } => {
                 let certificate = Ok(format!("certificate {serial} of {identity}"));
                 self.send(Duration::from_millis(1), later(Event::Signed { job, certificate }));
+            }
+            Action::AskRegistry { job, question } => {
+                self.asked.push((*question).clone());
+                if let Some(answer) = self.registry.map(|answer| answer(&question)) {
+                    self.send(Duration::from_millis(1), later(Event::RegistryAnswered { job, answer }));
+                }
             }
             Action::Leader { is_leader: true, term, .. } => {
                 let before = self.leaders.insert(term, member);

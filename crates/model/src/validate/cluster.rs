@@ -15,6 +15,7 @@ use crate::{
     identity::JoinRole,
     network::AddressPool,
     node::{Facts, NodeSpec},
+    registry::{Login, RegistrySpec, Secret},
     request::{JoinRequest, NodeChange, Reference, Request},
     service::ReleaseNote,
 };
@@ -40,6 +41,10 @@ const MAX_POOL: u16 = 256;
 const PRIVATE: [(u8, u8, u8); 4] = [(10, 0, 255), (172, 16, 31), (192, 168, 168), (100, 64, 127)];
 /// Things that a node cannot do.
 const MAX_PROBLEMS: usize = 16;
+/// A password or token of a registry; identity tokens have some KiB.
+const MAX_LOGIN: usize = 8 << 10;
+/// Certificates of a registry's authorities: a chain or two.
+const MAX_AUTHORITY: usize = 32 << 10;
 /// The secret of a token.
 const MAX_SECRET: usize = 256;
 
@@ -103,6 +108,8 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::RemoveCron(name)
         | Request::SuspendCron { name, .. }
         | Request::RunCron(name) => problems.judge("name", text::dns_label(name)),
+        Request::SetRegistry { spec, .. } => registry(&mut problems, spec),
+        Request::RemoveRegistry(host) => problems.judge("host", text::registry_host(host)),
         Request::RevokeToken(_)
         | Request::TransferLeader { .. }
         | Request::RemoveMember(_)
@@ -110,6 +117,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListNetworks
         | Request::ListFreezes
         | Request::ListCrons
+        | Request::ListRegistries
         | Request::ListNodes
         | Request::ListMembers
         | Request::ListTokens
@@ -138,6 +146,37 @@ fn freeze(problems: &mut Problems, spec: &FreezeSpec) {
         "a window ends before it begins".into()
     });
     sentence(problems, "reason", &spec.reason);
+}
+
+/// What a problem says of a secret is that it is wrong, never what it is.
+fn registry(problems: &mut Problems, spec: &RegistrySpec) {
+    problems.judge("host", text::registry_host(&spec.host));
+    let secret = |problems: &mut Problems, path: &str, secret: &Secret| {
+        let text = secret.reveal();
+        let right = (1..=MAX_LOGIN).contains(&text.len()) && !text.contains(char::is_control);
+        problems.ensure(right, path, || format!("it has 1 to {MAX_LOGIN} bytes on one line"));
+    };
+    match &spec.login {
+        Some(Login::Password { username, password }) => {
+            let right = (1..=MAX_FACT).contains(&username.len())
+                && !username.contains(|letter: char| letter.is_control() || letter == ':');
+            problems.ensure(right, "login.username", || {
+                format!("it has 1 to {MAX_FACT} bytes on one line, without a colon")
+            });
+            secret(problems, "login.password", password);
+        }
+        Some(Login::Token(token)) => secret(problems, "login.token", token),
+        None => {}
+    }
+    if let Some(authority) = &spec.authority {
+        let right = authority.len() <= MAX_AUTHORITY && authority.contains("-----BEGIN CERTIFICATE-----");
+        problems.ensure(right, "authority", || {
+            format!("no PEM certificates, or more than {MAX_AUTHORITY} bytes of them")
+        });
+        problems.ensure(!spec.plain_http, "authority", || {
+            "plain HTTP has no certificates: choose one of the two".into()
+        });
+    }
 }
 
 fn despite(problems: &mut Problems, reason: Option<&str>) {

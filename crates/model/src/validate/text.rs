@@ -184,6 +184,21 @@ fn is_image_part(part: &str) -> bool {
     ends && words.count() > 0 && between.into_iter().all(separator)
 }
 
+/// A registry as images name it, in its one spelling.
+pub(super) fn registry_host(host: &str) -> Result<(), String> {
+    let wrong = |why: &str| Err(format!("{} is no registry: {why}", quote(host)));
+    if crate::registry::canonical_host(host) != host {
+        return wrong("images of it are docker.io's; write docker.io");
+    }
+    let named = host.contains(['.', ':']) || host == "localhost";
+    if !named || !is_registry(host) {
+        return wrong(
+            "write HOST or HOST:PORT as images name it, such as registry.example or localhost:5000",
+        );
+    }
+    Ok(())
+}
+
 fn image_tag(tag: &str) -> Result<(), String> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let good = (1..=128).contains(&tag.len())

@@ -9,6 +9,7 @@ use model::{
     freeze::{Freeze, FreezeSpec, MAX_FREEZES},
     id::{ClusterId, MemberId, NodeId, TokenId},
     identity::JoinRole,
+    registry::{MAX_REGISTRIES, Registry, RegistrySpec},
 };
 
 use crate::{requests::Outcome, resolve::missing, write::Writer};
@@ -42,6 +43,7 @@ impl Writer<'_> {
             last_member: first,
             created: self.at,
             freezes: Arc::default(),
+            registries: Arc::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })
@@ -93,6 +95,42 @@ impl Writer<'_> {
     fn put_freezes(&mut self, cluster: &Cluster, freezes: Vec<Freeze>) {
         let (freezes, generation) = (Arc::new(freezes), self.generation);
         self.put_cluster(Cluster { freezes, generation, ..cluster.clone() });
+    }
+
+    pub(super) fn set_registry(&mut self, spec: &RegistrySpec) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut registries = (*cluster.registries).clone();
+        let registry = Registry { spec: spec.clone(), by: self.actor.clone(), set: self.at };
+        match registries.iter_mut().find(|known| known.spec.host == spec.host) {
+            // A retry, or the same again.
+            Some(known) if known.spec == *spec => return Ok(Answer::Done),
+            Some(known) => *known = registry,
+            None => registries.push(registry),
+        }
+        if registries.len() > MAX_REGISTRIES {
+            let message =
+                format!("there are {MAX_REGISTRIES} registries, the most there may be; remove some");
+            return Err(Rejection::Conflict(message));
+        }
+        registries.sort_by(|a, b| a.spec.host.cmp(&b.spec.host));
+        self.put_registries(&cluster, registries);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn remove_registry(&mut self, host: &str) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut registries = (*cluster.registries).clone();
+        registries.retain(|registry| registry.spec.host != host);
+        if registries.len() == cluster.registries.len() {
+            return Err(missing("registry", host));
+        }
+        self.put_registries(&cluster, registries);
+        Ok(Answer::Done)
+    }
+
+    fn put_registries(&mut self, cluster: &Cluster, registries: Vec<Registry>) {
+        let (registries, generation) = (Arc::new(registries), self.generation);
+        self.put_cluster(Cluster { registries, generation, ..cluster.clone() });
     }
 
     pub(super) fn certificate_issued(&mut self, serial: u64, node: Option<NodeId>) -> Outcome {

@@ -132,6 +132,8 @@ impl Writer<'_> {
             Command::SetCron { id, spec, next } => self.set_cron(*id, spec, *next),
             Command::RemoveCron { id } => self.remove_cron_of(*id),
             Command::RunCron { id, job } => self.run_cron_now(*id, *job),
+            Command::SetRegistry(spec) => self.set_registry(spec),
+            Command::RemoveRegistry { host } => self.remove_registry(host),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),

@@ -1,0 +1,322 @@
+//! What declared registries say: whether a login is right, whether an image is there, what its tag means now.
+//!
+//! The leader asks, through its shell, and only registries that were declared. A change that brings a new image waits for the
+//! answer, and is refused when the registry does not know the image; nobody has to find that out from a rollout. A registry that
+//! is down, slow or refuses the login holds nothing up: after a bounded time everything goes on as if it were not declared,
+//! with what the nodes have and know.
+//!
+//! All of it is soft: a new leader asks again.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use model::{
+    container::PullPolicy,
+    registry::{ImageName, Registry, RegistrySpec},
+    request::{ApiError, ErrorCode, RegistrySaid, RegistryView, Request},
+    service::{ImagePin, ServiceSpec},
+    time::Instant,
+    validate::Problem,
+};
+
+use crate::{Action, Manager, query::Ask};
+
+/// Questions under way at once; what comes beyond goes on unasked.
+const MAX_OPEN: usize = 64;
+/// An answer to a change is still right when its tasks are sent out; later the tag may have moved.
+const FRESH: Duration = Duration::from_secs(30);
+/// So long an image is not asked for again whose registry could not say what it means: the nodes are asked.
+const DOUBT: Duration = Duration::from_secs(30);
+
+/// A question to a registry. It holds the login: it is not to be kept longer than the question is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryQuestion {
+    /// Which one, and how.
+    pub registry: RegistrySpec,
+    /// What.
+    pub wish: RegistryWish,
+}
+
+/// What a registry is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryWish {
+    /// Is the login right?
+    Greeting,
+    /// Which contents has this image?
+    Digest {
+        /// Its path there, such as `library/nginx`.
+        repository: String,
+        /// Its tag or digest.
+        reference: String,
+    },
+}
+
+/// Why a registry gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryRefusal {
+    /// It does not know the image.
+    Missing(String),
+    /// It does not let us.
+    Denied(String),
+    /// It could not be asked.
+    Unreachable(String),
+}
+
+impl fmt::Display for RegistryRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(why) | Self::Denied(why) | Self::Unreachable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a registry answers: the digest (`sha256:…`) of what was asked for, nothing to a greeting.
+pub type RegistryAnswer = Result<Option<String>, RegistryRefusal>;
+
+/// Who waits for an answer.
+enum Errand {
+    /// A change that brings an image, or a registry.
+    Change(Box<Ask>),
+    /// Templates whose tag's meaning is wanted.
+    Pin,
+}
+
+struct Open {
+    host: String,
+    image: Option<String>,
+    errand: Errand,
+    until: Instant,
+}
+
+/// What is asked, and what was said lately.
+#[derive(Default)]
+pub(crate) struct Registries {
+    open: BTreeMap<u64, Open>,
+    said: BTreeMap<String, RegistrySaid>,
+    /// What images mean, and until when that is taken for true.
+    fresh: BTreeMap<String, (ImagePin, Instant)>,
+    doubted: BTreeMap<String, Instant>,
+}
+
+impl Registries {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.open.values().map(|open| open.until).min()
+    }
+
+    /// The declarations changed: what was not known may be now.
+    pub(crate) fn declared_anew(&mut self) {
+        self.doubted.clear();
+    }
+
+    /// What a registry said of an image just now.
+    pub(crate) fn fresh(&self, image: &str, now: Instant) -> Option<&ImagePin> {
+        self.fresh.get(image).filter(|(_, until)| *until > now).map(|(pin, _)| pin)
+    }
+
+    fn is_doubted(&self, image: &str, now: Instant) -> bool {
+        self.doubted.get(image).is_some_and(|until| *until > now)
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.fresh.retain(|_, (_, until)| *until > now);
+        self.doubted.retain(|_, until| *until > now);
+    }
+}
+
+impl Manager {
+    /// Takes a change: one that brings a new image or a registry is answered when the registry was asked.
+    pub(crate) fn change(&mut self, ask: Ask) {
+        let Some((registry, image)) = self.to_be_asked(&ask.request) else { return self.carry_on(ask) };
+        if self.lead.as_ref().is_none_or(|lead| lead.registries.open.len() >= MAX_OPEN) {
+            return self.carry_on(ask);
+        }
+        self.ask_registry(registry, image, Errand::Change(Box::new(ask)));
+    }
+
+    /// The registry that has to say something about a change, and the image that it is asked for.
+    fn to_be_asked(&self, request: &Request) -> Option<(RegistrySpec, Option<String>)> {
+        let brings = |spec: &ServiceSpec, old: Option<&ServiceSpec>| {
+            let image = &spec.template.container.image;
+            let known = old.is_some_and(|old| old.template.container.image == *image);
+            let asked = !known && spec.template.container.pull != PullPolicy::Never;
+            asked.then(|| image.clone())
+        };
+        let stored = |reference: &str| self.store.resolve_service(reference).ok();
+        let image = match request {
+            Request::SetRegistry { spec, check: true } => return Some((spec.clone(), None)),
+            Request::CreateService(spec) => brings(spec, None),
+            Request::UpdateService { service, spec, .. } => {
+                brings(spec, stored(service).map(|service| &*service.spec))
+            }
+            Request::Deploy { service, image, .. } => {
+                let container = &stored(service)?.spec.template.container;
+                let asked = container.image != *image && container.pull != PullPolicy::Never;
+                asked.then(|| image.clone())
+            }
+            _ => None,
+        }?;
+        Some((self.store.registry_of(&image)?.spec.clone(), Some(image)))
+    }
+
+    /// Asks what a tag means, if its registry is declared and lately knew an answer.
+    pub(crate) fn resolve_at_registry(&mut self, image: &str) -> bool {
+        let now = self.now.mono;
+        let Some(registry) = self.store.registry_of(image).map(|registry| registry.spec.clone()) else {
+            return false;
+        };
+        let Some(lead) = &self.lead else { return false };
+        if lead.registries.is_doubted(image, now) || lead.registries.open.len() >= MAX_OPEN {
+            return false;
+        }
+        let same = |open: &Open| matches!(open.errand, Errand::Pin) && open.image.as_deref() == Some(image);
+        if !lead.registries.open.values().any(same) {
+            self.ask_registry(registry, Some(image.to_owned()), Errand::Pin);
+        }
+        true
+    }
+
+    fn ask_registry(&mut self, registry: RegistrySpec, image: Option<String>, errand: Errand) {
+        let job = self.next_id();
+        let until = self.now.mono + self.config.knobs.registry_patience;
+        let host = registry.host.clone();
+        let wish = match image.as_deref().and_then(ImageName::parse) {
+            Some(name) => {
+                RegistryWish::Digest { repository: name.repository(), reference: name.reference.to_owned() }
+            }
+            None => RegistryWish::Greeting,
+        };
+        let Some(lead) = &mut self.lead else { return };
+        lead.registries.open.insert(job, Open { host, image, errand, until });
+        self.act(Action::AskRegistry { job, question: Box::new(RegistryQuestion { registry, wish }) });
+    }
+
+    pub(crate) fn on_registry_answered(&mut self, job: u64, answer: RegistryAnswer) {
+        let (now, at) = (self.now.mono, self.stamps.peek(self.now));
+        let Some(lead) = &mut self.lead else { return };
+        let Some(Open { host, image, errand, .. }) = lead.registries.open.remove(&job) else { return };
+        // An image that it does not know says nothing against the registry.
+        let problem = match &answer {
+            Ok(_) | Err(RegistryRefusal::Missing(_)) => None,
+            Err(refusal) => Some(refusal.to_string()),
+        };
+        lead.registries.said.insert(host.clone(), RegistrySaid { at, problem });
+        lead.registries.forget_old(now);
+        let answer = answer.map(|digest| match (&image, digest) {
+            (Some(image), Some(digest)) => Some(ImagePin::Digest(pinned(image, &digest))),
+            _ => None,
+        });
+        match (&image, &answer) {
+            (Some(image), Ok(Some(pin))) => {
+                lead.registries.fresh.insert(image.clone(), (pin.clone(), now + FRESH));
+            }
+            (Some(image), Err(_)) => {
+                lead.registries.doubted.insert(image.clone(), now + DOUBT);
+            }
+            _ => {}
+        }
+        match errand {
+            Errand::Change(ask) => self.change_answered(*ask, &host, image, answer),
+            Errand::Pin => self.pin_answered(&host, &image.unwrap_or_default(), answer),
+        }
+    }
+
+    fn change_answered(
+        &mut self,
+        ask: Ask,
+        host: &str,
+        image: Option<String>,
+        answer: Result<Option<ImagePin>, RegistryRefusal>,
+    ) {
+        if !self.queries.is_open(ask.handle) {
+            return;
+        }
+        match (answer, image) {
+            (Ok(_), _) => self.carry_on(ask),
+            (Err(RegistryRefusal::Missing(why)), Some(image)) => {
+                let message = format!("registry {host} does not have {image}: {why}");
+                let problem = Problem { path: "image".into(), message };
+                self.reply(ask.handle, Err(vec![problem].into()));
+            }
+            (Err(refusal), Some(image)) => {
+                self.notice(format!(
+                    "registry {host} could not say whether it has {image}: {refusal}; it is brought all the same, \
+                     and the nodes find out"
+                ));
+                self.carry_on(ask);
+            }
+            (Err(refusal), None) => {
+                let message = format!("registry {host}: {refusal}; --no-check declares it all the same");
+                self.reply(ask.handle, Err(ApiError::new(ErrorCode::Invalid, message)));
+            }
+        }
+    }
+
+    fn pin_answered(&mut self, host: &str, image: &str, answer: Result<Option<ImagePin>, RegistryRefusal>) {
+        match answer {
+            Ok(Some(pin)) => self.on_image_resolved(image, Ok(pin)),
+            Ok(None) => {}
+            Err(refusal) => {
+                self.notice(format!(
+                    "registry {host} could not say what \"{image}\" means: {refusal}; a node is asked"
+                ));
+                self.ask_nodes_instead(image);
+            }
+        }
+    }
+
+    /// Nobody waits longer than the patience for a registry, whatever the shell does.
+    pub(crate) fn expire_registries(&mut self) {
+        let now = self.now.mono;
+        let patience = self.config.knobs.registry_patience;
+        let Some(lead) = &self.lead else { return };
+        let late: Vec<u64> =
+            lead.registries.open.iter().filter(|(_, open)| open.until <= now).map(|(job, _)| *job).collect();
+        for job in late {
+            let why = format!("it did not answer within {} s", patience.as_secs());
+            self.on_registry_answered(job, Err(RegistryRefusal::Unreachable(why)));
+        }
+    }
+
+    /// The lead ends: who waits for a registry's word asks the next leader.
+    pub(crate) fn end_registries(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        for (_, open) in std::mem::take(&mut lead.registries.open) {
+            if let Errand::Change(ask) = open.errand {
+                let message = "the lead changed; ask again with the same request id";
+                self.reply(ask.handle, Err(ApiError::new(ErrorCode::Unavailable, message)));
+            }
+        }
+    }
+
+    pub(crate) fn registry_views(&self) -> Vec<RegistryView> {
+        let said = |host: &str| self.lead.as_ref().and_then(|lead| lead.registries.said.get(host).cloned());
+        let view = |Registry { spec, by, set }: &Registry| RegistryView {
+            host: spec.host.clone(),
+            login: spec.login.as_ref().map(model::registry::Login::kind),
+            authority: spec.authority.clone(),
+            plain_http: spec.plain_http,
+            by: by.clone(),
+            set: *set,
+            said: said(&spec.host),
+            services: self.services_of_registry(&spec.host),
+        };
+        self.store.registries().iter().map(view).collect()
+    }
+
+    fn services_of_registry(&self, host: &str) -> Vec<String> {
+        let theirs = self.store.services().filter(|service| {
+            let image = &service.spec.template.container.image;
+            ImageName::parse(image).is_some_and(|name| name.host == host)
+        });
+        theirs.map(|service| service.spec.name.clone()).collect()
+    }
+}
+
+/// An image's name with its contents in place of its tag.
+fn pinned(image: &str, digest: &str) -> String {
+    let name = image.split('@').next().unwrap_or(image);
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    format!("{name}@{digest}")
+}

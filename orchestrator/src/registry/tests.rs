@@ -1,0 +1,176 @@
+//! The client against small servers on loopback that say what registries say.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use manager_core::{RegistryQuestion, RegistryRefusal, RegistryWish};
+use model::registry::{Login, RegistrySpec, Secret};
+
+/// One request as the server got it: its first line, its headers, its body.
+type Seen = Vec<String>;
+
+/// Answers one connection after the other with what `answer` says of the request, on plain HTTP.
+fn serve(answer: impl Fn(&str, &Seen) -> String + Send + 'static) -> (String, mpsc::Receiver<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (tell, seen) = mpsc::channel();
+    let own = address.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut request: Seen = Vec::new();
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                match line.trim_end() {
+                    "" => break,
+                    line => request.push(line.to_owned()),
+                }
+            }
+            let length = request.iter().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            reader.read_exact(&mut body).unwrap();
+            request.push(String::from_utf8(body).unwrap());
+            reader.get_mut().write_all(answer(&own, &request).as_bytes()).unwrap();
+            if tell.send(request).is_err() {
+                return;
+            }
+        }
+    });
+    (address, seen)
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn ask(host: &str, login: Option<Login>, wish: RegistryWish) -> super::RegistryAnswer {
+    let registry = RegistrySpec { host: host.to_owned(), login, plain_http: true, ..RegistrySpec::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(super::ask(RegistryQuestion { registry, wish }))
+}
+
+fn wish() -> RegistryWish {
+    RegistryWish::Digest { repository: "mx/web".into(), reference: "prod".into() }
+}
+
+fn password() -> Option<Login> {
+    Some(Login::Password { username: "ci".into(), password: Secret::new("hunter2") })
+}
+
+fn digest(letter: &str) -> String {
+    format!("sha256:{}", letter.repeat(64))
+}
+
+#[test]
+fn tag_is_answered_by_the_head_or_by_the_hash_of_the_body() {
+    let expected = digest("a");
+    let header = format!("Docker-Content-Digest: {expected}\r\n");
+    let (host, _seen) = serve(move |_, _| format!("HTTP/1.1 200 OK\r\n{header}content-length: 1234\r\n\r\n"));
+    assert_eq!(ask(&host, None, wish()), Ok(Some(expected)));
+
+    let (host, seen) = serve(|_, request| match request[0].starts_with("HEAD") {
+        true => "HTTP/1.1 200 OK\r\nDocker-Content-Digest: nonsense\r\n\r\n".into(),
+        false => http("200 OK", "", "{}"),
+    });
+    // The SHA-256 of "{}".
+    let hash = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    assert_eq!(ask(&host, None, wish()), Ok(Some(hash.to_owned())));
+    let first = seen.recv().unwrap();
+    assert_eq!(first[0], "HEAD /v2/mx/web/manifests/prod HTTP/1.1");
+    assert!(first.iter().any(|line| line.starts_with("accept: ") && line.contains("image.index.v1+json")));
+}
+
+/// Sends to a token server, which is itself, and wants the token afterwards.
+fn with_token(own: &str, request: &Seen) -> String {
+    let authorized = |value: &str| request.iter().any(|line| line == &format!("authorization: {value}"));
+    // ci:hunter2
+    if request[0].starts_with("GET /token?service=reg&scope=repository%3Amx%2Fweb%3Apull ") {
+        return match authorized("Basic Y2k6aHVudGVyMg==") {
+            true => http("200 OK", "", r#"{"token": "t0ken"}"#),
+            false => http("401 Unauthorized", "", r#"{"errors": [{"code": "DENIED", "message": "who?"}]}"#),
+        };
+    }
+    if request[0].starts_with("POST /token ") && request.last().unwrap().contains("refresh_token=refresh") {
+        return http("200 OK", "", r#"{"access_token": "t0ken"}"#);
+    }
+    let digest = digest("b");
+    match authorized("Bearer t0ken") {
+        true => format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: {digest}\r\n\r\n"),
+        false => {
+            let realm = format!("realm=\"http://{own}/token\"");
+            let scope = "service=\"reg\",scope=\"repository:mx/web:pull\"";
+            format!(
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer {realm},{scope}\r\ncontent-length: 0\r\n\r\n"
+            )
+        }
+    }
+}
+
+#[test]
+fn token_is_fetched_with_the_password_or_the_identity_token() {
+    let (host, seen) = serve(with_token);
+    assert_eq!(ask(&host, password(), wish()), Ok(Some(digest("b"))));
+    assert!(seen.recv().unwrap().iter().all(|line| !line.starts_with("authorization")), "nothing unasked");
+    let token = Some(Login::Token(Secret::new("refresh")));
+    assert_eq!(ask(&host, token, wish()), Ok(Some(digest("b"))));
+    let wrong = Login::Password { username: "ci".into(), password: Secret::new("old") };
+    let Err(RegistryRefusal::Denied(why)) = ask(&host, Some(wrong), wish()) else { panic!("denied") };
+    assert!(why.contains("login of ci (401: who?)") && !why.contains("old"), "{why}");
+}
+
+#[test]
+fn missing_image_is_told_from_what_is_no_registry_and_from_one_that_is_down() {
+    let unknown = r#"{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}"#;
+    let (host, _seen) = serve(move |_, request| match request[0].starts_with("HEAD") {
+        true => "HTTP/1.1 404 Not Found\r\n\r\n".into(),
+        false => http("404 Not Found", "", unknown),
+    });
+    let Err(RegistryRefusal::Missing(why)) = ask(&host, None, wish()) else { panic!("missing") };
+    assert!(why.contains("manifest unknown"), "{why}");
+    let (host, _seen) = serve(|_, _| http("404 Not Found", "", "<html>nothing here</html>"));
+    assert!(matches!(ask(&host, None, wish()), Err(RegistryRefusal::Unreachable(_))));
+    let (host, _seen) = serve(|_, _| "SSH-2.0-OpenSSH_9.2\r\n".into());
+    assert!(matches!(ask(&host, None, wish()), Err(RegistryRefusal::Unreachable(_))));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    assert!(matches!(ask(&nobody, None, wish()), Err(RegistryRefusal::Unreachable(_))));
+}
+
+#[test]
+fn login_goes_to_no_other_host_and_nothing_goes_round_for_ever() {
+    let (elsewhere, seen) = serve(|_, _| http("200 OK", "", "{}"));
+    let target = elsewhere.clone();
+    let (host, _first) =
+        serve(move |_, request| match request.iter().any(|line| line.starts_with("authorization: Basic")) {
+            true => format!("HTTP/1.1 307 Moved\r\nLocation: http://{target}/m\r\ncontent-length: 0\r\n\r\n"),
+            false => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
+        });
+    assert!(ask(&host, password(), RegistryWish::Greeting).is_ok());
+    assert!(seen.recv().unwrap().iter().all(|line| !line.starts_with("authorization")));
+    let (round, _seen) = serve(|_, _| http("302 Found", "Location: /again\r\n", ""));
+    assert!(matches!(ask(&round, None, RegistryWish::Greeting), Err(RegistryRefusal::Unreachable(_))));
+    let (away, _seen) = serve(|_, _| http("302 Found", "Location: ftp://x/\r\n", ""));
+    assert!(matches!(ask(&away, None, RegistryWish::Greeting), Err(RegistryRefusal::Unreachable(_))));
+}
+
+#[test]
+fn greeting_says_whether_a_login_is_wanted_and_right() {
+    let basic = |_: &str, request: &Seen| match request
+        .iter()
+        .any(|line| line == "authorization: Basic Y2k6aHVudGVyMg==")
+    {
+        true => http("200 OK", "", "{}"),
+        false => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
+    };
+    let (host, _seen) = serve(basic);
+    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(None));
+    let Err(RegistryRefusal::Denied(why)) = ask(&host, None, RegistryWish::Greeting) else {
+        panic!("denied")
+    };
+    assert!(why.contains("registry set"), "{why}");
+    let wrong = Login::Password { username: "ci".into(), password: Secret::new("old") };
+    assert!(matches!(ask(&host, Some(wrong), RegistryWish::Greeting), Err(RegistryRefusal::Denied(_))));
+}

@@ -1,0 +1,121 @@
+//! Images of a real registry: what a tag means is asked once, by the managers; what they are told is what every node runs.
+
+use std::collections::BTreeSet;
+
+use tests::cluster::ctl::Said;
+use tests::cluster::{Cluster, Plan};
+use tests::image::{MIMIC_1, MIMIC_2};
+use tests::registry::{self, Registry};
+use tests::require::{LAB, can_run};
+
+use super::PATIENCE;
+
+/// A manager, two nodes without images, and a registry with `mx/web:prod`.
+struct Place {
+    cluster: Cluster,
+    registry: Registry,
+    /// The digest of version 1.
+    first: String,
+}
+
+impl Place {
+    fn start(test: &str, plan: &registry::Plan) -> Option<Place> {
+        if !can_run(&format!("nodes: {test}"), &LAB) {
+            return None;
+        }
+        let cluster = Cluster::start(Plan::lab(1, 2)).expect("a manager and two nodes");
+        let registry = Registry::start(cluster.lab(), plan).expect("a registry");
+        cluster.node(0).engine().load(&tests::image::mimic_archive().expect("the mimic")).expect("loaded");
+        let first = registry.push(cluster.node(0).engine(), MIMIC_1, "mx/web:prod").expect("pushed");
+        Some(Place { cluster, registry, first })
+    }
+
+    /// The tag means version 2 from now on.
+    fn move_tag(&self) -> String {
+        self.registry.push(self.cluster.node(0).engine(), MIMIC_2, "mx/web:prod").expect("pushed")
+    }
+
+    fn say(&self, args: &[&str]) -> Said {
+        self.cluster.ctl().say(args)
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        self.cluster.ctl().ok(args).expect("orchctl")
+    }
+
+    fn declare_plain(&self) {
+        self.ok(&["registry", "set", &self.registry.address(), "--plain-http"]);
+    }
+
+    fn create(&self, replicas: usize, flags: &[&str]) {
+        let (image, count) = (self.registry.image("mx/web:prod"), replicas.to_string());
+        let args = ["service", "create", "--name", "web", "--replicas", &count, "--quiet"];
+        self.ok(&[&args[..], flags, &[&image]].concat());
+        self.cluster.wait_one_per_slot("web", replicas, PATIENCE).expect("running");
+    }
+
+    /// The images that the service's containers run, as their engines name them.
+    fn images(&self) -> BTreeSet<String> {
+        let mut images = BTreeSet::new();
+        for node in self.cluster.nodes() {
+            for container in tests::cluster::containers::on(node.engine(), "web").expect("an engine") {
+                if container.running {
+                    images.insert(node.engine().inspect(&container.id, "{{.Image}}").expect("its image"));
+                }
+            }
+        }
+        images
+    }
+
+    /// Questions of the managers for a manifest.
+    fn asked_by_managers(&self) -> usize {
+        self.registry.asked("orch/")
+    }
+}
+
+#[test]
+fn moved_tag_splits_no_service_and_a_registry_that_is_down_stops_nobody() {
+    let Some(place) = Place::start("moved tag", &registry::Plan::default()) else { return };
+    let address = place.registry.address();
+    let wrong = place.say(&["registry", "set", &address]);
+    assert!(wrong.code == 2 && wrong.err.contains("--plain-http"), "{}", wrong.all());
+    place.declare_plain();
+    assert!(place.ok(&["registry", "ls"]).contains("answers"), "{}", place.ok(&["registry", "ls"]));
+
+    let asked = place.asked_by_managers();
+    place.create(
+        2,
+        &["--update-order", "stop-first", "--update-monitor", "100ms", "--restart-delay", "100ms"],
+    );
+    assert_eq!(place.asked_by_managers(), asked + 1, "once for the cluster");
+    let before = place.images();
+    assert_eq!(before.len(), 1);
+    let second = place.move_tag();
+    assert_ne!(second, place.first);
+    place.ok(&["scale", "web=4"]);
+    assert_eq!(place.images(), before, "the tag means what it meant");
+
+    // What the registry does not have does not even begin.
+    let unknown = place.registry.image("mx/web:nothing");
+    let refused = place.say(&["deploy", "web", "--image", &unknown]);
+    assert!(refused.code == 2 && refused.err.contains("does not have"), "{}", refused.all());
+    let unknown = place.registry.image(&format!("mx/web@sha256:{}", "0".repeat(64)));
+    let refused = place.say(&["deploy", "web", "--image", &unknown]);
+    assert!(refused.code == 2 && refused.err.contains("does not have"), "{}", refused.all());
+
+    let image = place.registry.image(&format!("mx/web@{second}"));
+    place.ok(&["deploy", "web", "--image", &image]);
+    let after = place.images();
+    assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
+
+    place.registry.stop().expect("stopped");
+    place.ok(&["scale", "web=6"]);
+    assert_eq!(place.images(), after);
+    let victim = place.cluster.containers("web").into_iter().find(|container| container.running);
+    let victim = victim.expect("a container");
+    let engine = place.cluster.nodes().iter().find(|node| node.engine().address(&victim.id).is_ok());
+    engine.expect("its engine").engine().docker(&["kill", &victim.id]).expect("killed");
+    place.cluster.wait_one_per_slot("web", 6, PATIENCE).expect("running again");
+    place.ok(&["service", "rollback", "web"]);
+    assert_eq!(place.images(), before, "from what is on the nodes");
+}
