@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 use super::{
     Engine, create,
+    credentials::{self, Login},
     error::{Doing, sorted},
     view,
 };
@@ -44,7 +45,7 @@ impl Engine {
     pub async fn call(&self, call: EngineCall) -> Outcome {
         match call {
             EngineCall::Ping => within(PING, self.ping()).await,
-            EngineCall::Pull { image } => within(PULL, self.pull(&image)).await,
+            EngineCall::Pull { image, login } => within(PULL, self.pull(&image, login)).await,
             EngineCall::Create(request) => within(SHORT, self.create(&request)).await,
             EngineCall::Start { container } => within(START, self.start(&container)).await,
             EngineCall::Stop { container, grace } => {
@@ -70,11 +71,11 @@ impl Engine {
         Ok(OpOutcome::Done)
     }
 
-    async fn pull(&self, image: &str) -> Outcome {
-        let login = self.0.logins.of(image);
+    async fn pull(&self, image: &str, given: Option<model::registry::Login>) -> Outcome {
+        let login = given.map_or_else(|| self.0.logins.of(image), |login| Login::given(image, login));
         let pulling = |error| {
             let EngineError { kind, message } = sorted(Doing::Pull, &error);
-            EngineError { kind, message: login.explain(message) }
+            EngineError { kind, message: login.explain(credentials::advised(image, message)) }
         };
         let client = self.client().await.map_err(pulling)?;
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();

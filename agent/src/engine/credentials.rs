@@ -75,6 +75,22 @@ impl Logins {
 }
 
 impl Login {
+    /// One that a manager gave for this pull.
+    pub(super) fn given(image: &str, login: model::registry::Login) -> Self {
+        let mut credentials =
+            DockerCredentials { serveraddress: Some(registry(image).to_owned()), ..Default::default() };
+        match login {
+            model::registry::Login::Password { username, password } => {
+                credentials.username = Some(username);
+                credentials.password = Some(password.reveal().to_owned());
+            }
+            model::registry::Login::Token(token) => {
+                credentials.identitytoken = Some(token.reveal().to_owned());
+            }
+        }
+        Self { credentials: Some(credentials), hint: None }
+    }
+
     fn without(hint: String) -> Self {
         Self { credentials: None, hint: Some(hint) }
     }
@@ -117,6 +133,22 @@ impl DockerConfig {
             },
         }
     }
+}
+
+/// What an engine says of a pull that failed, with what helps.
+pub(super) fn advised(image: &str, message: String) -> String {
+    let host = model::registry::ImageName::parse(image).map_or("", |name| name.host);
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    let advice = if says(&["denied", "unauthorized", "no basic auth", "authentication required"]) {
+        format!("is its login right? orchctl registry set {host} --username NAME --password-stdin")
+    } else if says(&["HTTP response to HTTPS client"]) {
+        format!("{host} speaks plain HTTP: name it under insecure-registries in this node's daemon.json")
+    } else if says(&["x509:", "certificate"]) {
+        format!("put its authority into /etc/docker/certs.d/{host}/ca.crt on this node")
+    } else {
+        return message;
+    };
+    format!("{message} ({advice})")
 }
 
 fn read(path: &Path) -> io::Result<DockerConfig> {

@@ -192,7 +192,7 @@ fn an_image_is_resolved_here_or_refused_with_what_the_registry_said() {
         let unresolved = engine.call(EngineCall::ResolveImage { image: nowhere.clone() }).await.unwrap_err();
         assert!(unresolved.message.contains("127.0.0.1:9"), "{unresolved:?}");
         assert_eq!(
-            refused(&engine, EngineCall::Pull { image: nowhere }).await,
+            refused(&engine, EngineCall::Pull { image: nowhere, login: None }).await,
             EngineErrorKind::ImagePullFailed
         );
     });

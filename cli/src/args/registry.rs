@@ -20,6 +20,11 @@ pub enum RegistryCommand {
         /// Its host, as images name it
         host: String,
     },
+    /// Show, or set, how many pulls the nodes of the cluster make at once
+    Pulls {
+        /// The new bound
+        bound: Option<u32>,
+    },
     /// Forget registries and their logins
     #[command(visible_alias = "remove")]
     Rm {

@@ -62,7 +62,11 @@ pub async fn run(session: &Session, command: NetworkCommand) -> Result<Code, Fai
     Ok(Code::DONE)
 }
 
-async fn settings(client: &Client) -> Result<ClusterSettings, Failure> {
+/// The cluster's settings.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn settings(client: &Client) -> Result<ClusterSettings, Failure> {
     match client.call(Request::GetStatus).await?.response {
         Response::Status(status) => Ok(status.settings),
         _ => Err(unexpected()),

@@ -3,11 +3,12 @@
 use std::io::Read as _;
 
 use model::{
+    cluster::PullBound,
     registry::{Login, RegistrySpec, Secret, canonical_host},
     request::{RegistryView, Request, Response},
 };
 
-use super::Session;
+use super::{Session, network};
 use crate::{
     args::{RegistryCommand, RegistrySet},
     client::{Client, unexpected},
@@ -44,6 +45,14 @@ pub async fn run(session: &Session, command: RegistryCommand) -> Result<Code, Fa
             let view = views.iter().find(|view| view.host == canonical_host(&host));
             let view = view.ok_or_else(|| Failure::error(format!("registry \"{host}\" is not declared")))?;
             session.print(view, || rows::registry(view));
+        }
+        RegistryCommand::Pulls { bound } => {
+            let mut settings = network::settings(&client).await?;
+            if let Some(bound) = bound {
+                settings.pulls = PullBound(bound);
+                client.change(Request::SetSettings(settings.clone())).await?;
+            }
+            session.print(&settings.pulls, || settings.pulls.0.to_string());
         }
         RegistryCommand::Rm { hosts } => {
             for host in &hosts {

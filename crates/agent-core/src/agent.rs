@@ -23,6 +23,7 @@ use crate::{
     labels::Labels,
     pending::Pending,
     probes::Asked,
+    pulls::Leaves,
     queue::FairQueue,
     report::Reports,
     session::Session,
@@ -85,6 +86,7 @@ pub struct Agent {
     pub(crate) hold_until: Option<Instant>,
     pub(crate) starts: FairQueue,
     pub(crate) pulls: FairQueue,
+    pub(crate) leaves: Leaves,
     pub(crate) ops: BTreeMap<u64, Owner>,
     pub(crate) next_op: u64,
     pub(crate) dirty: BTreeSet<TaskId>,
@@ -131,6 +133,7 @@ impl Agent {
             confirmed: false,
             starts: FairQueue::new(MAX_STARTS),
             pulls: FairQueue::new(MAX_PULLS),
+            leaves: Leaves::default(),
             ops: BTreeMap::new(),
             next_op: 0,
             timers: BTreeSet::new(),
@@ -180,7 +183,7 @@ impl Agent {
     pub fn handle_timeout(&mut self, now: Instant) {
         let age = self.engine.age_ms(now);
         if self.session.timeout(age, now, &mut self.actions) {
-            self.session_ended();
+            self.session_ended(now);
         }
         while let Some((_, task)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.pop_first();

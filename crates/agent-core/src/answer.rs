@@ -177,6 +177,13 @@ pub(crate) fn begun(task: &mut Task, call: &Call) {
     }
 }
 
+/// Shows that others pull first.
+pub(crate) fn waits_for_pull(task: &mut Task) {
+    task.observed.attempt = task.attempt;
+    task.observed.state = TaskState::Preparing;
+    "waits for its turn to pull: as many nodes as may are pulling".clone_into(&mut task.observed.message);
+}
+
 /// A further try keeps the message: it says why there had to be one.
 fn show(task: &mut Task, state: TaskState, message: &str) {
     task.observed.attempt = task.attempt;

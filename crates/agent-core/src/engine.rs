@@ -10,6 +10,7 @@ use model::{
     container::ContainerSpec,
     id::TaskId,
     probe::Diagnosis,
+    registry::Login,
     route::NetworkRoute,
     service::ImagePin,
     task::{BoundPort, Exit, Health},
@@ -26,6 +27,8 @@ pub enum EngineCall {
     Pull {
         /// `name:tag` or `name@sha256:…`.
         image: String,
+        /// How to log in at its registry; `None`: as the node does it itself.
+        login: Option<Login>,
     },
     /// Make a container, without starting it. Answered by [`OpOutcome::Created`];
     /// [`EngineErrorKind::Conflict`] when the name is taken.

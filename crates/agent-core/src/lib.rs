@@ -23,6 +23,7 @@ mod managers;
 mod pending;
 mod prepare;
 pub mod probes;
+mod pulls;
 mod queue;
 mod reconcile;
 mod report;

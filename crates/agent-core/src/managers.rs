@@ -45,11 +45,13 @@ impl Agent {
     pub(crate) fn manager_closed(&mut self, connection: u64, now: Instant) {
         if self.session.is_current(connection) {
             self.session.closed(now);
-            self.session_ended();
+            self.session_ended(now);
         }
     }
 
-    pub(crate) fn session_ended(&mut self) {
+    pub(crate) fn session_ended(&mut self, now: Instant) {
+        self.leaves.session_ended(now);
+        self.dirty.extend(self.leaves.unasked());
         self.assignments.close();
         self.traffic.close();
         self.confirmed = false;
@@ -68,17 +70,19 @@ impl Agent {
             ManagerMessage::Redirect { leader, managers } => {
                 self.learn(managers);
                 self.session.follow(leader.map(|leader| leader.address), now, &mut self.actions);
-                self.session_ended();
+                self.session_ended(now);
             }
             ManagerMessage::Refused { message } => {
                 self.session.refused(&message, now, &mut self.actions);
-                self.session_ended();
+                self.session_ended(now);
             }
             ManagerMessage::HeartbeatAck { .. } => {}
             ManagerMessage::Assign(set) => self.assign(set, now),
             ManagerMessage::Routes(change) => self.route(*change),
             ManagerMessage::Managers(managers) => self.learn(managers),
             ManagerMessage::ResolveImage { image } => self.resolve_image(connection, image),
+            ManagerMessage::PullGranted { pull, login } => self.pull_granted(pull, login),
+            ManagerMessage::PullQueued { pull } => self.pull_queued(pull, now),
             ManagerMessage::OpenLogs { stream, task, options } => {
                 let containers = self.containers_of(task);
                 self.actions.push_back(Action::OpenLogs { connection, stream, task, containers, options });
@@ -91,6 +95,7 @@ impl Agent {
             Ok(()) => {
                 self.pending.fence = true;
                 self.session.welcome(protocol, heartbeat, now);
+                self.dirty.extend(self.leaves.unasked());
             }
             Err(reason) => self.leave(&reason, now),
         }
@@ -98,7 +103,7 @@ impl Agent {
 
     fn leave(&mut self, reason: &str, now: Instant) {
         self.session.leave(reason, now, &mut self.actions);
-        self.session_ended();
+        self.session_ended(now);
     }
 
     fn learn(&mut self, managers: Vec<model::session::ManagerAddress>) {

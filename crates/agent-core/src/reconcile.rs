@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::{
     id::ClusterId,
+    registry::Login,
     task::{DesiredState, Health},
     time::Instant,
 };
@@ -141,13 +142,19 @@ fn paused(task: &Task, call: Call, now: Instant) -> Step {
 }
 
 /// The call in the engine's terms.
-pub(crate) fn engine_call(task: &Task, call: &Call, cluster: ClusterId, traffic: &Traffic) -> EngineCall {
+pub(crate) fn engine_call(
+    task: &Task,
+    call: &Call,
+    cluster: ClusterId,
+    traffic: &Traffic,
+    login: Option<Login>,
+) -> EngineCall {
     let assignment = || task.assignment.as_ref().expect("only an assigned task makes containers");
     match call {
         Call::Pull => {
             let image =
                 prepare::pullable(assignment()).expect("a pull is only decided on when it is possible");
-            EngineCall::Pull { image: image.to_owned() }
+            EngineCall::Pull { image: image.to_owned(), login }
         }
         Call::Create => EngineCall::Create(Box::new(request(task, cluster, traffic))),
         Call::Start { container } => EngineCall::Start { container: container.clone() },

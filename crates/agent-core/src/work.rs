@@ -12,6 +12,7 @@ use crate::{
     agent::{Agent, Owner},
     answer,
     engine::{EngineCall, EngineError, EngineErrorKind, OpOutcome},
+    pulls::May,
     reconcile::{self, Step},
     stored::StoreWrite,
     task::Call,
@@ -81,6 +82,7 @@ impl Agent {
         if task.op.is_none() {
             if step != Step::Do(Call::Pull) {
                 self.pulls.release(id);
+                self.end_pull(id);
             }
             if !matches!(step, Step::Do(Call::Create | Call::Start { .. })) {
                 self.starts.release(id);
@@ -94,7 +96,7 @@ impl Agent {
             Step::Do(call) => {
                 if let Err(at) = self.must_wait(id, &call, now) {
                     self.timers.extend(at.map(|at| (at, id)));
-                } else if self.may(id, &call) {
+                } else if self.may(id, &call) && self.has_leave(id, &call, now) {
                     self.call(id, call, now);
                 }
             }
@@ -140,10 +142,35 @@ impl Agent {
         queue.holds(id)
     }
 
+    /// A pull is asked for first.
+    fn has_leave(&mut self, id: TaskId, call: &Call, now: Instant) -> bool {
+        if *call != Call::Pull {
+            return true;
+        }
+        let Some(task) = self.tasks.get(&id) else { return false };
+        let EngineCall::Pull { image, .. } =
+            reconcile::engine_call(task, call, self.cluster, &self.traffic, None)
+        else {
+            return true;
+        };
+        match self.may_pull(id, &image, now) {
+            May::Begin => true,
+            May::Wait(until, queued) => {
+                self.timers.insert((until, id));
+                if let Some(task) = self.tasks.get_mut(&id).filter(|_| queued) {
+                    answer::waits_for_pull(task);
+                    self.reports.note(id, &task.observed, now);
+                }
+                false
+            }
+        }
+    }
+
     fn call(&mut self, id: TaskId, call: Call, now: Instant) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         answer::begun(task, &call);
-        let engine_call = reconcile::engine_call(task, &call, self.cluster, &self.traffic);
+        let login = self.leaves.login(id);
+        let engine_call = reconcile::engine_call(task, &call, self.cluster, &self.traffic, login);
         self.next_op += 1;
         task.op = Some((self.next_op, call));
         task.settle(&self.traffic);
@@ -167,6 +194,7 @@ impl Agent {
     fn release(&mut self, id: TaskId) {
         self.starts.release(id);
         self.pulls.release(id);
+        self.end_pull(id);
     }
 
     /// The engine answered a call.

@@ -70,6 +70,16 @@ fn command(world: &mut World, words: &[&str]) {
     let number = |index: usize| words[index].parse::<u64>().unwrap();
     match words[0] {
         "session" => world.open_session(),
+        "grant" => {
+            let password = model::registry::Secret::new("secret");
+            let login = words.get(2).map(|name| model::registry::Login::Password {
+                username: (*name).into(),
+                password: password.clone(),
+            });
+            world.say(ManagerMessage::PullGranted { pull: TaskId(number(1)), login });
+        }
+        "queue" => world.say(ManagerMessage::PullQueued { pull: TaskId(number(1)) }),
+        "speaks" => world.protocol = u32::try_from(number(1)).unwrap(),
         "connect" => world.connect(),
         "welcome" => world.welcome(),
         "hang-up" => world.close_session(),

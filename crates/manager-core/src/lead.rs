@@ -20,7 +20,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
 use crate::{
-    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose,
+    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose, pulls::Pulls,
     registries::Registries, routes::Routes, seen::Sights,
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Lead {
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
     pub(crate) registries: Registries,
+    pub(crate) pulls: Pulls,
     pub(crate) routes: Routes,
     pub(crate) sights: Sights,
     /// Containers of templates, shared by all assignments that carry them.
@@ -88,6 +89,7 @@ impl Lead {
             self.liveness.next_deadline(),
             self.pins.next_deadline(),
             self.registries.next_deadline(),
+            self.pulls.next_deadline(),
             Some(self.membership_at),
         ];
         mine.into_iter().flatten().min()
@@ -119,6 +121,7 @@ impl Manager {
             dirty: BTreeSet::new(),
             pins: Pins::default(),
             registries: Registries::default(),
+            pulls: Pulls::default(),
             routes: Routes::default(),
             sights: Sights::default(),
             containers: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl Manager {
         self.next_issue();
         self.begin_read_round();
         self.tell_managers();
+        self.grant_pulls();
         self.dispatch_dirty();
         self.dispatch_routes();
     }

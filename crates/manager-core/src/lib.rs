@@ -30,6 +30,7 @@ mod parts;
 mod peer;
 mod pins;
 mod proposal;
+mod pulls;
 mod query;
 mod records;
 pub mod recover;

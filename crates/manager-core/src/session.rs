@@ -146,6 +146,9 @@ impl Manager {
     pub(crate) fn on_agent_closed(&mut self, connection: u64) {
         let Some(session) = self.sessions.remove(connection) else { return };
         self.forget_pins_asked_of(connection);
+        if let Some(lead) = &mut self.lead {
+            lead.pulls.forget_node(session.node);
+        }
         if !self.sessions.by_node.contains_key(&session.node)
             && let Some(lead) = &mut self.lead
         {

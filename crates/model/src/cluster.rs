@@ -23,10 +23,25 @@ pub struct ClusterSettings {
     /// Where the addresses of new networks come from.
     #[serde(skip_serializing_if = "is_default")]
     pub pool: AddressPool,
+    /// Images that the nodes of the cluster fetch at once.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pulls: PullBound,
 }
 
-fn is_default(pool: &AddressPool) -> bool {
-    *pool == AddressPool::default()
+/// How many pulls a cluster bears at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PullBound(pub u32);
+
+impl Default for PullBound {
+    /// A registry on one line of 1 Gbit/s serves so many nodes with some MB a second each; a hundred at once would all be slow.
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: who reads

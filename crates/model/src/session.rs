@@ -8,6 +8,7 @@ use crate::{
     container::ContainerSpec,
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
+    registry::Login,
     route::{NetworkRoute, PeerRoute, RouteVersion, ServiceRoute},
     service::{ImagePin, RestartPolicy, Slot, TemplateVersion},
     task::{DesiredState, Observed},
@@ -206,6 +207,19 @@ pub enum AgentMessage {
     Routed(RouteVersion),
     /// What the node's mesh saw of replicas of which it saw any fail, as the sender. Since version 3.
     Seen(Vec<Seen>),
+    /// May this image be pulled, and with which login? Answered by [`ManagerMessage::PullGranted`], at once or after
+    /// [`ManagerMessage::PullQueued`]; to be followed by [`PullEnded`](Self::PullEnded). Since version 3.
+    PullWish {
+        /// The task that it is for.
+        pull: TaskId,
+        /// The image.
+        image: String,
+    },
+    /// A pull that was wished for has ended, well or not, or is not wanted any more.
+    PullEnded {
+        /// Which.
+        pull: TaskId,
+    },
     /// A planned restart of the agent: hold its tasks for so long.
     Goodbye {
         /// At most a minute is granted.
@@ -255,6 +269,18 @@ pub enum ManagerMessage {
     ResolveImage {
         /// The reference.
         image: String,
+    },
+    /// A pull may begin.
+    PullGranted {
+        /// Which.
+        pull: TaskId,
+        /// How to log in; `None`: as the node does it itself.
+        login: Option<Login>,
+    },
+    /// A pull waits for others to end.
+    PullQueued {
+        /// Which.
+        pull: TaskId,
     },
     /// Open a log stream of its own and send what is asked for.
     OpenLogs {

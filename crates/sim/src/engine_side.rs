@@ -161,7 +161,7 @@ fn unavailable(message: &str) -> EngineError {
 pub(crate) fn describe(call: &EngineCall) -> String {
     match call {
         EngineCall::Ping => "ping".to_owned(),
-        EngineCall::Pull { image } => format!("pull {image}"),
+        EngineCall::Pull { image, .. } => format!("pull {image}"),
         EngineCall::Create(request) => format!("create {}", request.name),
         EngineCall::Start { container } => format!("start {container}"),
         EngineCall::Stop { container, .. } => format!("stop {container}"),

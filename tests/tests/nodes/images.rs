@@ -119,3 +119,54 @@ fn moved_tag_splits_no_service_and_a_registry_that_is_down_stops_nobody() {
     place.ok(&["service", "rollback", "web"]);
     assert_eq!(place.images(), before, "from what is on the nodes");
 }
+
+#[test]
+fn login_is_given_at_pull_time_and_a_new_one_counts_at_once() {
+    let plan = registry::Plan { login: Some(("ci", "first-secret")), ..registry::Plan::default() };
+    let Some(place) = Place::start("logins", &plan) else { return };
+    let address = place.registry.address();
+    let set = |password: &str, more: &[&str]| {
+        let args = ["registry", "set", &address, "--plain-http", "--username", "ci", "--password-stdin"];
+        place.cluster.ctl().say_to(&[&args[..], more].concat(), &format!("{password}\n"))
+    };
+    let wrong = set("wrong-secret", &[]);
+    assert!(wrong.code == 2 && wrong.err.contains("refuses the login of ci"), "{}", wrong.all());
+    assert_eq!(set("wrong-secret", &["--no-check"]).code, 0);
+
+    // No node has a login of its own: with the wrong one nothing is pulled, and what is said helps.
+    let image = place.registry.image("mx/web:prod");
+    let flags = ["--restart-delay", "100ms", "--update-order", "stop-first", "--update-monitor", "100ms"];
+    let args = ["service", "create", "--name", "web", "--replicas", "2", "--detach"];
+    place.ok(&[&args[..], &flags, &[&image]].concat());
+    let advised =
+        || place.ok(&["why", "web"]).contains(&format!("orchctl registry set {address}")).then_some(());
+    place.cluster.ask("advice", PATIENCE, advised).expect("the reason and what helps");
+
+    let right = set("first-secret", &[]);
+    assert_eq!(right.code, 0, "{}", right.all());
+    place.cluster.wait_one_per_slot("web", 2, PATIENCE).expect("running with the login");
+
+    // The registry's login changes; the cluster's with it: the next image comes.
+    let second = place.move_tag();
+    place.registry.set_login("ci", "second-secret").expect("changed");
+    assert_eq!(set("second-secret", &[]).code, 0);
+    let before = place.images();
+    place.ok(&["deploy", "web", "--image", &place.registry.image(&format!("mx/web@{second}"))]);
+    assert_ne!(place.images(), before);
+
+    for secret in ["first-secret", "second-secret", "wrong-secret"] {
+        for said in [
+            place.ok(&["registry", "inspect", &address, "--json"]),
+            place.ok(&["registry", "ls"]),
+            place.ok(&["service", "inspect", "web", "--json"]),
+            place.ok(&["events", "--after", "0.0", "--json"]),
+        ] {
+            assert!(!said.contains(secret), "{said}");
+        }
+        for log in
+            place.cluster.managers().iter().chain(place.cluster.nodes().iter().map(|node| node.agent()))
+        {
+            assert!(!log.log_text().contains(secret), "in the log of {}", log.name());
+        }
+    }
+}

@@ -52,7 +52,7 @@ impl Engine {
     pub fn call(&mut self, call: &EngineCall, now: Instant) -> Result<OpOutcome, EngineError> {
         match call {
             EngineCall::Ping => Ok(OpOutcome::Done),
-            EngineCall::Pull { image } => {
+            EngineCall::Pull { image, .. } => {
                 self.missing.retain(|missing| missing != image);
                 Ok(OpOutcome::Done)
             }

@@ -33,6 +33,8 @@ pub const NODE: NodeId = NodeId(2);
 
 /// The world.
 pub struct World {
+    /// The version of the conversation that its managers speak.
+    pub protocol: u32,
     pub agent: Agent,
     pub now: Instant,
     pub engine: Engine,
@@ -63,6 +65,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let fence = Fence { cluster: CLUSTER, incarnation: Incarnation(1), term: 1, session: 0, sequence: 0 };
         let mut world = Self {
+            protocol: 1,
             agent: agent(seed, Stored::default(), Instant::ZERO),
             now: Instant::ZERO,
             engine: Engine::default(),
@@ -263,7 +266,7 @@ impl World {
     pub fn welcome(&mut self) {
         self.fence = Fence { session: self.fence.session + 1, sequence: 0, ..self.fence };
         self.say(ManagerMessage::Welcome {
-            protocol: 1,
+            protocol: self.protocol,
             fence: self.fence,
             heartbeat: Duration::from_secs(1),
             managers: vec![ManagerAddress { id: MemberId(1), address: "m1:1".into() }],

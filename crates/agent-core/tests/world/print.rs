@@ -53,6 +53,8 @@ fn message_of(message: &AgentMessage) -> Option<String> {
         AgentMessage::ImageResolved { image, outcome } => format!("{image} is {outcome:?}"),
         AgentMessage::Routed(version) => format!("routed by {}.{}", version.session, version.sequence),
         AgentMessage::Seen(seen) => format!("saw {} replicas that failed", seen.len()),
+        AgentMessage::PullWish { pull, image } => format!("may {pull} pull {image}?"),
+        AgentMessage::PullEnded { pull } => format!("{pull} pulls no more"),
         AgentMessage::Goodbye { .. } => "goodbye".to_owned(),
     })
 }
@@ -75,7 +77,8 @@ pub fn state(observed: &Observed) -> String {
 fn call_of(call: &EngineCall) -> String {
     match call {
         EngineCall::Ping => "ping".to_owned(),
-        EngineCall::Pull { image } => format!("pull {image}"),
+        EngineCall::Pull { image, login: None } => format!("pull {image}"),
+        EngineCall::Pull { image, login: Some(_) } => format!("pull {image} with a login"),
         EngineCall::Create(request) => format!("create {} from {}", short(&request.name), request.image),
         EngineCall::Start { container } => format!("start {container}"),
         EngineCall::Stop { container, .. } => format!("stop {container}"),

@@ -41,6 +41,8 @@ const MAX_POOL: u16 = 256;
 const PRIVATE: [(u8, u8, u8); 4] = [(10, 0, 255), (172, 16, 31), (192, 168, 168), (100, 64, 127)];
 /// Things that a node cannot do.
 const MAX_PROBLEMS: usize = 16;
+/// Pulls at once: more than the nodes of any cluster.
+const MAX_PULLS: u32 = 10_000;
 /// A password or token of a registry; identity tokens have some KiB.
 const MAX_LOGIN: usize = 8 << 10;
 /// Certificates of a registry's authorities: a chain or two.
@@ -245,6 +247,10 @@ pub fn validate_settings(settings: &ClusterSettings) -> Vec<Problem> {
             format!("{span:?}; below {MIN_PATIENCE:?} a busy node would be taken for a dead one")
         });
     }
+    let pulls = settings.pulls.0;
+    problems.ensure((1..=MAX_PULLS).contains(&pulls), "pulls", || {
+        format!("{pulls}; 1 to {MAX_PULLS} nodes may pull at once")
+    });
     validate_pool(&mut problems, &settings.pool);
     problems.0
 }

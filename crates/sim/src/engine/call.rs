@@ -95,7 +95,7 @@ impl Engine {
         }
         let outcome = match &pending.call {
             EngineCall::Ping => Ok(OpOutcome::Done),
-            EngineCall::Pull { image } => self.pull(image),
+            EngineCall::Pull { image, .. } => self.pull(image),
             EngineCall::Create(request) => self.create(request),
             EngineCall::Start { container } => self.start(container, now),
             EngineCall::Stop { container, grace } => {

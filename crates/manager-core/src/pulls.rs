@@ -1,0 +1,114 @@
+//! Who may pull: a bounded number of nodes at once, each with the login for the image of a task that it has, and for no other
+//! (invariant I20).
+//!
+//! What is granted is the leader's own memory. A new leader begins with nothing: for a while more may pull than should.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use model::{
+    id::{NodeId, TaskId},
+    registry::{ImageName, Login},
+    session::ManagerMessage,
+    time::Instant,
+};
+
+use crate::{Action, Manager};
+
+/// After so long a pull counts no more, whatever became of it: an engine's own limit.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// Pulls that one node may wish for at once: agents pull three at a time.
+const MAX_PER_NODE: usize = 64;
+
+type Pull = (NodeId, TaskId);
+
+/// What is granted, and who waits, with the image wished for.
+#[derive(Default)]
+pub(crate) struct Pulls {
+    granted: BTreeMap<Pull, Instant>,
+    waiting: VecDeque<(Pull, String)>,
+}
+
+impl Pulls {
+    /// A node's session ended: it asks again in the next one, for what it still wants.
+    pub(crate) fn forget_node(&mut self, node: NodeId) {
+        self.granted.retain(|(of, _), _| *of != node);
+        self.waiting.retain(|((of, _), _)| *of != node);
+    }
+
+    fn of_node(&self, node: NodeId) -> usize {
+        let granted = self.granted.range((node, TaskId(0))..=(node, TaskId(u64::MAX))).count();
+        granted + self.waiting.iter().filter(|((of, _), _)| *of == node).count()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.granted.values().min().copied().filter(|_| !self.waiting.is_empty())
+    }
+}
+
+impl Manager {
+    pub(crate) fn on_pull_wish(&mut self, connection: u64, node: NodeId, pull: TaskId, image: String) {
+        let bound = self.pull_bound();
+        let Some(lead) = &mut self.lead else { return };
+        let key = (node, pull);
+        if lead.pulls.waiting.iter().any(|(waiting, _)| *waiting == key) {
+            return;
+        }
+        let granted = lead.pulls.granted.contains_key(&key);
+        if !granted && lead.pulls.of_node(node) >= MAX_PER_NODE {
+            return;
+        }
+        if granted || lead.pulls.granted.len() < bound {
+            return self.grant_pull(key, &image);
+        }
+        lead.pulls.waiting.push_back((key, image));
+        self.act(Action::SendAgent { connection, message: ManagerMessage::PullQueued { pull } });
+    }
+
+    pub(crate) fn on_pull_ended(&mut self, node: NodeId, pull: TaskId) {
+        let Some(lead) = &mut self.lead else { return };
+        lead.pulls.granted.remove(&(node, pull));
+        lead.pulls.waiting.retain(|(waiting, _)| *waiting != (node, pull));
+    }
+
+    /// Gives free turns to those that wait, in order.
+    pub(crate) fn grant_pulls(&mut self) {
+        let (now, bound) = (self.now.mono, self.pull_bound());
+        let Some(lead) = &mut self.lead else { return };
+        if lead.pulls.waiting.is_empty() {
+            return;
+        }
+        lead.pulls.granted.retain(|_, until| *until > now);
+        let free = bound.saturating_sub(lead.pulls.granted.len()).min(lead.pulls.waiting.len());
+        let next: Vec<_> = lead.pulls.waiting.drain(..free).collect();
+        for (key, image) in next {
+            self.grant_pull(key, &image);
+        }
+    }
+
+    fn grant_pull(&mut self, (node, pull): Pull, image: &str) {
+        let login = self.login_for(node, pull, image);
+        let until = self.now.mono + LONGEST;
+        let Some((connection, _)) = self.sessions.of_node(node) else { return };
+        let Some(lead) = &mut self.lead else { return };
+        lead.pulls.granted.insert((node, pull), until);
+        self.act(Action::SendAgent { connection, message: ManagerMessage::PullGranted { pull, login } });
+    }
+
+    /// The login for an image that a task of this node is made from.
+    fn login_for(&self, node: NodeId, pull: TaskId, image: &str) -> Option<Login> {
+        let task = self.store.task(pull)?;
+        let own = task.node == Some(node);
+        let template = self.store.service(task.service)?.template_of(task.template)?;
+        let host = |image| ImageName::parse(image).map(|name| name.host.to_owned());
+        let same = host(&template.container.image) == host(image);
+        let registry = self.store.registry_of(image).filter(|_| own && same && task.may_have_container())?;
+        registry.spec.login.clone()
+    }
+
+    fn pull_bound(&self) -> usize {
+        self.store.cluster().map_or(1, |cluster| cluster.settings.pulls.0 as usize)
+    }
+}
