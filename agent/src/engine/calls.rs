@@ -62,6 +62,7 @@ impl Engine {
                 self.diagnose(&container, &diagnosis, attempt).await
             }
             EngineCall::Inspect { container } => within(SHORT, self.inspect(&container)).await,
+            EngineCall::FindImage { images } => within(SHORT, self.find(&images)).await,
             EngineCall::ResolveImage { image } => self.resolve(&image).await.map(OpOutcome::Resolved),
         }
     }
@@ -86,6 +87,20 @@ impl Engine {
             }
         }
         Ok(OpOutcome::Done)
+    }
+
+    async fn find(&self, images: &[String]) -> Outcome {
+        let client = self.client().await.map_err(using)?;
+        for image in images {
+            match client.inspect_image(image).await {
+                Ok(_) => return Ok(OpOutcome::Found(true)),
+                Err(error) => match sorted(Doing::Use, &error) {
+                    error if error.kind == EngineErrorKind::NotFound => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(OpOutcome::Found(false))
     }
 
     async fn create(&self, request: &ContainerRequest) -> Outcome {

@@ -35,6 +35,8 @@ const NO_SUCH_IMAGE: [&str; 5] = [
     "requested access to the resource is denied",
 ];
 
+const DENIED: [&str; 3] = ["unauthorized", "no basic auth credentials", "authentication required"];
+
 /// Sorts an error of the engine or of the way to it.
 pub fn sorted(doing: Doing, error: &DockerError) -> EngineError {
     let (kind, message) = match error {
@@ -72,6 +74,7 @@ fn of_status(doing: Doing, status: u16, message: &str) -> Kind {
 fn of_stream(doing: Doing, message: &str) -> Kind {
     match doing {
         Doing::Pull if says(message, &NO_SUCH_IMAGE) => Kind::ImageMissing,
+        Doing::Pull if says(message, &DENIED) => Kind::ImageDenied,
         Doing::Pull if says(message, &INVALID) => Kind::Invalid,
         Doing::Pull => Kind::ImagePullFailed,
         Doing::Create | Doing::Use => Kind::Other,

@@ -19,6 +19,7 @@ use crate::{
     action::Action,
     assignment::Assignments,
     event::Event,
+    fetch::Fetches,
     health::EngineHealth,
     labels::Labels,
     pending::Pending,
@@ -62,6 +63,7 @@ pub struct Config {
 #[derive(Debug)]
 pub(crate) enum Owner {
     Task(TaskId),
+    Fetch(TaskId),
     Ping,
     ResolveImage { connection: u64, image: String },
 }
@@ -87,6 +89,7 @@ pub struct Agent {
     pub(crate) starts: FairQueue,
     pub(crate) pulls: FairQueue,
     pub(crate) leaves: Leaves,
+    pub(crate) fetches: Fetches,
     pub(crate) ops: BTreeMap<u64, Owner>,
     pub(crate) next_op: u64,
     pub(crate) dirty: BTreeSet<TaskId>,
@@ -134,6 +137,7 @@ impl Agent {
             starts: FairQueue::new(MAX_STARTS),
             pulls: FairQueue::new(MAX_PULLS),
             leaves: Leaves::default(),
+            fetches: Fetches::new(),
             ops: BTreeMap::new(),
             next_op: 0,
             timers: BTreeSet::new(),

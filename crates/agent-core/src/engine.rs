@@ -30,6 +30,11 @@ pub enum EngineCall {
         /// How to log in at its registry; `None`: as the node does it itself.
         login: Option<Login>,
     },
+    /// Is one of these images here? Answered by [`OpOutcome::Found`].
+    FindImage {
+        /// Names, digests or ids.
+        images: Vec<String>,
+    },
     /// Make a container, without starting it. Answered by [`OpOutcome::Created`];
     /// [`EngineErrorKind::Conflict`] when the name is taken.
     Create(Box<ContainerRequest>),
@@ -117,6 +122,8 @@ pub enum OpOutcome {
     Container(ContainerView),
     /// What the image means.
     Resolved(ImagePin),
+    /// Whether the image is here.
+    Found(bool),
 }
 
 /// One of our containers as the engine shows it.
@@ -204,6 +211,8 @@ pub enum EngineErrorKind {
     ImageMissing,
     /// The registry refused, does not know the image, or is not reachable.
     ImagePullFailed,
+    /// The registry wants another login.
+    ImageDenied,
     /// A host port is in use.
     PortTaken,
     /// A bind mount's source does not exist.

@@ -17,6 +17,7 @@ mod containers;
 pub mod engine;
 pub mod event;
 mod exit;
+mod fetch;
 mod health;
 pub mod labels;
 mod managers;

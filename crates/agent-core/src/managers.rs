@@ -82,6 +82,7 @@ impl Agent {
             ManagerMessage::Managers(managers) => self.learn(managers),
             ManagerMessage::ResolveImage { image } => self.resolve_image(connection, image),
             ManagerMessage::PullGranted { pull, login } => self.pull_granted(pull, login),
+            ManagerMessage::Fetch(wishes) => self.fetch(wishes),
             ManagerMessage::PullQueued { pull } => self.pull_queued(pull, now),
             ManagerMessage::OpenLogs { stream, task, options } => {
                 let containers = self.containers_of(task);

@@ -42,20 +42,28 @@ pub(crate) enum Failure {
 /// The names under which the engine may have the image, best first.
 pub(crate) fn candidates(assignment: &Assignment) -> Vec<&str> {
     let spec = &assignment.container;
-    match &assignment.pin {
-        Some(ImagePin::Digest(digest)) if spec.pull != PullPolicy::Never => vec![digest],
-        Some(ImagePin::Digest(pin) | ImagePin::LocalId(pin)) => vec![pin, &spec.image],
-        None => vec![&spec.image],
+    names(&spec.image, spec.pull, assignment.pin.as_ref())
+}
+
+/// The same, of an image without a task.
+pub(crate) fn names<'a>(image: &'a str, pull: PullPolicy, pin: Option<&'a ImagePin>) -> Vec<&'a str> {
+    match pin {
+        Some(ImagePin::Digest(digest)) if pull != PullPolicy::Never => vec![digest],
+        Some(ImagePin::Digest(pin) | ImagePin::LocalId(pin)) => vec![pin, image],
+        None => vec![image],
     }
 }
 
 /// What to ask a registry for; `None` when it cannot be asked.
 pub(crate) fn pullable(assignment: &Assignment) -> Option<&str> {
-    match &assignment.pin {
+    from_registry(&assignment.container.image, assignment.pin.as_ref())
+}
+
+/// The same, of an image without a task.
+pub(crate) fn from_registry<'a>(image: &'a str, pin: Option<&'a ImagePin>) -> Option<&'a str> {
+    match pin {
         Some(ImagePin::Digest(digest)) => Some(digest),
-        Some(ImagePin::LocalId(_)) | None => {
-            Some(assignment.container.image.as_str()).filter(|image| !image.starts_with("sha256:"))
-        }
+        Some(ImagePin::LocalId(_)) | None => Some(image).filter(|image| !image.starts_with("sha256:")),
     }
 }
 

@@ -41,6 +41,9 @@ impl Agent {
     }
 
     fn evaluate(&mut self, id: TaskId, now: Instant) {
+        if self.fetches.contains_key(&id) {
+            return self.step_fetch(id, now);
+        }
         let Some(task) = self.tasks.get_mut(&id) else {
             self.release(id);
             return;
@@ -209,6 +212,7 @@ impl Agent {
                 answer::answered(task, call, outcome, &mut Self::context(&mut self.rng, now));
                 self.dirty.insert(id);
             }
+            Some(Owner::Fetch(name)) => self.fetch_answered(name, outcome, now),
             Some(Owner::ResolveImage { connection, image }) => {
                 self.image_resolved(connection, image, outcome)
             }

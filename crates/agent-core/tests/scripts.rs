@@ -15,7 +15,7 @@ use model::{
     id::TaskId,
     probe::{Check, Diagnosis, DiagnosisBy, Probe},
     service::{ImagePin, RestartCondition, RestartPolicy},
-    session::{LogOptions, ManagerAddress, ManagerMessage},
+    session::{FetchWish, LogOptions, ManagerAddress, ManagerMessage},
     task::{DesiredState, Health},
 };
 use world::{World, assignment, print};
@@ -77,6 +77,16 @@ fn command(world: &mut World, words: &[&str]) {
                 password: password.clone(),
             });
             world.say(ManagerMessage::PullGranted { pull: TaskId(number(1)), login });
+        }
+        "fetch" => {
+            let wish = |pair: &[&str]| FetchWish {
+                fetch: TaskId(pair[0].parse().unwrap()),
+                service: model::id::ServiceId(1),
+                image: pair[1].into(),
+                pull: PullPolicy::Missing,
+                pin: None,
+            };
+            world.say(ManagerMessage::Fetch(words[1..].chunks(2).map(wish).collect()));
         }
         "queue" => world.say(ManagerMessage::PullQueued { pull: TaskId(number(1)) }),
         "speaks" => world.protocol = u32::try_from(number(1)).unwrap(),

@@ -19,6 +19,7 @@ use crate::{
     plan::{IdSource, Plan},
     reap, reconcile,
     scheduler::{Batch, Want, bits::Bits, nodes::Nodes},
+    update::Fetches,
 };
 
 /// The control loop of a leader.
@@ -37,6 +38,7 @@ pub struct Control {
     /// The cluster's own record changed.
     cluster: bool,
     room: Room,
+    fetches: Fetches,
 }
 
 impl Default for Control {
@@ -60,7 +62,18 @@ impl Control {
             crons: BTreeSet::new(),
             cluster: false,
             room: Room::default(),
+            fetches: Fetches::default(),
         }
+    }
+
+    /// The same, for somebody who carries out what [`fetches`](Self::fetches) wants.
+    pub fn with_fetches() -> Self {
+        Self { fetches: Fetches::carried_out(), ..Self::new() }
+    }
+
+    /// Images that rollouts wait for. What becomes of one is noted here, with [`mark`](Self::mark) for its service.
+    pub fn fetches(&mut self) -> &mut Fetches {
+        &mut self.fetches
     }
 
     /// Notes one change of the store. Cheap, idempotent; to be called for every change of every entry applied.
@@ -93,7 +106,8 @@ impl Control {
 
     /// Forgets everything: the next decision looks at all of the store. For a new leader, and after a lost batch.
     pub fn mark_all(&mut self) {
-        *self = Self::new();
+        let fetches = std::mem::take(&mut self.fetches);
+        *self = Self { fetches, ..Self::new() };
     }
 
     /// The next batch of decisions.
@@ -114,6 +128,7 @@ impl Control {
             ids,
             nodes: &mut self.nodes,
             soft: &mut self.soft,
+            fetches: &mut self.fetches,
             batch: Batch::default(),
             decisions: Vec::new(),
             acted: BTreeMap::new(),

@@ -16,6 +16,7 @@ use crate::{
     explain_jobs::{cron, job_summary, waiting_cron},
     reconcile::slot::{is_healthy, is_on_lost_node, node_of},
     routes,
+    update::fetches,
 };
 
 /// Waiting things listed at most; more are counted in one line.
@@ -249,6 +250,9 @@ fn rollout_sentence(store: &Store, service: &Service) -> Option<String> {
 
 /// What the next step of a rollout waits for.
 fn holds_rollout(store: &Store, service: &Service) -> String {
+    if let Some(fetches) = service.rollout.as_ref().and_then(fetches) {
+        return format!("; it {fetches} before it stops a replica");
+    }
     let next = service.rollout.as_ref().map_or(store.time(), |rollout| rollout.next_batch_at);
     if next > store.time() {
         let wait = next.since(store.time()).as_secs();

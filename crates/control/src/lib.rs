@@ -31,3 +31,4 @@ pub use control::Control;
 pub use explain::{explain, frozen_sentence, waiting};
 pub use liveness::Liveness;
 pub use plan::{IdSource, MAX_DECISIONS, Plan};
+pub use update::{Fetch, Fetches};

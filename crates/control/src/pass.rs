@@ -16,6 +16,7 @@ use crate::{
     plan::{IdSource, MAX_DECISIONS},
     restart,
     scheduler::{Batch, Want, nodes::Nodes},
+    update::Fetches,
 };
 
 /// Decisions that one slot may need at once; a pass stops before its plan could overflow.
@@ -70,6 +71,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) ids: &'a mut dyn IdSource,
     pub(crate) nodes: &'a mut Nodes,
     pub(crate) soft: &'a mut Soft,
+    pub(crate) fetches: &'a mut Fetches,
     pub(crate) batch: Batch,
     pub(crate) decisions: Vec<Decision>,
     /// Slots that this plan has decided something for, and how often: nothing more is decided for them on the same observation.

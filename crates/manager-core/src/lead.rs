@@ -20,8 +20,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
 use crate::{
-    Manager, SpaceState, dispatch::Shared, hashes::Report, pins::Pins, proposal::Purpose, pulls::Pulls,
-    registries::Registries, routes::Routes, seen::Sights,
+    Manager, SpaceState, dispatch::Shared, fetches, hashes::Report, pins::Pins, proposal::Purpose,
+    pulls::Pulls, registries::Registries, routes::Routes, seen::Sights,
 };
 
 /// A leader's own memory.
@@ -34,6 +34,7 @@ pub(crate) struct Lead {
     pub(crate) pins: Pins,
     pub(crate) registries: Registries,
     pub(crate) pulls: Pulls,
+    pub(crate) fetches: fetches::Told,
     pub(crate) routes: Routes,
     pub(crate) sights: Sights,
     /// Containers of templates, shared by all assignments that carry them.
@@ -116,12 +117,13 @@ impl Manager {
         self.stamps = self.stamps.begin(self.store.time(), self.now);
         self.lead = Some(Lead {
             term: self.node.term(),
-            control: Control::new(),
+            control: Control::with_fetches(),
             liveness: Liveness::new_leader(&self.store, self.now.mono),
             dirty: BTreeSet::new(),
             pins: Pins::default(),
             registries: Registries::default(),
             pulls: Pulls::default(),
+            fetches: fetches::Told::default(),
             routes: Routes::default(),
             sights: Sights::default(),
             containers: BTreeMap::new(),
@@ -179,6 +181,7 @@ impl Manager {
         self.begin_read_round();
         self.tell_managers();
         self.grant_pulls();
+        self.dispatch_fetches();
         self.dispatch_dirty();
         self.dispatch_routes();
     }

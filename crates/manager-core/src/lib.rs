@@ -21,6 +21,7 @@ pub mod config;
 mod crons;
 mod dispatch;
 pub mod event;
+mod fetches;
 mod hashes;
 mod issue;
 mod lead;

@@ -22,7 +22,7 @@ use store::Store;
 
 use crate::{Action, Manager, proposal::Purpose};
 
-type Key = (ServiceId, TemplateVersion);
+pub(crate) type Key = (ServiceId, TemplateVersion);
 
 /// The pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -96,15 +96,19 @@ fn pause(failures: u32) -> Duration {
 
 impl Manager {
     pub(crate) fn pin_for(&mut self, task: &Task, connection: u64, fresh: bool) -> PinState {
-        let key = (task.service, task.template);
-        let Some(service) = self.store.service(task.service) else { return PinState::Known(None) };
-        if let Some(pin) = service.pins.get(&task.template) {
+        let begun = !fresh || task.observed.state != TaskState::Assigned;
+        self.pin_of((task.service, task.template), connection, begun)
+    }
+
+    /// What a template's tag means. `begun`: what is there does not wait for the answer.
+    pub(crate) fn pin_of(&mut self, key: Key, connection: u64, begun: bool) -> PinState {
+        let Some(service) = self.store.service(key.0) else { return PinState::Known(None) };
+        if let Some(pin) = service.pins.get(&key.1) {
             return PinState::Known(Some(pin.clone()));
         }
-        let image = service.template_of(task.template).map(|template| template.container.image.clone());
+        let image = service.template_of(key.1).map(|template| template.container.image.clone());
         let Some(image) = image.filter(|image| !is_exact(image)) else { return PinState::Known(None) };
         let Some(lead) = &mut self.lead else { return PinState::Known(None) };
-        let begun = !fresh || task.observed.state != TaskState::Assigned;
         let ask = lead.pins.asked.get(&key).copied().unwrap_or(Ask::Due { failures: 0 });
         if let Ask::Due { failures } = ask {
             let asked_node = self.ask_for_pin(&image, connection);

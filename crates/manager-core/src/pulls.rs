@@ -97,14 +97,17 @@ impl Manager {
         self.act(Action::SendAgent { connection, message: ManagerMessage::PullGranted { pull, login } });
     }
 
-    /// The login for an image that a task of this node is made from.
+    /// The login for an image that a task of this node is made from, or that it was told to fetch.
     fn login_for(&self, node: NodeId, pull: TaskId, image: &str) -> Option<Login> {
-        let task = self.store.task(pull)?;
-        let own = task.node == Some(node);
-        let template = self.store.service(task.service)?.template_of(task.template)?;
+        let declared = match self.store.task(pull).filter(|task| task.node == Some(node)) {
+            Some(task) => {
+                let service = self.store.service(task.service).filter(|_| task.may_have_container())?;
+                &service.template_of(task.template)?.container.image
+            }
+            None => self.fetched_image(node, pull)?,
+        };
         let host = |image| ImageName::parse(image).map(|name| name.host.to_owned());
-        let same = host(&template.container.image) == host(image);
-        let registry = self.store.registry_of(image).filter(|_| own && same && task.may_have_container())?;
+        let registry = self.store.registry_of(image).filter(|_| host(declared) == host(image))?;
         registry.spec.login.clone()
     }
 

@@ -36,6 +36,7 @@ impl Manager {
             AgentMessage::Routed(version) => self.on_routed(connection, version),
             AgentMessage::ImageResolved { image, outcome } => self.on_image_resolved(&image, outcome),
             AgentMessage::PullWish { pull, image } => self.on_pull_wish(connection, node, pull, image),
+            AgentMessage::Fetched { fetch, outcome } => self.on_fetched(node, fetch, outcome),
             AgentMessage::PullEnded { pull } => self.on_pull_ended(node, pull),
             AgentMessage::Goodbye { .. } | AgentMessage::Hello { .. } => {}
         }

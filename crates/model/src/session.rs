@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    container::ContainerSpec,
+    container::{ContainerSpec, PullPolicy},
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
     registry::Login,
@@ -215,6 +215,13 @@ pub enum AgentMessage {
         /// The image.
         image: String,
     },
+    /// An image that was to be fetched is there, or will not come and why. Since version 3.
+    Fetched {
+        /// Which.
+        fetch: TaskId,
+        /// The outcome.
+        outcome: Result<(), String>,
+    },
     /// A pull that was wished for has ended, well or not, or is not wanted any more.
     PullEnded {
         /// Which.
@@ -282,6 +289,8 @@ pub enum ManagerMessage {
         /// Which.
         pull: TaskId,
     },
+    /// Images that this node is to have soon, in place of those of the last such message. Since version 3.
+    Fetch(Vec<FetchWish>),
     /// Open a log stream of its own and send what is asked for.
     OpenLogs {
         /// Chosen by the manager; names the stream.
@@ -291,6 +300,21 @@ pub enum ManagerMessage {
         /// What of them.
         options: LogOptions,
     },
+}
+
+/// An image that a node is to have before a task that needs it comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchWish {
+    /// Names it; no task has this id.
+    pub fetch: TaskId,
+    /// For which service, so that services take turns.
+    pub service: ServiceId,
+    /// The image, as declared.
+    pub image: String,
+    /// When it is pulled.
+    pub pull: PullPolicy,
+    /// What its tag means.
+    pub pin: Option<ImagePin>,
 }
 
 /// What of a task's logs.

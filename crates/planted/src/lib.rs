@@ -112,6 +112,8 @@ bugs! {
     FaultIgnored,
     /// The replicas do not wait for the pre-deploy hook.
     HookNotAwaited,
+    /// A replica is stopped before its successor's image is there.
+    StopsBeforeFetch,
     /// Nobody looks at a rollout's own deadline.
     RolloutDeadlineIgnored,
     /// A node says that a task has drained while requests are under way to it.

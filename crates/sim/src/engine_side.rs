@@ -169,5 +169,6 @@ pub(crate) fn describe(call: &EngineCall) -> String {
         EngineCall::Diagnose { container, .. } => format!("diagnose {container}"),
         EngineCall::Inspect { container } => format!("inspect {container}"),
         EngineCall::ResolveImage { image } => format!("resolve {image}"),
+        EngineCall::FindImage { images } => format!("find {images:?}"),
     }
 }

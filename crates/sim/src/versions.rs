@@ -67,8 +67,10 @@ impl World {
             let what = format!("m{manager} tells n{node} of routes, which one of them does not know");
             self.violate("protocol", what, vec![format!("n{node}")]);
         }
-        let of_pulls =
-            matches!(message, ManagerMessage::PullGranted { .. } | ManagerMessage::PullQueued { .. });
+        let of_pulls = matches!(
+            message,
+            ManagerMessage::PullGranted { .. } | ManagerMessage::PullQueued { .. } | ManagerMessage::Fetch(_)
+        );
         if of_pulls && between < 3 {
             let what = format!("m{manager} tells n{node} of pulls, which one of them does not know");
             self.violate("protocol", what, vec![format!("n{node}")]);

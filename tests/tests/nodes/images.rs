@@ -170,3 +170,38 @@ fn login_is_given_at_pull_time_and_a_new_one_counts_at_once() {
         }
     }
 }
+
+#[test]
+fn stop_first_update_has_the_image_before_it_stops_anything() {
+    let Some(place) = Place::start("fetch", &registry::Plan::default()) else { return };
+    place.declare_plain();
+    place.create(
+        2,
+        &["--update-order", "stop-first", "--update-monitor", "100ms", "--restart-delay", "100ms"],
+    );
+    let running = || -> BTreeSet<String> {
+        let all = place.cluster.containers("web").into_iter().filter(|container| container.running);
+        all.map(|container| container.id).collect()
+    };
+    let (before, images) = (running(), place.images());
+
+    // The registry takes connections and says nothing: who pulls now waits.
+    let image = place.registry.image(&format!("mx/web@{}", place.move_tag()));
+    place.registry.freeze().expect("frozen");
+    place.ok(&["deploy", "web", "--image", &image, "--detach"]);
+    let told = || place.ok(&["why", "web"]).contains(&format!("fetches {image} on h")).then_some(());
+    place.cluster.ask("the fetch", PATIENCE, told).expect("the rollout says what it waits for");
+    tests::wait::steadily("the old replicas", super::CALM, || running() == before).expect("they go on");
+    place.registry.thaw().expect("thawed");
+    place.ok(&["deploy", "web", "--image", &image]);
+    assert!(place.images().is_disjoint(&images));
+
+    // Nobody but the nodes can say that this is not there, and nothing stops for it.
+    let before = running();
+    place.ok(&["registry", "rm", &place.registry.address()]);
+    let unknown = place.registry.image("mx/web:nothing");
+    let failed = place.say(&["deploy", "web", "--image", &unknown]);
+    assert_eq!(failed.code, 3, "{}", failed.all());
+    assert!(failed.err.contains("cannot fetch"), "{}", failed.all());
+    assert_eq!(running(), before, "no replica was touched");
+}

@@ -56,6 +56,9 @@ impl Engine {
                 self.missing.retain(|missing| missing != image);
                 Ok(OpOutcome::Done)
             }
+            EngineCall::FindImage { images } => {
+                Ok(OpOutcome::Found(!images.iter().any(|image| self.missing.contains(image))))
+            }
             EngineCall::Create(request) => self.create(request),
             EngineCall::Start { container } => self.start(container, now),
             EngineCall::Stop { container, .. } => {

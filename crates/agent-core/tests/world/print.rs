@@ -53,6 +53,7 @@ fn message_of(message: &AgentMessage) -> Option<String> {
         AgentMessage::ImageResolved { image, outcome } => format!("{image} is {outcome:?}"),
         AgentMessage::Routed(version) => format!("routed by {}.{}", version.session, version.sequence),
         AgentMessage::Seen(seen) => format!("saw {} replicas that failed", seen.len()),
+        AgentMessage::Fetched { fetch, outcome } => format!("fetched {fetch}: {outcome:?}"),
         AgentMessage::PullWish { pull, image } => format!("may {pull} pull {image}?"),
         AgentMessage::PullEnded { pull } => format!("{pull} pulls no more"),
         AgentMessage::Goodbye { .. } => "goodbye".to_owned(),
@@ -85,6 +86,7 @@ fn call_of(call: &EngineCall) -> String {
         EngineCall::Remove { container, .. } => format!("remove {container}"),
         EngineCall::Diagnose { container, .. } => format!("diagnose {container}"),
         EngineCall::Inspect { container } => format!("inspect {}", short(container)),
+        EngineCall::FindImage { images } => format!("find {}", images.join(" or ")),
         EngineCall::ResolveImage { image } => format!("resolve {image}"),
     }
 }

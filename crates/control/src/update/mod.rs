@@ -28,10 +28,11 @@
 //! While the pre-deploy hook has not succeeded, a rollout is paused to every slot.
 //!
 //! Read in this order: [`standing`] (one slot judged), [`cursor`] (what becomes of the rollout), [`hook`] (what comes before
-//! the first slot), [`bound`] (how long it may take), then this file.
+//! the first slot), [`bound`] (how long it may take), [`fetch`] (images before stops), then this file.
 
 mod bound;
 mod cursor;
+mod fetch;
 pub(crate) mod hook;
 mod standing;
 
@@ -50,6 +51,8 @@ use crate::{
     scheduler::filter::candidates,
 };
 use cursor::Next;
+pub(crate) use fetch::waits_for as fetches;
+pub use fetch::{Fetch, Fetches};
 use standing::Standing;
 
 /// Whether the stored cursor stands in the middle of a rollout.
@@ -62,6 +65,7 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
     let slots = reconcile::wanted(pass, service, 0);
     let mut standings: Vec<Standing<'_>> =
         slots.into_iter().map(|slot| Standing::judge(pass, service, slot)).collect();
+    fetch::judge(pass, service, &mut standings);
     tolerate(service, &mut standings);
     for at in standings.iter().flat_map(|standing| [standing.next_look, standing.frozen]).flatten() {
         pass.wake(at, Key::Service(service.id));
@@ -74,7 +78,11 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         }
         pass.stop_beside(surplus, standing.stays.or(standing.goes), "its slot keeps the healthier task");
     }
-    let next = hook::next(pass, service).unwrap_or_else(|| cursor::next(service, &standings, pass.now));
+    let next =
+        hook::next(pass, service).unwrap_or_else(|| match cursor::next(service, &standings, pass.now) {
+            Next::Go => fetch::next(pass, service),
+            other => other,
+        });
     let delay = match next {
         Next::Change(rollout) => {
             let (service, expected) = (service.id, service.generation);

@@ -113,7 +113,7 @@ fn is_known_fit(store: &Store, service: &Service, replicas: u32) -> bool {
 }
 
 /// Every template of it stays up where it is put, and any node can take it.
-fn is_plain(service: &Service) -> bool {
+pub(super) fn is_plain(service: &Service) -> bool {
     service.templates.values().all(|template| {
         let (container, placement) = (&template.container, &template.placement);
         Behaviour::of(container).0.is_sound()

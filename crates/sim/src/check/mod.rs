@@ -1,6 +1,7 @@
 //! What must hold, each invariant in a file named after it. The world calls in here after every step of a manager, at
 //! every happening in an engine, at every message to an agent, twice a second, and at the end.
 
+mod fetched;
 mod i01_linearizable;
 mod i02_one_leader;
 mod i03_same_state;
@@ -195,6 +196,7 @@ impl World {
             self.check_jobs(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);
+            self.check_fetched(before, store);
             self.check_readiness(before, store);
             self.check_nodes_down(before, store);
             self.check_placements(before, store);

@@ -66,6 +66,7 @@ impl Engine {
             EngineCall::Remove { .. } => self.slowness(5, 60),
             EngineCall::Diagnose { .. } => self.slowness(5, 5_000),
             EngineCall::ResolveImage { .. } => self.slowness(5, 500),
+            EngineCall::FindImage { .. } => self.slowness(1, 5),
         };
         let endless = matches!(call, EngineCall::Pull { .. } | EngineCall::Stop { .. });
         self.next_call += 1;
@@ -109,6 +110,9 @@ impl Engine {
             EngineCall::Diagnose { container, .. } => self.inspect(container, now).map(|_| OpOutcome::Done),
             EngineCall::Inspect { container } => self.inspect(container, now),
             EngineCall::ResolveImage { image } => self.resolve(image),
+            EngineCall::FindImage { images } => {
+                Ok(OpOutcome::Found(images.iter().any(|image| self.known_image(image))))
+            }
         };
         self.calls.remove(&number);
         Effect::Answer(outcome)
