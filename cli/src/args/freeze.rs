@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum FreezeCommand {
     /// Leave nodes alone for a time: no update touches them, crashes are healed all the same
-    Set(FreezeSet),
+    Set(Box<FreezeSet>),
     /// List freezes
     Ls {
         /// Print names only

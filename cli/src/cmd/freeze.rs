@@ -25,7 +25,7 @@ pub async fn run(session: &Session, command: FreezeCommand) -> Result<Code, Fail
     let client = session.client()?;
     match command {
         FreezeCommand::Set(set) => {
-            let spec = spec(set).map_err(Failure::invalid)?;
+            let spec = spec(*set).map_err(Failure::invalid)?;
             let name = spec.name.clone();
             client.change(Request::SetFreeze(spec)).await?;
             let views = views(&client).await?;

@@ -217,7 +217,11 @@ impl Pass<'_> {
     fn inherited(&self, fill: &Fill<'_>) -> Inheritance {
         let same =
             |task: &&Task| fill.service.template_of(task.template) == fill.service.template_of(fill.version);
-        fill.previous.filter(same).map(restart::inherit).unwrap_or_default()
+        // What a release that somebody has begun since then was refused for is none of this one's, contents or not.
+        let rollout = fill.service.rollout.as_ref().filter(|_| fill.service.is_rolling());
+        let before = |task: &&Task| rollout.is_some_and(|rollout| task.created < rollout.begun());
+        let previous = fill.previous.filter(same).filter(|task| !before(task));
+        previous.map(restart::inherit).unwrap_or_default()
     }
 
     fn backoff_reason(&self, inherited: &Inheritance, previous: Option<&Task>) -> PendingReason {

@@ -2,6 +2,7 @@
 //! and nothing but the canaries runs a release that waits for them, nothing in a freeze one that does not say why.
 
 use model::{
+    freeze::Freeze,
     id::NodeId,
     service::{FailureAction, ReleaseResult, RolloutState, Service, Share, Slot},
     task::{Task, TaskState},
@@ -133,7 +134,10 @@ fn in_a_freeze(before: &Store, store: &Store, service: &Service) -> Option<Strin
     let lately = ClusterTime(before.time().0.saturating_sub(DECIDED_WITHIN));
     let frozen = |node: NodeId| {
         let (freeze, _) = before.freeze_of(node, store.time())?;
-        (freeze.set < lately && freeze.open_until(lately).is_some()).then_some(node)
+        // One that was replaced or taken back meanwhile may have held nobody by then.
+        let same = |now: &Freeze| (&now.spec.name, now.set) == (&freeze.spec.name, freeze.set);
+        let stays = store.freezes().iter().any(same);
+        (stays && freeze.set < lately && freeze.open_until(lately).is_some()).then_some(node)
     };
     store.freezes().first()?;
     let new = store.replicas_of_service(service.id).filter(|task| before.task(task.id).is_none());
