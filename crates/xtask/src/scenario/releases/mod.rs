@@ -5,7 +5,8 @@ mod office;
 mod pipeline;
 
 use std::collections::BTreeSet;
-use std::process::{Child, ExitCode};
+use std::io::Write as _;
+use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -100,9 +101,10 @@ struct Stage<'a> {
 /// It cannot be set up, a pipeline ends otherwise than it should, or something does not come back.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let cluster = Cluster::start(Plan { release: !options.debug, ..Plan::lab(1, NODES) })?;
-    let plan = registry::Plan::default();
+    let plan = registry::Plan { login: Some(LOGIN), ..registry::Plan::default() };
     let registry = Registry::start(cluster.lab(), &plan)?;
     let first = publish(&cluster, &registry)?;
+    log_in(&cluster, &registry)?;
     let database = Database::start(&cluster)?;
     create(&cluster, &first, &database)?;
     let project = Project::new(&cluster, &registry, LOGIN, SERVICE)?;
@@ -177,6 +179,17 @@ fn publish(cluster: &Cluster, registry: &Registry) -> Result<String> {
     registry.push(engine, MIMIC_1, "base/mimic:1")?;
     let digest = registry.push(engine, MIMIC_1, "mx/ispyb:1")?;
     Ok(format!("{}@{digest}", registry.image("mx/ispyb")))
+}
+
+/// The cluster's own login there; no node has one.
+fn log_in(cluster: &Cluster, registry: &Registry) -> Result<()> {
+    let host = registry.address();
+    let args = ["registry", "set", &host, "--username", LOGIN.0, "--password-stdin", "--plain-http"];
+    let mut command = cluster.ctl().command(&args);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child.stdin.take().context("its input")?.write_all(LOGIN.1.as_bytes())?;
+    ensure!(child.wait()?.success(), "orchctl registry set failed");
+    Ok(())
 }
 
 fn create(cluster: &Cluster, image: &str, database: &Database) -> Result<()> {
