@@ -360,6 +360,7 @@ fn killed(stage: &Stage<'_>) -> Result<()> {
 
 /// The way back and another replica need no registry; a new image does, and replicas stay as they are.
 fn without_registry(stage: &Stage<'_>) -> Result<()> {
+    stage.lands("ENV MIMIC_VERSION=20")?;
     let image = stage.project.build("ENV MIMIC_VERSION=10")?;
     stage.registry.stop()?;
     let back = stage.project.run("orch:rollback", "", &[])?;
