@@ -49,8 +49,8 @@ pub struct FreezeSet {
     /// Every week, such as "Tue 08:00-Mon 08:00"; may be said several times
     #[arg(long, value_name = "SPAN", conflicts_with_all = ["from", "until", "span"])]
     pub weekly: Vec<String>,
-    /// For so many weeks, this one included
-    #[arg(long, value_name = "N", default_value_t = 52, requires = "weekly", value_parser = clap::value_parser!(u32).range(1..=104))]
+    /// For so many weeks, this one included; of a calendar what begins within them
+    #[arg(long, value_name = "N", default_value_t = 52, value_parser = clap::value_parser!(u32).range(1..=104))]
     pub weeks: u32,
     /// The events of a calendar file (iCalendar); - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "until", "span", "weekly"])]

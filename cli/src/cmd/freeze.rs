@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use model::{
     freeze::{FreezeSpec, Window},
     request::{FreezeView, Request, Response},
@@ -58,14 +58,23 @@ pub async fn run(session: &Session, command: FreezeCommand) -> Result<Code, Fail
     Ok(Code::DONE)
 }
 
+fn horizon(now: Timestamp, weeks: u32) -> Result<Timestamp, String> {
+    now.checked_add(SignedDuration::from_hours(i64::from(weeks) * 7 * 24)).map_err(|error| error.to_string())
+}
+
 /// The windows of a calendar file.
-fn events(path: &Path, only: Option<&str>, zone: &TimeZone, now: Timestamp) -> Result<Vec<Window>, String> {
+fn events(
+    path: &Path,
+    only: Option<&str>,
+    zone: &TimeZone,
+    span: (Timestamp, Timestamp),
+) -> Result<Vec<Window>, String> {
     let text = match path.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin()),
         false => std::fs::read_to_string(path),
     };
     let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-    let windows = calendar::windows(&text, only, zone, now)?;
+    let windows = calendar::windows(&text, only, zone, span)?;
     match windows.is_empty() {
         true => Err(format!("{} has no such event that is not over", path.display())),
         false => Ok(windows),
@@ -87,7 +96,8 @@ fn spec(set: FreezeSet) -> Result<FreezeSpec, String> {
     let zone = window::zone(set.tz.as_deref()).map_err(|wrong| format!("--tz: {wrong}"))?;
     let now = Timestamp::now();
     let windows = if let Some(path) = &set.calendar {
-        events(path, set.events.as_deref(), &zone, now).map_err(|wrong| format!("--calendar: {wrong}"))?
+        events(path, set.events.as_deref(), &zone, (now, horizon(now, set.weeks)?))
+            .map_err(|wrong| format!("--calendar: {wrong}"))?
     } else if set.weekly.is_empty() {
         vec![window::once(set.from.as_deref(), set.until.as_deref(), set.span, &zone, now)?]
     } else {
