@@ -16,13 +16,12 @@ use proto::{
     v1::{LogPush, agents_client::AgentsClient},
 };
 use rpc::tls::{ClientTls, channel};
-use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     attempts::{Attempts, Kept, Line},
-    engine::{Engine, stamped},
+    engine::{Engine, before_now, stamped},
 };
 
 /// Followers at a time; each holds a connection to the engine and one to the manager.
@@ -114,7 +113,7 @@ pub async fn pour(engine: &Engine, attempts: &Attempts, wanted: Wanted, frames: 
 
 /// Sends kept lines like an engine would. Nobody may take them any more: then the stream ends elsewhere.
 async fn send(lines: &[Line], options: &LogOptions, frames: &mpsc::Sender<LogFrame>) -> Result<(), String> {
-    let since = options.since.map(|span| OffsetDateTime::now_utc() - span);
+    let since = options.since.map(before_now);
     for line in last(lines, options.tail) {
         let (stamp, text) = stamped(&line.text);
         if stamp.zip(since).is_some_and(|(stamp, since)| stamp < since) {

@@ -1,5 +1,7 @@
 //! What containers print, as frames of a log stream.
 
+use std::time::Duration;
+
 use bollard::query_parameters::LogsOptionsBuilder;
 use bollard::{container::LogOutput, errors::Error as DockerError, query_parameters::LogsOptions};
 use bytes::Bytes;
@@ -36,7 +38,7 @@ impl Engine {
         options: &LogOptions,
         frames: &Sender<LogFrame>,
     ) -> Result<(), DockerError> {
-        let since = options.since.map(|span| OffsetDateTime::now_utc() - span);
+        let since = options.since.map(before_now);
         let mut output = self.client().await?.logs(container, Some(query(options, since)));
         while let Some(piece) = output.next().await {
             let (stderr, mut bytes): (bool, Bytes) = match piece? {
@@ -63,6 +65,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// So long ago; the beginning of all logs where that is further than time goes.
+pub(crate) fn before_now(span: Duration) -> OffsetDateTime {
+    let span = time::Duration::try_from(span).ok();
+    let then = span.and_then(|span| OffsetDateTime::now_utc().checked_sub(span));
+    then.unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The time stamp before the first blank, and what follows.

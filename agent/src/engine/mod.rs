@@ -25,7 +25,7 @@ use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
 
 pub use credentials::Logins;
 pub use error::chain;
-pub(crate) use logs::stamped;
+pub(crate) use logs::{before_now, stamped};
 pub use watch::{Ours, watch};
 
 use crate::{attempts::Attempts, network::Networks};
