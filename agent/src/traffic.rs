@@ -5,6 +5,7 @@
 //! over the socket in the directory. Only `orch-agent leave` ends it.
 
 use std::{
+    collections::BTreeMap,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -42,6 +43,8 @@ const AGAIN_MOST: Duration = Duration::from_secs(5);
 const GREETING: Duration = Duration::from_secs(5);
 /// Between two looks at what it saw of replicas.
 const SEE: Duration = Duration::from_secs(2);
+/// A replica counts as new for so long: releases are hardly watched for longer.
+const NEW: Duration = Duration::from_secs(3600);
 /// A mesh that is asked to end lets connections finish for a minute at most.
 const END: Duration = Duration::from_secs(70);
 
@@ -62,7 +65,8 @@ pub async fn keep(
     mut wishes: mpsc::UnboundedReceiver<Wish>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut keeper = Keeper { directory, node, log, config: None, number: 0, seen: Vec::new() };
+    let mut keeper =
+        Keeper { directory, node, log, config: None, number: 0, seen: Vec::new(), known: BTreeMap::new() };
     let mut pause = AGAIN;
     loop {
         let stream = match keeper.meet(&mut wishes).await {
@@ -100,8 +104,10 @@ struct Keeper {
     /// What it is to serve, as last wished.
     config: Option<Box<MeshConfig>>,
     number: u64,
-    /// What it last said of replicas that failed it.
+    /// What was last told of replicas.
     seen: Vec<Seen>,
+    /// Since when each replica is known here.
+    known: BTreeMap<TaskId, Instant>,
 }
 
 impl Keeper {
@@ -223,6 +229,23 @@ impl Keeper {
         Ok(())
     }
 
+    /// Replicas that are new, so that whoever watches a release knows how much went well elsewhere, and those that failed.
+    fn worth_telling(&mut self, stats: &[TaskStats]) -> Vec<Seen> {
+        let now = Instant::now();
+        self.known.retain(|task, _| stats.iter().any(|stats| stats.task == *task));
+        let one = |stats: &TaskStats| Seen {
+            task: stats.task,
+            requests: stats.total,
+            failures: stats.failed.saturating_add(stats.errors),
+        };
+        let known = &mut self.known;
+        let tells = |seen: &Seen| {
+            let since = *known.entry(seen.task).or_insert(now);
+            seen.failures > 0 || now.duration_since(since) < NEW
+        };
+        stats.iter().map(one).filter(tells).collect()
+    }
+
     async fn hear(&mut self, frame: MeshFrame, events: &mpsc::Sender<Event>) -> Result<()> {
         let event = match frame {
             MeshFrame::Problems(problems) => Event::Problems { of: Part::Mesh, problems },
@@ -234,7 +257,7 @@ impl Keeper {
             }
             MeshFrame::Drained { task } => Event::MeshDrained { task },
             MeshFrame::Stats(stats) => {
-                let seen = failing(&stats);
+                let seen = self.worth_telling(&stats);
                 if seen == self.seen {
                     return Ok(());
                 }
@@ -245,16 +268,6 @@ impl Keeper {
         };
         events.send(event).await.context("the agent ends")
     }
-}
-
-/// What is worth telling: replicas of which some request failed.
-fn failing(stats: &[TaskStats]) -> Vec<Seen> {
-    let one = |stats: &TaskStats| Seen {
-        task: stats.task,
-        requests: stats.total,
-        failures: stats.failed.saturating_add(stats.errors),
-    };
-    stats.iter().map(one).filter(|seen| seen.failures > 0).collect()
 }
 
 async fn listen(reader: &mut OwnedReadHalf, answers: &mpsc::Sender<MeshFrame>) -> Result<()> {

@@ -75,7 +75,7 @@ pub enum Event {
         /// Which.
         version: RouteVersion,
     },
-    /// What the mesh saw of replicas that failed it, when that has changed; counted since it began.
+    /// What the mesh saw of replicas that are new or failed it, when that has changed; counted since it began.
     MeshSaw(Vec<Seen>),
     /// Nothing of this task's traffic is under way (answer to `DrainTask`).
     MeshDrained {

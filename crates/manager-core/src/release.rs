@@ -10,7 +10,7 @@ use model::{
     id::NodeId,
     registry::RegistrySpec,
     request::{ApiError, ErrorCode},
-    service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion, UpdateOrder},
+    service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion, UpdateOrder, UpdatePolicy},
     time::ClusterTime,
 };
 
@@ -106,6 +106,9 @@ impl Manager {
         }
         if spec.update.canary.is_some() {
             self.same_versions("canaries")?;
+        }
+        if spec.update.max_errors != UpdatePolicy::default().max_errors {
+            self.same_versions("a bound of the errors that routers see")?;
         }
         if spec.update.pre_deploy.is_some() {
             self.same_versions("a pre-deploy hook")?;

@@ -205,7 +205,7 @@ pub enum AgentMessage {
     },
     /// The node's mesh goes by this table from now on, and by none before it.
     Routed(RouteVersion),
-    /// What the node's mesh saw of replicas of which it saw any fail, as the sender. Since version 3.
+    /// What the node's mesh saw, as the sender, of replicas that are new or of which it saw any request fail. Since version 3.
     Seen(Vec<Seen>),
     /// May this image be pulled, and with which login? Answered by [`ManagerMessage::PullGranted`], at once or after
     /// [`ManagerMessage::PullQueued`]; to be followed by [`PullEnded`](Self::PullEnded). Since version 3.
