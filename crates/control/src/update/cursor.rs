@@ -2,6 +2,7 @@
 
 use model::{
     service::{Canary, FailureAction, Promotion, Rollout, RolloutState, Service},
+    task::Task,
     time::ClusterTime,
 };
 use planted::Bug;
@@ -108,7 +109,7 @@ fn stop(rollout: &Rollout, why: &str, now: ClusterTime) -> Next {
 }
 
 /// Only slots on frozen nodes are left: they have the whole time once their freeze is over.
-fn thaw(service: &Service, rollout: &Rollout, slots: usize, until: ClusterTime) -> Next {
+pub(super) fn thaw(service: &Service, rollout: &Rollout, slots: usize, until: ClusterTime) -> Next {
     let deadline = until + bound::whole(service, rollout, slots);
     match rollout.deadline.is_some_and(|known| known >= deadline) {
         true => Next::Wait(Some(until)),
@@ -121,7 +122,10 @@ fn hold(service: &Service, rollout: &Rollout, standings: &[Standing<'_>], now: C
     let Some(policy) = rollout.holding() else { return Next::Go };
     let target = |standing: &&Standing<'_>| {
         let task = standing.stays.or(standing.newest.filter(|_| standing.completed));
-        task.is_some_and(|task| task.template == rollout.target) && standing.good && !standing.excluded
+        // A release may have the contents that its replicas have already, under an older number.
+        let contents = |version| service.template_of(version);
+        let is_target = |task: &Task| contents(task.template) == contents(rollout.target);
+        task.is_some_and(is_target) && standing.good && !standing.excluded
     };
     if !standings.is_empty() && standings.iter().filter(target).count() == 0 {
         // As many as fail may fail, but with no good canary nothing tells the others to follow.
