@@ -1,6 +1,12 @@
 //! Trims history: ended tasks beyond a few per slot, removed services, tokens that admit nobody any more.
 
-use model::{command::Decision, id::TokenId, node::NodeState, service::Service};
+use model::{
+    command::Decision,
+    id::TokenId,
+    node::NodeState,
+    service::Service,
+    task::{Task, TaskState},
+};
 
 use planted::Bug;
 
@@ -18,10 +24,15 @@ pub(crate) fn trim(pass: &mut Pass<'_>, tasks: &SlotTasks<'_>, kept: usize) {
     if planted::is(Bug::HistoryUnbounded) {
         return;
     }
-    let excess = tasks.ended.len().saturating_sub(kept);
+    // What a job has completed says that it is not to be done again.
+    let job =
+        |task: &Task| pass.store.service(task.service).is_some_and(|service| service.spec.job.is_some());
+    let done = |task: &&&Task| task.observed.state == TaskState::Completed && job(task);
+    let ended: Vec<&Task> = tasks.ended.iter().filter(|task| !done(task)).copied().collect();
+    let excess = ended.len().saturating_sub(kept);
     let room = (MAX_DECISIONS - 8).saturating_sub(pass.decisions.len());
-    tasks.ended.iter().take(excess.min(room)).for_each(|task| pass.reap(task));
-    if let Some(task) = tasks.ended.get(room).filter(|_| room < excess) {
+    ended.iter().take(excess.min(room)).for_each(|task| pass.reap(task));
+    if let Some(task) = ended.get(room).filter(|_| room < excess) {
         pass.act(task.service, task.slot);
     }
 }

@@ -68,7 +68,8 @@ fn job_completes_every_slot_once_a_few_at_a_time() {
         assert!(said.code == 2 && said.err.contains("is a job"), "{}", said.all());
     }
     site.ok(&["job", "rm", "sums"]);
-    assert!(site.cluster.containers("sums").is_empty());
+    let gone = || site.cluster.containers("sums").is_empty().then_some(());
+    site.cluster.ask("its containers to be gone", PATIENCE, gone).expect("removed");
 }
 
 #[test]
