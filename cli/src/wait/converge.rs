@@ -173,7 +173,9 @@ fn wanted_slots(view: &ServiceView, expected: &Expected) -> Vec<Option<Slot>> {
     match view.service.spec.mode {
         Mode::Replicated(replicas) => (1..=replicas).map(|number| Some(Slot::Replica(number))).collect(),
         Mode::Global => {
-            let wanted = view.tasks.iter().filter(|task| task.desired == DesiredState::Running);
+            // The hook of a release is no task of a node.
+            let wanted = view.tasks.iter().filter(|task| task.slot != Slot::HOOK);
+            let wanted = wanted.filter(|task| task.desired == DesiredState::Running);
             let mut slots: Vec<Option<Slot>> =
                 wanted.map(|task| task.slot).collect::<BTreeSet<_>>().into_iter().map(Some).collect();
             slots.resize(slots.len().max(expected.global_tasks as usize), None);

@@ -18,7 +18,7 @@ use crate::{
     pass::{Key, Pass, Soft},
     plan::{IdSource, Plan},
     reap, reconcile,
-    scheduler::{Batch, Want, bits::Bits, nodes::Nodes},
+    scheduler::{Batch, Want, bits::Bits, hook_template, nodes::Nodes, of_hook},
     update::Fetches,
 };
 
@@ -338,7 +338,8 @@ impl Room {
             Slot::Node(node) => Some(node),
             Slot::Replica(_) => None,
         };
-        let want = Want { service, version: service.template, only, avoid: &[] };
+        let hook = slot == Slot::HOOK;
+        let want = Want { service, version: service.template, only, avoid: &[], hook };
         pass.batch.concerns(pass.nodes, want, &self.freed)
     }
 }
@@ -355,7 +356,13 @@ fn follow(nodes: &mut Nodes, store: &Store, id: TaskId, task: Option<&Task>) -> 
         && let Some(service) = store.service(task.service)
         && let Some(template) = service.template_of(task.template)
     {
-        let shape = nodes.shape_for(task.service, task.template, template);
+        let shape = match task.slot {
+            Slot::HOOK => {
+                let template = hook_template(service, task.template, template);
+                nodes.shape_for(task.service, of_hook(task.template), &template)
+            }
+            _ => nodes.shape_for(task.service, task.template, template),
+        };
         nodes.hold(id, number, shape);
     }
     held

@@ -242,7 +242,8 @@ impl Pass<'_> {
             Slot::Node(node) => Some(node),
             Slot::Replica(_) => None,
         };
-        let want = Want { service: fill.service, version: fill.version, only, avoid };
+        let hook = fill.slot == Slot::HOOK;
+        let want = Want { service: fill.service, version: fill.version, only, avoid, hook };
         let ids = &mut self.ids;
         self.batch.place(self.nodes, want, || known.unwrap_or_else(|| TaskId(ids.next())))
     }

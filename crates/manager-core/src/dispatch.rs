@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
     container::ContainerSpec,
+    hook::Hook,
     id::{NodeId, TaskId},
     service::{ImagePin, Slot, TemplateVersion},
     session::{Assignment, AssignmentSet, ManagerMessage, set_hash},
@@ -144,6 +145,11 @@ impl Manager {
         let hook = service.hook_of(task.template).filter(|_| task.slot == Slot::HOOK);
         let (container, restart) = match hook {
             Some(hook) => (Arc::new(hook.container(&template.container)), hook.restart()),
+            // Its release is forgotten: it must not become a replica on its way out.
+            None if task.slot == Slot::HOOK => {
+                let hook = Hook::default();
+                (Arc::new(hook.container(&template.container)), hook.restart())
+            }
             None => (shared.spec.clone(), template.restart.clone()),
         };
         Some(Assignment {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     container::{ContainerSpec, Healthcheck},
+    placement::Placement,
     probe::Probes,
     service::{RestartCondition, RestartPolicy, TaskTemplate},
 };
@@ -54,11 +55,12 @@ impl Hook {
         RestartPolicy { condition, max_attempts: Some(self.retries.max(1)), ..RestartPolicy::default() }
     }
 
-    /// What every task of it is made from.
+    /// What its task is made from: it is no replica, so that no maximum of replicas on a node is its own.
     pub fn template(&self, release: &TaskTemplate) -> TaskTemplate {
         TaskTemplate {
             container: self.container(&release.container),
             restart: self.restart(),
+            placement: Placement { max_per_node: 0, ..release.placement.clone() },
             ..release.clone()
         }
     }

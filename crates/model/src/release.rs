@@ -71,6 +71,9 @@ pub struct Release {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Its pre-deploy hook has not succeeded: no replica has ever run it, and none may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprepared: bool,
 }
 
 /// What comes with a change that makes a release, beside the declaration.

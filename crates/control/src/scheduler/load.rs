@@ -59,6 +59,9 @@ pub(crate) fn host_ports(template: &TaskTemplate) -> Vec<HostPort> {
     ports.filter(|port| port.published != 0).map(|port| (port.published, port.protocol)).collect()
 }
 
+/// Versions from here on are those of hooks, which are no replicas.
+pub(super) const HOOK: u64 = 1 << 63;
+
 /// How many tasks of one service are on each node, by template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServiceLoad {
@@ -86,11 +89,11 @@ impl ServiceLoad {
 
     /// The nodes with any task, once for each template, by number.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = u32> {
-        self.tasks.keys().map(|(number, _)| *number)
+        self.tasks.keys().filter(|(_, version)| version.0 < HOOK).map(|(number, _)| *number)
     }
 
     fn versions_on(&self, number: u32) -> impl Iterator<Item = (TemplateVersion, u32)> {
-        let all = (number, TemplateVersion(0))..=(number, TemplateVersion(u64::MAX));
+        let all = (number, TemplateVersion(0))..=(number, TemplateVersion(HOOK - 1));
         self.tasks.range(all).map(|((_, version), tasks)| (*version, *tasks))
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod filter;
 pub(crate) mod load;
 pub(crate) mod nodes;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use model::{
     id::{NodeId, ServiceId, TaskId},
@@ -37,11 +37,36 @@ pub(crate) struct Want<'a> {
     pub(crate) only: Option<NodeId>,
     /// Ranked behind all others.
     pub(crate) avoid: &'a [NodeId],
+    /// It is the pre-deploy hook, and no replica.
+    pub(crate) hook: bool,
+}
+
+/// Under which version the hook of a template counts: it holds none of the ports and places of replicas.
+pub(crate) fn of_hook(version: TemplateVersion) -> TemplateVersion {
+    TemplateVersion(version.0 | load::HOOK)
+}
+
+/// What the hook of a template is placed as.
+pub(crate) fn hook_template(
+    service: &Service,
+    version: TemplateVersion,
+    template: &TaskTemplate,
+) -> TaskTemplate {
+    service.hook_of(version).cloned().unwrap_or_default().template(template)
 }
 
 impl<'a> Want<'a> {
-    fn template(&self) -> &'a TaskTemplate {
-        self.service.template_of(self.version).expect("a wanted template is kept")
+    fn template(&self) -> Cow<'a, TaskTemplate> {
+        let template = self.service.template_of(self.version).expect("a wanted template is kept");
+        match self.hook {
+            true => Cow::Owned(hook_template(self.service, self.version, template)),
+            false => Cow::Borrowed(template),
+        }
+    }
+
+    /// Under which it counts.
+    fn counted(&self) -> TemplateVersion {
+        if self.hook { of_hook(self.version) } else { self.version }
     }
 }
 
@@ -93,9 +118,10 @@ impl Batch {
             self.service = Some(want.service.id);
             self.classes.clear();
         }
-        self.classes.entry(want.version).or_insert_with(|| {
-            let shape = nodes.shape_for(want.service.id, want.version, want.template());
-            Class::new(nodes, want.service, shape, want.template())
+        self.classes.entry(want.counted()).or_insert_with(|| {
+            let template = want.template();
+            let shape = nodes.shape_for(want.service.id, want.counted(), &template);
+            Class::new(nodes, want.service, shape, &template)
         })
     }
 }
@@ -114,14 +140,15 @@ fn place_on(
     if filtered.nodes.is_empty() {
         return Err(filtered.into_reason());
     }
-    let shape = nodes.shape_for(want.service.id, want.version, want.template());
+    let shape = nodes.shape_for(want.service.id, want.counted(), &want.template());
     let task = task();
     nodes.hold(task, number, shape);
     Ok((task, only))
 }
 
 fn filtered(nodes: &mut Nodes, want: Want<'_>, only: Option<u32>) -> Filtered {
-    let mut filtered = filter::lasting(nodes, want.template(), only);
-    filter::passing(nodes, &mut filtered, want.service.id, want.template());
+    let template = want.template();
+    let mut filtered = filter::lasting(nodes, &template, only);
+    filter::passing(nodes, &mut filtered, want.service.id, &template);
     filtered
 }

@@ -6,8 +6,9 @@
 
 use model::{
     id::NodeId,
-    service::{Rollout, Service, Slot},
+    service::{Rollout, RolloutState, Service, Slot},
     task::{Task, TaskState},
+    time::ClusterTime,
 };
 use planted::Bug;
 
@@ -19,9 +20,14 @@ use crate::{
 };
 
 /// The next step of a rollout whose hook has not succeeded yet; `None` when there is no such hook.
-pub(super) fn next(pass: &mut Pass<'_>, service: &Service) -> Option<Next> {
+pub(super) fn next(pass: &mut Pass<'_>, service: &Service, slots: usize) -> Option<Next> {
     let rollout = service.rollout.as_ref()?;
-    let hook = rollout.awaited_hook()?;
+    let Some(hook) = rollout.awaited_hook() else {
+        // That of a release before may be changing data still.
+        let mut tasks = pass.store.tasks_of_slot(service.id, Slot::HOOK);
+        let lingers = |task: &Task| !task.observed.state.is_terminal() && !is_on_lost_node(pass.store, task);
+        return (rollout.state == RolloutState::Updating && tasks.any(lingers)).then_some(Next::Wait(None));
+    };
     if pass.has_acted(service.id, Slot::HOOK) {
         return Some(Next::Go);
     }
@@ -38,9 +44,18 @@ pub(super) fn next(pass: &mut Pass<'_>, service: &Service) -> Option<Next> {
         let why = format!("the pre-deploy hook {}{}", task.observed.state, with_cause(task));
         return Some(cursor::give_up(service, rollout, &why, pass.now));
     }
+    if live.is_none()
+        && let Some(until) = frozen(pass, service, rollout)
+    {
+        return Some(cursor::thaw(service, rollout, slots, until));
+    }
     let ours = live.filter(own).filter(|task| task.is_active());
+    if let Some(other) = live.filter(|task| ours.is_none() && is_on_lost_node(pass.store, task)) {
+        let why = format!("an earlier pre-deploy hook may still run{}", state(pass, Some(other)));
+        return Some(cursor::give_up(service, rollout, &why, pass.now));
+    }
     let over = ours.map_or(rollout.begun(), |task| task.created.max(rollout.begun())) + hook.timeout;
-    if over <= pass.now || cursor::is_late(rollout, pass.now) {
+    if (live.is_some() && over <= pass.now) || cursor::is_late(rollout, pass.now) {
         live.into_iter().filter(|task| task.is_active()).for_each(|task| pass.stop(task, "its time is over"));
         let why = format!("the pre-deploy hook has not ended within its time{}", state(pass, live));
         return Some(cursor::give_up(service, rollout, &why, pass.now));
@@ -69,6 +84,16 @@ fn keep(pass: &mut Pass<'_>, service: &Service, task: &Task) {
     }
 }
 
+/// Until when it does not begin, since the release would wait for the end of a freeze on what it has changed.
+fn frozen(pass: &Pass<'_>, service: &Service, rollout: &Rollout) -> Option<ClusterTime> {
+    if rollout.despite_freeze.is_some() {
+        return None;
+    }
+    let replicas = pass.store.replicas_of_service(service.id).filter(|task| task.is_active());
+    let nodes = replicas.filter_map(|task| task.node);
+    nodes.filter_map(|node| pass.store.freeze_of(node, pass.now)).map(|(_, until)| until).max()
+}
+
 /// What is known of it.
 fn state(pass: &Pass<'_>, task: Option<&Task>) -> String {
     let node = |id: NodeId| node_name(pass.store, id);
@@ -84,7 +109,7 @@ fn state(pass: &Pass<'_>, task: Option<&Task>) -> String {
 /// Clears the slot of a rollout that has no use for it any more; one that is paused lets it end.
 pub(crate) fn is_wanted(service: &Service) -> bool {
     service.rollout.as_ref().is_some_and(|rollout| {
-        let held = rollout.state == model::service::RolloutState::Paused && rollout.hook.is_some();
+        let held = rollout.state == RolloutState::Paused && rollout.hook.is_some();
         rollout.awaited_hook().is_some() || held
     })
 }

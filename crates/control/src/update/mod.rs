@@ -78,11 +78,12 @@ pub(crate) fn advance(pass: &mut Pass<'_>, service: &Service) {
         }
         pass.stop_beside(surplus, standing.stays.or(standing.goes), "its slot keeps the healthier task");
     }
-    let next =
-        hook::next(pass, service).unwrap_or_else(|| match cursor::next(service, &standings, pass.now) {
+    let next = hook::next(pass, service, standings.len()).unwrap_or_else(|| {
+        match cursor::next(service, &standings, pass.now) {
             Next::Go => fetch::next(pass, service),
             other => other,
-        });
+        }
+    });
     let delay = match next {
         Next::Change(rollout) => {
             let (service, expected) = (service.id, service.generation);

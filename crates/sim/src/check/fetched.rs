@@ -56,7 +56,7 @@ fn is_by_rollout(before: &Service, now: &Service, task: &Task) -> bool {
         service.template_of(template).map(|template| template.container.image.clone())
     };
     let wanted = match (now.spec.mode, task.slot) {
-        (Mode::Replicated(replicas), Slot::Replica(number)) => number <= replicas,
+        (Mode::Replicated(replicas), Slot::Replica(number)) => (1..=replicas).contains(&number),
         _ => false,
     };
     same && wanted

@@ -66,6 +66,12 @@ fn history(service: &Service) -> Option<String> {
     })
 }
 
+/// The hook of a task's release has succeeded by now.
+fn succeeded_since(store: &Store, service: &Service, task: &Task) -> bool {
+    let mut hooks = store.tasks_of_slot(service.id, Slot::HOOK);
+    hooks.any(|hook| hook.template == task.template && hook.observed.state == TaskState::Completed)
+}
+
 /// A release is done although routers saw one of its replicas fail.
 fn faulted(before: &Store, service: &Service, store: &Store) -> Option<String> {
     let rollout = service.rollout.as_ref().filter(|rollout| rollout.state == RolloutState::Done)?;
@@ -106,6 +112,18 @@ fn without_hook(before: &Store, store: &Store, service: &Service) -> Option<Stri
     let live = hooks.filter(|task| !task.observed.state.is_terminal()).count();
     if live > 1 {
         return Some(format!("{live} pre-deploy hooks at once"));
+    }
+    let is_new = |task: &&Task| before.task(task.id).is_none();
+    let unprepared = |number| {
+        let release = before.service(service.id).and_then(|service| service.release(number));
+        release.is_some_and(|release| release.unprepared)
+    };
+    let mut new = store.replicas_of_service(service.id).filter(is_new);
+    if let Some(new) = new.find(|task| unprepared(task.template) && !succeeded_since(store, service, task)) {
+        return Some(format!(
+            "slot {} gets release {}, whose hook never succeeded",
+            new.slot, new.template.0
+        ));
     }
     let rollout = service.rollout.as_ref()?;
     let known = before.service(service.id)?.rollout.as_ref()?;

@@ -54,7 +54,7 @@ impl Writer<'_> {
             None => way_to_previous(&old)?,
         };
         // After a rollback on request the declaration that was left can be returned to.
-        way.previous = Some(old.spec.clone());
+        way.previous = Some(old.spec.clone()).filter(|_| !is_unprepared(&old));
         let networks = self.attached(id, &way.spec)?;
         self.attach_all(networks);
         self.return_to(&old, way, note, "rolled back on request");
@@ -82,6 +82,13 @@ impl Writer<'_> {
         if release.spec.template == old.spec.template && pin == present {
             return Err(Rejection::Conflict(format!(
                 "service \"{name}\" has the contents of release {} already",
+                number.0
+            )));
+        }
+        if release.unprepared {
+            return Err(Rejection::Conflict(format!(
+                "the pre-deploy hook of release {} of service \"{name}\" never succeeded, and a way back runs none: deploy its \
+                 image instead",
                 number.0
             )));
         }
@@ -217,9 +224,9 @@ impl Writer<'_> {
         };
         let told = |rollout: &Rollout| (rollout.state, rollout.message.clone());
         let is_news = old.rollout.as_ref().map(told) != Some(told(&rollout));
-        self.settle(&mut service, rollout.target, result, &rollout.message);
-        let message = rollout.message.clone();
+        let (target, message) = (rollout.target, rollout.message.clone());
         service.rollout = Some(rollout);
+        self.settle(&mut service, target, result, &message);
         if is_news {
             self.rollout_event(&service, message);
         }
@@ -235,6 +242,8 @@ impl Writer<'_> {
         returns_to: Option<TemplateVersion>,
         message: &str,
     ) {
+        let skipped =
+            service.rollout.as_ref().filter(|_| is_unprepared(service)).and_then(|rollout| rollout.from);
         let from = service.template;
         service.template = TemplateVersion(from.0.saturating_add(1));
         service.templates.insert(service.template, Arc::new(service.spec.template.clone()));
@@ -242,7 +251,7 @@ impl Writer<'_> {
         let canary = canary.filter(|_| state == RolloutState::Updating);
         service.rollout = Some(Rollout {
             target: service.template,
-            from: Some(from),
+            from: Some(skipped.unwrap_or(from)),
             state,
             started: self.at,
             since: self.at,
@@ -281,6 +290,7 @@ impl Writer<'_> {
             ended: None,
             result: ReleaseResult::Running,
             message: message.to_owned(),
+            unprepared: service.rollout.as_ref().is_some_and(|rollout| rollout.hook.is_some()),
         }));
         let most = service.spec.update.history.clamp(1, MAX_HISTORY) as usize;
         let surplus = service.releases.len().saturating_sub(most);
@@ -300,12 +310,15 @@ impl Writer<'_> {
 
     /// Writes down what became of a release, if it is kept.
     fn settle(&self, service: &mut Service, number: TemplateVersion, result: ReleaseResult, message: &str) {
+        let awaits = |rollout: &Rollout| rollout.target == number && rollout.hook.is_some();
+        let awaits_hook = service.rollout.as_ref().is_some_and(awaits);
         let Some(kept) = service.releases.iter_mut().find(|release| release.number == number) else { return };
         let mut release = (**kept).clone();
         let ended = (result != ReleaseResult::Running).then_some(self.at);
         // A release that was done long ago and is left now took no longer for that.
         release.ended = if release.result == ReleaseResult::Done { release.ended.or(ended) } else { ended };
         release.result = result;
+        release.unprepared &= awaits_hook;
         message.clone_into(&mut release.message);
         *kept = Arc::new(release);
     }
@@ -334,6 +347,16 @@ fn migrations_that_stay(old: &Service, way: &Return) -> String {
         return String::new();
     }
     format!("; the migration of release {} is not undone", numbers.join(", "))
+}
+
+/// Whether the newest release is one that no replica may run.
+fn is_unprepared(service: &Service) -> bool {
+    service.release(service.template).is_some_and(|release| release.unprepared)
+}
+
+/// What a release that comes next could return to: never to one that no replica may run.
+pub(super) fn left_behind(old: &Service) -> Option<Arc<ServiceSpec>> {
+    if is_unprepared(old) { old.previous.clone() } else { Some(old.spec.clone()) }
 }
 
 fn is_forward(rollout: &Rollout) -> bool {

@@ -18,7 +18,7 @@ use model::{
 
 use super::{
     expect_generation,
-    release::{expect_newest, previous_template},
+    release::{expect_newest, left_behind, previous_template},
 };
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
@@ -107,7 +107,7 @@ impl Writer<'_> {
             service.previous = old.previous.as_ref().map(present);
             self.finish(service, "updated without a change of its template".into());
         } else {
-            service.previous = Some(old.spec.clone());
+            service.previous = left_behind(&old);
             self.supersede(&mut service);
             self.begin_rollout(&mut service, RolloutState::Updating, note, None, "");
             let message = format!("updated to template {}", service.template.0);
