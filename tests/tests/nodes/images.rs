@@ -205,3 +205,27 @@ fn stop_first_update_has_the_image_before_it_stops_anything() {
     assert!(failed.err.contains("cannot fetch"), "{}", failed.all());
     assert_eq!(running(), before, "no replica was touched");
 }
+
+#[test]
+fn authority_of_ones_own_is_believed_by_the_managers_where_it_was_named() {
+    let plan = registry::Plan { place: registry::Place::Host(0), tls: true, ..registry::Plan::default() };
+    let Some(place) = Place::start("authority", &plan) else { return };
+    let address = place.registry.address();
+    let unknown = place.say(&["registry", "set", &address]);
+    assert!(unknown.code == 2 && unknown.err.contains("--ca"), "{}", unknown.all());
+    let authority = place.registry.authority().to_str().expect("a path");
+    place.ok(&["registry", "set", &address, "--ca", authority]);
+    assert!(place.ok(&["registry", "ls"]).contains("answers"));
+
+    let missing = place.registry.image("mx/web:nothing");
+    let refused = place.say(&["service", "create", "--name", "none", "--detach", &missing]);
+    assert!(refused.code == 2 && refused.err.contains("does not have"), "{}", refused.all());
+    // The node's engine has no such trust: what the tag means is known all the same, by the managers' own question.
+    let image = place.registry.image("mx/web:prod");
+    place.ok(&["service", "create", "--name", "web", "--detach", &image]);
+    let known = || {
+        let service = place.cluster.ctl().json(&["service", "inspect", "web"]).ok()?;
+        service.to_string().contains(&place.first).then_some(())
+    };
+    place.cluster.ask("the tag's meaning", PATIENCE, known).expect("it was asked for");
+}
