@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     command::{Answer, Rejection},
-    cron::{Cron, CronRun, CronSpec, CronStep, MAX_CRONS, MAX_RUNS, Overlap, RunState},
+    cron::{Cron, CronRun, CronSpec, CronStep, MAX_BESIDE, MAX_CRONS, MAX_RUNS, Overlap, RunState},
     id::{CronId, Generation, ServiceId},
     job::{CronRunRef, JobState, JobStatus},
     service::ServiceSpec,
@@ -32,7 +32,10 @@ impl Writer<'_> {
         // The first time may have come between its proposal and this entry.
         let decided = next.map_or(at, |next| at.min(ClusterTime(next.0.saturating_sub(1))));
         let cron = match self.store.cron_by_name(&spec.name).cloned() {
-            Some(old) if old.spec == *spec => return Ok(Answer::Cron { id: old.id }),
+            // Without a next time it never was due: a version that could not read it has said so.
+            Some(old) if old.spec == *spec && (old.next.is_some() || spec.suspended) => {
+                return Ok(Answer::Cron { id: old.id });
+            }
             // What was due before it was declared so is not.
             Some(old) => Cron { generation, spec: spec.clone(), updated: at, decided, next, ..old },
             None => {
@@ -69,9 +72,8 @@ impl Writer<'_> {
 
     pub(super) fn run_cron_now(&mut self, id: CronId, job: ServiceId) -> Outcome {
         let mut cron = (**self.store.crons.get(&id).ok_or_else(|| missing("cron", id))?).clone();
-        if cron.spec.overlap != Overlap::Allow
-            && let Some(running) = self.store.running_jobs(&cron).next()
-        {
+        let most = if cron.spec.overlap == Overlap::Allow { MAX_BESIDE } else { 1 };
+        if let Some(running) = self.store.running_jobs(&cron).nth(most - 1) {
             let name = &cron.spec.name;
             return Err(Rejection::Conflict(format!(
                 "an earlier run of cron \"{name}\" goes on: job \"{}\"",
