@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
         if answer.status != StatusCode::UNAUTHORIZED || self.authorization.is_some() {
             return Ok(answer);
         }
-        let Some(challenge) = answer.header("www-authenticate").and_then(Challenge::parse) else {
+        let Some(challenge) = answer.all("www-authenticate").find_map(Challenge::parse) else {
             return Err(Refusal::Denied("it refuses without saying how to log in (401)".into()));
         };
         let authorization = match challenge {
@@ -144,8 +144,14 @@ impl<'a> Session<'a> {
             }
         };
         let answer = answer.map_err(unreachable)?;
-        if answer.status != StatusCode::OK {
-            return Err(self.refused(answer.status, &answer));
+        match answer.status {
+            StatusCode::OK => {}
+            // It says nothing about any image.
+            StatusCode::NOT_FOUND => {
+                let host = realm.host().unwrap_or_default();
+                return Err(Refusal::Unreachable(format!("{host}, where it has tokens from, answers 404")));
+            }
+            status => return Err(self.refused(status, &answer)),
         }
         let token: Token = serde_json::from_slice(&answer.body)
             .map_err(|_| Refusal::Unreachable(format!("{} gives no token", bearer.realm)))?;
@@ -155,7 +161,7 @@ impl<'a> Session<'a> {
 
     fn refused(&self, status: StatusCode, answer: &Answer) -> Refusal {
         let said = ErrorBody::of(&answer.body);
-        let words = said.as_ref().map_or_else(String::new, |error| format!(": {}", error.words()));
+        let words = said.as_ref().map_or_else(String::new, |error| format!(": {}", self.words(error)));
         match (status, &self.spec.login) {
             (StatusCode::NOT_FOUND, _) if said.as_ref().is_some_and(ErrorBody::is_missing) => {
                 Refusal::Missing(format!("it answers 404{words}"))
@@ -174,6 +180,32 @@ impl<'a> Session<'a> {
             (StatusCode::TOO_MANY_REQUESTS, _) => Refusal::Unreachable("it was asked too often (429)".into()),
             _ => Refusal::Unreachable(format!("it answers {}{words}", status.as_u16())),
         }
+    }
+
+    /// What a registry says, as far as it may be shown: it may repeat what it was sent.
+    fn words(&self, error: &ErrorBody) -> String {
+        let mut words = error.words();
+        for secret in self.secrets() {
+            words = words.replace(&secret, "…");
+        }
+        words.chars().take(MAX_WORDS).collect()
+    }
+
+    /// The login's secret in every form in which it is sent, the longest first.
+    fn secrets(&self) -> Vec<String> {
+        let mut secrets: Vec<String> = match &self.spec.login {
+            Some(Login::Password { username, password }) => {
+                let password = password.reveal();
+                vec![STANDARD.encode(format!("{username}:{password}")), password.to_owned()]
+            }
+            Some(Login::Token(token)) => vec![challenge::percent(token.reveal()), token.reveal().to_owned()],
+            None => Vec::new(),
+        };
+        let bearer = self.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+        secrets.extend(bearer.map(str::to_owned));
+        secrets.retain(|secret| !secret.is_empty());
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
 }
 
@@ -246,6 +278,6 @@ impl ErrorBody {
     fn words(&self) -> String {
         let first = &self.errors[0];
         let words = if first.message.is_empty() { &first.code } else { &first.message };
-        words.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
+        words.chars().filter(|letter| !letter.is_control()).collect()
     }
 }

@@ -157,6 +157,63 @@ fn login_goes_to_no_other_host_and_nothing_goes_round_for_ever() {
 }
 
 #[test]
+fn identity_token_is_never_sent_on() {
+    let (elsewhere, seen) = serve(|_, _| http("200 OK", "", r#"{"access_token": "t0ken"}"#));
+    let target = elsewhere.clone();
+    let (host, _first) = serve(move |own, request| match request[0].starts_with("POST") {
+        true => http("307 Moved", &format!("Location: http://{target}/token?x=hunter2\r\n"), ""),
+        false => http(
+            "401 Unauthorized",
+            &format!("WWW-Authenticate: Bearer realm=\"http://{own}/token\"\r\n"),
+            "",
+        ),
+    });
+    let token = Some(Login::Token(Secret::new("refresh")));
+    let Err(RegistryRefusal::Unreachable(why)) = ask(&host, token, wish()) else { panic!("not followed") };
+    assert!(why.contains("http://127.0.0.1") && !why.contains("hunter2"), "{why}");
+    assert!(seen.try_recv().is_err(), "nobody else was asked");
+}
+
+#[test]
+fn words_of_a_refusal_never_hold_the_secret() {
+    let (host, _seen) = serve(|_, request| {
+        let sent = request.iter().find_map(|line| line.strip_prefix("authorization: "));
+        let echo = format!("no hunter2, no {}", sent.unwrap_or_default());
+        let body = format!(r#"{{"errors": [{{"code": "DENIED", "message": "{echo}"}}]}}"#);
+        http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", &body)
+    });
+    let Err(RegistryRefusal::Denied(why)) = ask(&host, password(), wish()) else { panic!("denied") };
+    assert!(why.contains("no …, no Basic …") && !why.contains("Y2k6"), "{why}");
+}
+
+#[test]
+fn token_server_that_is_not_there_says_nothing_about_an_image() {
+    let unknown = r#"{"errors": [{"code": "NOT_FOUND", "message": "no such page"}]}"#;
+    let (host, _seen) = serve(move |own, request| match request[0].starts_with("GET /token") {
+        true => http("404 Not Found", "", unknown),
+        false => http(
+            "401 Unauthorized",
+            &format!("WWW-Authenticate: Bearer realm=\"http://{own}/token\"\r\n"),
+            "",
+        ),
+    });
+    assert!(matches!(ask(&host, password(), wish()), Err(RegistryRefusal::Unreachable(_))));
+}
+
+#[test]
+fn first_challenge_that_can_be_met_is_taken_wherever_it_stands() {
+    let (host, _seen) =
+        serve(|_, request| match request.iter().any(|line| line.starts_with("authorization: Basic")) {
+            true => http("200 OK", "", "{}"),
+            false => {
+                let ways = "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: Basic realm=\"x\"\r\n";
+                http("401 Unauthorized", ways, "")
+            }
+        });
+    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(None));
+}
+
+#[test]
 fn greeting_says_whether_a_login_is_wanted_and_right() {
     let basic = |_: &str, request: &Seen| match request
         .iter()

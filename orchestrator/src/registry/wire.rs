@@ -38,6 +38,8 @@ pub(super) enum WireError {
     Http(String),
     #[error("it sends elsewhere more than {MAX_REDIRECTS} times, or to where it may not: {0}")]
     Redirect(String),
+    #[error("it sends a login on to {0}, which is not followed")]
+    LoginSentOn(String),
 }
 
 /// What came back.
@@ -50,7 +52,12 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.all(name).next()
+    }
+
+    /// Every value of a header that may be there more than once.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
     }
 }
 
@@ -80,7 +87,8 @@ impl Wire {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), plain })
     }
 
-    /// Asks, and follows where it is sent. What authorizes goes to the first address only.
+    /// Asks, and follows where it is sent. What authorizes goes to the first address only; a body, which may hold a login, is
+    /// never sent on.
     pub(super) async fn exchange(
         &self,
         method: &Method,
@@ -98,8 +106,11 @@ impl Wire {
             let moved = answer.status.is_redirection().then(|| answer.headers.get(LOCATION)).flatten();
             let Some(location) = moved else { return Ok(answer) };
             at = next(&at, location, self.plain)?;
+            if body.is_some() {
+                return Err(WireError::LoginSentOn(shown(&at)));
+            }
         }
-        Err(WireError::Redirect(at.to_string()))
+        Err(WireError::Redirect(shown(&at)))
     }
 
     async fn once(
@@ -158,7 +169,10 @@ async fn converse(
 /// Where a redirect leads: never from TLS to none, nor anywhere plain unless the registry itself is.
 fn next(from: &Uri, location: &HeaderValue, plain: bool) -> Result<Uri, WireError> {
     let text = location.to_str().unwrap_or_default();
-    let wrong = || WireError::Redirect(text.to_owned());
+    let wrong = || {
+        let to = text.parse::<Uri>().ok().filter(|to| to.host().is_some());
+        WireError::Redirect(to.map_or_else(|| "what is no address".into(), |to| shown(&to)))
+    };
     let to = if text.starts_with('/') && !text.starts_with("//") {
         let (scheme, authority) = (from.scheme_str().unwrap_or("https"), from.authority().ok_or_else(wrong)?);
         format!("{scheme}://{authority}{text}")
@@ -168,6 +182,11 @@ fn next(from: &Uri, location: &HeaderValue, plain: bool) -> Result<Uri, WireErro
     let to: Uri = to.parse().map_err(|_| wrong())?;
     let plainly = plain && from.scheme_str() == Some("http") && to.scheme_str() == Some("http");
     if to.scheme_str() == Some("https") || plainly { Ok(to) } else { Err(wrong()) }
+}
+
+/// An address without what may be secret in it: a name, a path, a query.
+fn shown(address: &Uri) -> String {
+    format!("{}://{}", address.scheme_str().unwrap_or_default(), address.host().unwrap_or_default())
 }
 
 fn no_tls(error: &std::io::Error) -> WireError {
