@@ -24,7 +24,7 @@ impl Agent {
         self.session.engine_known(now);
         self.refresh_facts();
         // Places in the line are given back; the line forms anew when the engine is there again.
-        self.dirty.extend(self.tasks.keys().copied());
+        self.dirty.extend(self.tasks.keys().chain(self.fetches.keys()).copied());
     }
 
     pub(crate) fn engine_listed(&mut self, containers: Vec<ContainerView>, now: Instant) {
@@ -53,6 +53,7 @@ impl Agent {
             task.listed(&views, &mut Self::context(&mut self.rng, now));
             self.dirty.insert(*id);
         }
+        self.dirty.extend(self.fetches.keys().copied());
         self.expel_strangers();
     }
 

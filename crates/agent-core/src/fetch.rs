@@ -17,7 +17,7 @@ use crate::{
     agent::{Agent, Owner},
     engine::{EngineCall, EngineError, EngineErrorKind, OpOutcome},
     prepare,
-    pulls::May,
+    pulls::{Begun, May},
 };
 
 /// Wishes at a time; managers have as many rollouts under way on one node at most.
@@ -35,7 +35,10 @@ pub(crate) struct Fetching {
     /// The engine said that it does not have it.
     missing: bool,
     op: Option<u64>,
+    /// How the last pull began.
+    begun: Begun,
     failures: u32,
+    denials: u32,
     retry_at: Option<Instant>,
     outcome: Option<Result<(), String>>,
 }
@@ -44,7 +47,29 @@ impl Fetching {
     fn new(wish: FetchWish) -> Self {
         // A tag that is always pulled means what the registry says, whatever is here.
         let missing = wish.pull == PullPolicy::Always && wish.pin.is_none();
-        Self { wish, missing, op: None, failures: 0, retry_at: None, outcome: None }
+        Self {
+            wish,
+            missing,
+            op: None,
+            begun: Begun::default(),
+            failures: 0,
+            denials: 0,
+            retry_at: None,
+            outcome: None,
+        }
+    }
+
+    /// Whether another try will not change it.
+    fn lasts(&mut self, error: &EngineError) -> bool {
+        if self.begun.explains(error) {
+            return false;
+        }
+        self.denials += u32::from(error.kind == EngineErrorKind::ImageDenied);
+        match error.kind {
+            EngineErrorKind::ImageMissing | EngineErrorKind::NotFound | EngineErrorKind::Invalid => true,
+            EngineErrorKind::ImageDenied => self.denials >= MAX_DENIALS,
+            _ => false,
+        }
     }
 }
 
@@ -77,8 +102,13 @@ impl Agent {
     /// The next step of a fetch: a look, its turn, the manager's leave, the pull.
     pub(crate) fn step_fetch(&mut self, name: TaskId, now: Instant) {
         let Some(fetching) = self.fetches.get(&name) else { return };
-        if fetching.op.is_some() || fetching.outcome.is_some() || !self.engine.is_ready() {
+        if fetching.op.is_some() || fetching.outcome.is_some() {
             return;
+        }
+        if !self.engine.is_ready() {
+            // Others need its turn meanwhile; it lines up again when the engine is there.
+            self.pulls.release(name);
+            return self.end_pull(name);
         }
         if let Some(at) = fetching.retry_at.filter(|at| *at > now) {
             self.timers.insert((at, name));
@@ -100,7 +130,8 @@ impl Agent {
         }
         match self.may_pull(name, &image, now) {
             May::Begin => {
-                let login = self.leaves.login(name);
+                let (begun, login) = self.begin_pull(name);
+                self.fetches.entry(name).and_modify(|fetching| fetching.begun = begun);
                 self.call_for(name, EngineCall::Pull { image, login });
             }
             May::Wait(until, _) => {
@@ -132,7 +163,7 @@ impl Agent {
             Ok(_) => return self.fetched(name, Ok(())),
             Err(error) => {
                 fetching.failures += 1;
-                let lasting = !looked && lasts(&error, fetching.failures);
+                let lasting = !looked && fetching.lasts(&error);
                 let doubled = 1u32.checked_shl(fetching.failures - 1).unwrap_or(u32::MAX);
                 fetching.retry_at = Some(now + PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE));
                 if lasting {
@@ -152,13 +183,5 @@ impl Agent {
             fetching.outcome = Some(outcome.clone());
         }
         self.tell(AgentMessage::Fetched { fetch: name, outcome });
-    }
-}
-
-fn lasts(error: &EngineError, failures: u32) -> bool {
-    match error.kind {
-        EngineErrorKind::ImageMissing | EngineErrorKind::NotFound | EngineErrorKind::Invalid => true,
-        EngineErrorKind::ImageDenied => failures >= MAX_DENIALS,
-        _ => false,
     }
 }

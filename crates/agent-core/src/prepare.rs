@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use model::{container::PullPolicy, service::ImagePin, session::Assignment};
 
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::{
+    engine::{EngineError, EngineErrorKind},
+    pulls::Begun,
+};
 
 /// Pulls that may fail before the task is rejected; a registry may be restarting.
 const PULL_TRIES: u32 = 5;
@@ -12,6 +15,8 @@ const PULL_TRIES: u32 = 5;
 const START_TRIES: u32 = 5;
 /// The pause after the first failure; it doubles.
 const PULL_PAUSE: Duration = Duration::from_secs(1);
+/// A manager that comes back is not waited for much longer than this.
+const LONGEST_PULL_PAUSE: Duration = Duration::from_secs(30);
 /// As [`PULL_PAUSE`], for creates and starts.
 const START_PAUSE: Duration = Duration::from_millis(250);
 
@@ -26,7 +31,11 @@ pub(crate) struct Prepare {
     pub missing: bool,
     /// A create may have happened without an answer: look by name before the next try.
     pub name_doubted: bool,
+    /// How the last pull began.
+    pub begun: Begun,
     pulls: u32,
+    /// Pulls without a manager's leave that a registry refused.
+    refused_alone: u32,
     starts: u32,
 }
 
@@ -94,6 +103,10 @@ impl Prepare {
     pub(crate) fn pull_failed(&mut self, assignment: &Assignment, error: &EngineError) -> Failure {
         let image = pullable(assignment).unwrap_or(&assignment.container.image);
         let message = format!("image {image}: {}", error.message);
+        if self.begun.explains(error) {
+            self.refused_alone += 1;
+            return Failure::Retry(pull_pause(self.refused_alone));
+        }
         self.pulls += 1;
         match error.kind {
             EngineErrorKind::Unavailable => Failure::Retry(PULL_PAUSE),
@@ -103,7 +116,7 @@ impl Prepare {
             // No registry knew it when it was pinned; asking once more is enough.
             _ if matches!(assignment.pin, Some(ImagePin::LocalId(_))) => Failure::Reject(message),
             _ if self.pulls >= PULL_TRIES => Failure::Reject(message),
-            _ => Failure::Retry(PULL_PAUSE * (1 << (self.pulls - 1))),
+            _ => Failure::Retry(pull_pause(self.pulls)),
         }
     }
 
@@ -146,4 +159,10 @@ impl Prepare {
             _ => Failure::Retry(START_PAUSE * (1 << (self.starts - 1))),
         }
     }
+}
+
+/// After so many failures in a row.
+fn pull_pause(failures: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    PULL_PAUSE.saturating_mul(doubled).min(LONGEST_PULL_PAUSE)
 }

@@ -2,13 +2,18 @@
 //! in to the registry.
 //!
 //! Nothing waits for managers that are away: without a session, or without an answer within a bounded time, the node pulls with
-//! what it has itself. A login lies here from the answer to the end of the pull and nowhere else.
+//! what it has itself. A registry's refusal of such a pull says nothing, since the login that was missing may be the cluster's:
+//! it is tried again for as long as nobody gave leave. A login lies here from the answer to the end of the pull and nowhere
+//! else.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use model::{id::TaskId, registry::Login, session::AgentMessage, time::Instant};
 
-use crate::agent::Agent;
+use crate::{
+    agent::Agent,
+    engine::{EngineError, EngineErrorKind},
+};
 
 /// The version of the conversation that knows pulls.
 const PROTOCOL: u32 = 3;
@@ -41,11 +46,32 @@ pub(crate) enum May {
     Wait(Instant, bool),
 }
 
+/// How a pull began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// A manager gave leave, with the login that the cluster has.
+    WithLeave,
+    /// Nobody answered: with what the node has itself. Where it is not known, a further try is the lesser evil.
+    #[default]
+    Alone,
+}
+
+impl Begun {
+    /// Whether a registry's refusal may be for want of the cluster's login. Registries deny that there is what they do not show.
+    pub(crate) fn explains(self, error: &EngineError) -> bool {
+        let refused = matches!(
+            error.kind,
+            EngineErrorKind::ImageMissing | EngineErrorKind::ImageDenied | EngineErrorKind::NotFound
+        );
+        self == Self::Alone && refused
+    }
+}
+
 impl Leaves {
-    /// The login that came with the leave.
-    pub(crate) fn login(&self, pull: TaskId) -> Option<Login> {
+    /// The login that came with the leave; the outer `None`: it was not given.
+    fn given(&self, pull: TaskId) -> Option<Option<Login>> {
         match self.0.get(&pull) {
-            Some(Leave::Given(login)) => login.clone(),
+            Some(Leave::Given(login)) => Some(login.clone()),
             _ => None,
         }
     }
@@ -53,7 +79,8 @@ impl Leaves {
     /// The session is over: its answers will not come. The next one has a little time to give them.
     pub(crate) fn session_ended(&mut self, now: Instant) {
         for leave in self.0.values_mut() {
-            if !matches!(leave, Leave::Given(_)) {
+            // Each dial that comes to nothing ends one; the time runs on, or it would never come.
+            if matches!(leave, Leave::Asked { connection: Some(_), .. } | Leave::Queued { .. }) {
                 *leave = Leave::Asked { connection: None, until: now + ANSWER };
             }
         }
@@ -86,6 +113,16 @@ impl Agent {
         let until = now + ANSWER;
         self.leaves.0.insert(pull, Leave::Asked { connection: open, until });
         May::Wait(until, false)
+    }
+
+    /// What a pull that begins now has from a manager. One that does not know pulls has given leave by wanting the image.
+    pub(crate) fn begin_pull(&self, pull: TaskId) -> (Begun, Option<Login>) {
+        let older = self.session.open().is_some() && self.session.open_with(PROTOCOL).is_none();
+        match self.leaves.given(pull) {
+            Some(login) => (Begun::WithLeave, login),
+            None if older => (Begun::WithLeave, None),
+            None => (Begun::Alone, None),
+        }
     }
 
     /// The pull has ended, or is not wanted any more.

@@ -170,9 +170,12 @@ impl Agent {
     }
 
     fn call(&mut self, id: TaskId, call: Call, now: Instant) {
+        let (begun, login) = self.begin_pull(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         answer::begun(task, &call);
-        let login = self.leaves.login(id);
+        if call == Call::Pull {
+            task.prepare.begun = begun;
+        }
         let engine_call = reconcile::engine_call(task, &call, self.cluster, &self.traffic, login);
         self.next_op += 1;
         task.op = Some((self.next_op, call));

@@ -218,6 +218,7 @@ fn kind(text: &str) -> EngineErrorKind {
         "conflict" => E::Conflict,
         "pull-failed" => E::ImagePullFailed,
         "image-missing" => E::ImageMissing,
+        "image-denied" => E::ImageDenied,
         "port-taken" => E::PortTaken,
         "mount-missing" => E::MountMissing,
         "invalid" => E::Invalid,
