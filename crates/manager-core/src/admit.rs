@@ -189,6 +189,9 @@ impl Manager {
     /// Networks keep their addresses, so a pool has to hold those that there are. A network that is made at the same moment keeps its own
     /// all the same: the pool says only where the next ones come from.
     fn settings(&self, settings: ClusterSettings) -> Result<Command, ApiError> {
+        if self.store.cluster().is_some_and(|cluster| cluster.settings.pulls != settings.pulls) {
+            self.same_versions("a bound of pulls")?;
+        }
         let outside: Vec<String> = self
             .store
             .networks()

@@ -13,6 +13,7 @@ use std::{
 use model::{
     command::Command,
     id::ServiceId,
+    registry::ImageName,
     service::{ImagePin, TemplateVersion},
     session::ManagerMessage,
     task::{Task, TaskState},
@@ -152,13 +153,26 @@ impl Manager {
         });
     }
 
-    pub(crate) fn on_image_resolved(&mut self, image: &str, outcome: Result<ImagePin, String>) {
-        let keys: Vec<Key> = self.lead.iter().flat_map(|lead| lead.pins.asked.keys().copied()).collect();
+    /// What an image means, as its registry says (`from` is `None`) or a node, of which only what it was asked for is taken.
+    pub(crate) fn on_image_resolved(
+        &mut self,
+        from: Option<u64>,
+        image: &str,
+        outcome: Result<ImagePin, String>,
+    ) {
+        let asked = |ask: &Ask| {
+            from.is_none() || matches!(ask, Ask::Waiting { connection, .. } if *connection == from)
+        };
+        let asks = self.lead.iter().flat_map(|lead| &lead.pins.asked);
+        let keys: Vec<Key> = asks.filter(|(_, ask)| asked(ask)).map(|(key, _)| *key).collect();
         let same = keys.into_iter().filter(|(service, template)| {
             let template = self.store.service(*service).and_then(|service| service.template_of(*template));
             template.is_some_and(|template| template.container.image == image)
         });
         let same: Vec<Key> = same.collect();
+        if same.is_empty() {
+            return;
+        }
         match outcome.and_then(|pin| sound(image, pin)) {
             Ok(pin) => {
                 for (service, template) in same {
@@ -226,8 +240,9 @@ impl Manager {
 fn sound(image: &str, pin: ImagePin) -> Result<ImagePin, String> {
     let right = match &pin {
         ImagePin::Digest(text) => text.split_once('@').is_some_and(|(repository, digest)| {
-            let asked = repository_of(image);
-            is_digest(digest) && (repository == asked || repository.ends_with(&format!("/{asked}")))
+            let place = |name| ImageName::parse(name).map(|name| (name.host.to_owned(), name.repository()));
+            let untagged = repository_of(repository) == repository;
+            is_digest(digest) && untagged && place(repository) == place(image)
         }),
         ImagePin::LocalId(text) => is_digest(text),
     };
@@ -269,6 +284,10 @@ mod tests {
         }
         assert!(sound("nginx:1", pin("evil/other")).is_err());
         assert!(sound("nginx:1", pin("evilnginx")).is_err());
+        assert!(sound("nginx:1", pin("evil.example/nginx")).is_err());
+        assert!(sound("nginx:1", pin("docker.io/evil/nginx")).is_err());
+        assert!(sound("team/app:1", pin("evil.example/team/app")).is_err());
+        assert!(sound("index.docker.io/nginx:1", pin("nginx")).is_ok());
         assert!(sound("nginx:1", ImagePin::Digest("nginx@sha256:12".into())).is_err());
         assert!(sound("nginx:1", ImagePin::LocalId(format!("sha256:{digest}"))).is_ok());
     }

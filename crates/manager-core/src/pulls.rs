@@ -19,8 +19,8 @@ use crate::{Action, Manager};
 
 /// After so long a pull counts no more, whatever became of it: an engine's own limit.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Pulls that one node may wish for at once: agents pull three at a time.
-const MAX_PER_NODE: usize = 64;
+/// Pulls that one node may wish for at once: as many as an agent begins.
+const MAX_PER_NODE: usize = 3;
 
 type Pull = (NodeId, TaskId);
 
@@ -50,6 +50,10 @@ impl Pulls {
 
 impl Manager {
     pub(crate) fn on_pull_wish(&mut self, connection: u64, node: NodeId, pull: TaskId, image: String) {
+        // No answer: the agent pulls with what it has, and what comes of that is no verdict on an image.
+        if !self.is_for(node, pull) {
+            return;
+        }
         let bound = self.pull_bound();
         let Some(lead) = &mut self.lead else { return };
         let key = (node, pull);
@@ -95,6 +99,12 @@ impl Manager {
         let Some(lead) = &mut self.lead else { return };
         lead.pulls.granted.insert((node, pull), until);
         self.act(Action::SendAgent { connection, message: ManagerMessage::PullGranted { pull, login } });
+    }
+
+    /// Whether a pull is for a task of this node, or for a release on its way there.
+    fn is_for(&self, node: NodeId, pull: TaskId) -> bool {
+        self.store.task(pull).is_some_and(|task| task.node == Some(node))
+            || self.fetched_image(node, pull).is_some()
     }
 
     /// The login for an image that a task of this node is made from, or that it was told to fetch.

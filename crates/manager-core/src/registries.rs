@@ -252,7 +252,7 @@ impl Manager {
 
     fn pin_answered(&mut self, host: &str, image: &str, answer: Result<Option<ImagePin>, RegistryRefusal>) {
         match answer {
-            Ok(Some(pin)) => self.on_image_resolved(image, Ok(pin)),
+            Ok(Some(pin)) => self.on_image_resolved(None, image, Ok(pin)),
             Ok(None) => {}
             Err(refusal) => {
                 self.notice(format!(

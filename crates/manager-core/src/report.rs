@@ -34,7 +34,9 @@ impl Manager {
             }
             AgentMessage::Seen(seen) => self.on_seen(node, seen),
             AgentMessage::Routed(version) => self.on_routed(connection, version),
-            AgentMessage::ImageResolved { image, outcome } => self.on_image_resolved(&image, outcome),
+            AgentMessage::ImageResolved { image, outcome } => {
+                self.on_image_resolved(Some(connection), &image, outcome)
+            }
             AgentMessage::PullWish { pull, image } => self.on_pull_wish(connection, node, pull, image),
             AgentMessage::Fetched { fetch, outcome } => self.on_fetched(node, fetch, outcome),
             AgentMessage::PullEnded { pull } => self.on_pull_ended(node, pull),

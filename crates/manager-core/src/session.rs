@@ -146,7 +146,8 @@ impl Manager {
     pub(crate) fn on_agent_closed(&mut self, connection: u64) {
         let Some(session) = self.sessions.remove(connection) else { return };
         self.forget_pins_asked_of(connection);
-        if let Some(lead) = &mut self.lead {
+        // One that was not welcome yet has wished for nothing, and there may be another one that has.
+        if let (State::Open(_), Some(lead)) = (&session.state, &mut self.lead) {
             lead.pulls.forget_node(session.node);
         }
         if !self.sessions.by_node.contains_key(&session.node)
