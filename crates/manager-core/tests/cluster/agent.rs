@@ -32,6 +32,8 @@ pub struct Agent {
     pub resolves: bool,
     /// Times that it was asked so.
     pub asked: u32,
+    /// Pulls that it got leave for.
+    pub granted: Vec<TaskId>,
     beats: u64,
     /// What it says of its engine.
     pub engine_ok: bool,
@@ -60,6 +62,7 @@ impl Agent {
             arriving: None,
             resolves: true,
             asked: 0,
+            granted: Vec::new(),
             beats: 0,
             engine_ok: true,
             routes: BTreeMap::new(),
@@ -119,6 +122,10 @@ impl Agent {
                 let name = image.rsplit_once(':').map_or(image.as_str(), |(name, _)| name);
                 let outcome = Ok(ImagePin::Digest(format!("{name}@sha256:{}", "0".repeat(64))));
                 vec![AgentMessage::ImageResolved { image, outcome }]
+            }
+            ManagerMessage::PullGranted { pull, .. } => {
+                self.granted.push(pull);
+                Vec::new()
             }
             ManagerMessage::Refused { .. } => {
                 self.refused = true;

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use manager_core::{RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
+use manager_core::{Config, Event, RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
 use model::{
+    cluster::{ClusterSettings, PullBound},
+    id::{NodeId, TaskId},
+    identity::Identity,
     registry::{Login, RegistrySpec, Secret},
     request::{ApiError, ErrorCode, Request, Response},
     service::{ImagePin, ReleaseNote, ServiceSpec},
+    session::AgentMessage,
 };
 
-use crate::world::{ONE, World, admin, spec};
+use crate::world::{ONE, TWO, World, admin, spec};
 
 const IMAGE: &str = "reg.example/app:1";
 
@@ -136,4 +140,70 @@ fn wrong_login_is_told_when_it_is_declared_and_no_secret_is_shown() {
     assert!(world.store(ONE).registries().is_empty());
     let again = world.insist(admin(), Request::RemoveRegistry("reg.example".into())).expect_err("gone");
     assert_eq!(again.code, ErrorCode::NotFound);
+}
+
+/// Has a node wish for pulls; those that it got leave for by it.
+fn wish(world: &mut World, node: NodeId, pulls: &[TaskId]) -> Vec<TaskId> {
+    let before = world.agents[&node].granted.len();
+    for pull in pulls {
+        world.say(node, AgentMessage::PullWish { pull: *pull, image: IMAGE.into() });
+    }
+    world.run_for(Duration::from_millis(100));
+    world.agents[&node].granted[before..].to_vec()
+}
+
+#[test]
+fn node_gets_leave_for_pulls_of_its_own_tasks_and_for_no_more_than_it_begins() {
+    let mut world = with_service(knows_everything);
+    world.until("it runs", runs);
+    world.admin(Request::ScaleServices(vec![("web".into(), 5)]));
+    world.until("all run", |world| world.agents.values().all(|agent| agent.running() == 5));
+    let node = *world.agents.keys().next().expect("a node");
+    let tasks: Vec<TaskId> = world.agents[&node].held.keys().copied().collect();
+    assert_eq!(wish(&mut world, node, &[TaskId(77)]), [], "not its own");
+    assert_eq!(wish(&mut world, node, &tasks), tasks[..3]);
+    // Somebody else's connection that never says hello takes nothing from it.
+    let connection = 1 << 40;
+    world.feed(ONE, Event::AgentOpened { connection, identity: Identity::Node(node) });
+    world.feed(ONE, Event::AgentClosed { connection });
+    assert_eq!(wish(&mut world, node, &tasks[3..]), []);
+    world.say(node, AgentMessage::PullEnded { pull: tasks[0] });
+    assert_eq!(wish(&mut world, node, &tasks[3..]), tasks[3..4]);
+}
+
+#[test]
+fn only_the_node_that_was_asked_says_what_a_tag_means() {
+    let mut world = World::new(44);
+    let nodes = [world.join_node(), world.join_node()];
+    world.agents.values_mut().for_each(|agent| agent.resolves = false);
+    world.admin(Request::CreateService(service(IMAGE).into()));
+    world.until("one is asked", |world| asked_nodes(world) == 1);
+    let (asked, other) = if world.agents[&nodes[0]].asked == 1 { (0, 1) } else { (1, 0) };
+    let says = |world: &mut World, node: usize, digit: &str| {
+        let outcome = Ok(ImagePin::Digest(format!("reg.example/app@sha256:{}", digit.repeat(64))));
+        world.say(nodes[node], AgentMessage::ImageResolved { image: IMAGE.into(), outcome });
+        world.run_for(Duration::from_millis(100));
+    };
+    says(&mut world, other, "6");
+    assert_eq!(pins(&world), []);
+    says(&mut world, asked, "1");
+    assert_eq!(pins(&world), [ImagePin::Digest(format!("reg.example/app@{}", of_ones()))]);
+}
+
+#[test]
+fn bound_of_pulls_waits_until_all_managers_know_it() {
+    let mut world = World::of_three(45);
+    world.crash(TWO);
+    let older = Config { version: "0.0.1".into(), ..world.config(TWO) };
+    let recovered = world.hosts[&TWO].disk.recovered();
+    world.boot(older, recovered);
+    world.until("it has said so", |world| {
+        let leader = world.leader().map(|id| world.store(id));
+        leader.and_then(|store| store.member(TWO)).is_some_and(|member| member.version == "0.0.1")
+    });
+    let settings = world.store(ONE).cluster().expect("a cluster").settings.clone();
+    let bound = |pulls| Request::SetSettings(ClusterSettings { pulls, ..settings.clone() });
+    world.insist(admin(), bound(settings.pulls)).expect("nothing new");
+    let refusal = world.insist(admin(), bound(PullBound(40))).expect_err("refused");
+    assert!(refusal.to_string().contains("a bound of pulls must wait"), "{refusal}");
 }
