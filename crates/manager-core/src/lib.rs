@@ -14,7 +14,8 @@
 //! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
-pub mod action;
+pub mod access;
+mod action;
 mod admit;
 mod clock;
 pub mod config;
