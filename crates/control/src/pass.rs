@@ -217,8 +217,9 @@ impl Pass<'_> {
     fn inherited(&self, fill: &Fill<'_>) -> Inheritance {
         let same =
             |task: &&Task| fill.service.template_of(task.template) == fill.service.template_of(fill.version);
-        // What a release that somebody has begun since then was refused for is none of this one's, contents or not.
+        // What was refused before somebody began this release is none of its business, contents or not.
         let rollout = fill.service.rollout.as_ref().filter(|_| fill.service.is_rolling());
+        let rollout = rollout.filter(|rollout| rollout.target == fill.version);
         let before = |task: &&Task| rollout.is_some_and(|rollout| task.created < rollout.begun());
         let previous = fill.previous.filter(same).filter(|task| !before(task));
         previous.map(restart::inherit).unwrap_or_default()

@@ -180,7 +180,7 @@ pub(super) fn keep(pass: &mut Pass<'_>, service: &Service, tasks: &SlotTasks<'_>
     } else if tasks.active.len() == 1 && !tasks.stopping.is_some_and(|old| has_engine(pass.store, old)) {
         // An engine that does not answer holds an old container for as long as it likes: nobody waits for it.
         let wanted = tasks.newest.filter(|newest| newest.desired == DesiredState::Running);
-        let version = version_for(pass, service, task.slot, wanted);
+        let version = version_for(pass, service, task.slot, wanted.or(Some(task)));
         let fill = Fill { service, slot: task.slot, version, previous: None, alongside: None };
         pass.replace_if_possible(task, fill, reason);
     }

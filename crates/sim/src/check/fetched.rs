@@ -60,6 +60,7 @@ fn is_by_rollout(before: &Service, now: &Service, task: &Task) -> bool {
         _ => false,
     };
     same && wanted
+        && !now.removing
         && rollout.state.is_under_way()
         && now.spec == before.spec
         && now.spec.update.order == UpdateOrder::StopFirst
