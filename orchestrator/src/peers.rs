@@ -95,13 +95,20 @@ struct Link {
 }
 
 impl Link {
-    /// Connects as soon as there is something to send, again and again.
+    /// Connects as soon as there is something to send, again and again. A stream that broke is opened once more without that:
+    /// whoever was removed and has nothing to say, as a learner, would never hear why.
     async fn run(self, mut queue: mpsc::Receiver<Bytes>) {
         let mut client = PeersClient::new(channel(&self.address, self.tls.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let mut pause = FIRST_PAUSE;
-        while let Some(first) = queue.recv().await {
+        let mut knock = false;
+        loop {
+            let first = if knock { None } else { queue.recv().await };
+            if first.is_none() && !knock {
+                return;
+            }
+            knock = first.is_some();
             let began = std::time::Instant::now();
             let (frames, stream) = mpsc::channel(16);
             let mut call = pin!(client.exchange(ReceiverStream::new(stream)));
@@ -140,11 +147,14 @@ enum Ended {
 /// Moves frames from the queue into a call.
 async fn pump(
     to: MemberId,
-    first: Bytes,
+    first: Option<Bytes>,
     queue: &mut mpsc::Receiver<Bytes>,
     frames: mpsc::Sender<PeerFrame>,
 ) -> Ended {
-    let mut next = Some(first);
+    let mut next = match first {
+        Some(first) => Some(first),
+        None => queue.recv().await,
+    };
     while let Some(message) = next {
         if frames.send(PeerFrame { message, to: to.0 }).await.is_err() {
             return Ended::Stream;
@@ -167,13 +177,13 @@ mod tests {
         let (sender, mut queue) = mpsc::channel(4);
         let (frames, stream) = mpsc::channel(1);
         drop(stream);
-        let ended = pump(MemberId(2), Bytes::from_static(b"a"), &mut queue, frames).await;
+        let ended = pump(MemberId(2), Some(Bytes::from_static(b"a")), &mut queue, frames).await;
         assert_eq!(ended, Ended::Stream, "the link dials again");
 
         let (frames, mut stream) = mpsc::channel(4);
         sender.send(Bytes::from_static(b"c")).await.expect("room");
         drop(sender);
-        let ended = pump(MemberId(2), Bytes::from_static(b"b"), &mut queue, frames).await;
+        let ended = pump(MemberId(2), Some(Bytes::from_static(b"b")), &mut queue, frames).await;
         assert_eq!(ended, Ended::Queue, "the link ends");
         assert_eq!(stream.recv().await.expect("the first").message.as_ref(), b"b");
         assert_eq!(stream.recv().await.expect("the second").message.as_ref(), b"c");
