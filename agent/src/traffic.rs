@@ -232,17 +232,14 @@ impl Keeper {
     /// Replicas that are new, so that whoever watches a release knows how much went well elsewhere, and those that failed.
     fn worth_telling(&mut self, stats: &[TaskStats]) -> Vec<Seen> {
         let now = Instant::now();
-        self.known.retain(|task, _| stats.iter().any(|stats| stats.task == *task));
+        let since = |task| (task, self.known.get(&task).copied().unwrap_or(now));
+        self.known = stats.iter().map(|stats| since(stats.task)).collect();
         let one = |stats: &TaskStats| Seen {
             task: stats.task,
             requests: stats.total,
             failures: stats.failed.saturating_add(stats.errors),
         };
-        let known = &mut self.known;
-        let tells = |seen: &Seen| {
-            let since = *known.entry(seen.task).or_insert(now);
-            seen.failures > 0 || now.duration_since(since) < NEW
-        };
+        let tells = |seen: &Seen| seen.failures > 0 || now.duration_since(self.known[&seen.task]) < NEW;
         stats.iter().map(one).filter(tells).collect()
     }
 
