@@ -3,7 +3,7 @@
 //! A look says whether the image is there; if not it is pulled, in turn with the tasks' pulls. A refusal that another try will not
 //! change is told; everything else is tried for as long as the managers want it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use model::{
     container::PullPolicy,
@@ -22,9 +22,6 @@ use crate::{
 
 /// Wishes at a time; managers have as many rollouts under way on one node at most.
 const MAX_FETCHES: usize = 64;
-/// The pause after the first failure; it doubles.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A login may be on its way to the registry; then a refusal is one.
 const MAX_DENIALS: u32 = 2;
 
@@ -164,8 +161,7 @@ impl Agent {
             Err(error) => {
                 fetching.failures += 1;
                 let lasting = !looked && fetching.lasts(&error);
-                let doubled = 1u32.checked_shl(fetching.failures - 1).unwrap_or(u32::MAX);
-                fetching.retry_at = Some(now + PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE));
+                fetching.retry_at = Some(now + prepare::pull_pause(fetching.failures));
                 if lasting {
                     return self.fetched(name, Err(error.message));
                 }

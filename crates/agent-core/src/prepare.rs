@@ -162,7 +162,7 @@ impl Prepare {
 }
 
 /// After so many failures in a row.
-fn pull_pause(failures: u32) -> Duration {
+pub(crate) fn pull_pause(failures: u32) -> Duration {
     let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     PULL_PAUSE.saturating_mul(doubled).min(LONGEST_PULL_PAUSE)
 }
