@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use manager_core::Config;
 use model::{
     cron::{CronSpec, RunState},
     job::JobPolicy,
@@ -11,7 +10,7 @@ use model::{
     time::ClusterTime,
 };
 
-use crate::world::{ONE, TWO, World, admin, spec};
+use crate::world::{ONE, World, admin, spec};
 
 fn job(name: &str) -> ServiceSpec {
     let mut job = spec(name, 1);
@@ -82,15 +81,7 @@ fn a_schedule_or_a_zone_that_means_nothing_is_refused_with_its_path() {
 
 #[test]
 fn jobs_and_crons_wait_until_every_manager_can_read_them() {
-    let mut world = World::of_three(23);
-    world.crash(TWO);
-    let older = Config { version: "0.0.1".into(), ..world.config(TWO) };
-    let recovered = world.hosts[&TWO].disk.recovered();
-    world.boot(older, recovered);
-    world.until("it has said so", |world| {
-        let leader = world.leader().map(|id| world.store(id));
-        leader.and_then(|store| store.member(TWO)).is_some_and(|member| member.version == "0.0.1")
-    });
+    let mut world = World::with_older_manager(23);
     for request in [Request::CreateService(job("sum").into()), cron("12 4 * * *", "UTC")] {
         let refused = world.insist(admin(), request).expect_err("refused");
         assert_eq!(refused.code, ErrorCode::Conflict);

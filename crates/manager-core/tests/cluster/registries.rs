@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manager_core::{Config, Event, RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
+use manager_core::{Event, RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
 use model::{
     cluster::{ClusterSettings, PullBound},
     id::{NodeId, TaskId},
@@ -13,7 +13,7 @@ use model::{
     session::AgentMessage,
 };
 
-use crate::world::{ONE, TWO, World, admin, spec};
+use crate::world::{ONE, World, admin, spec};
 
 const IMAGE: &str = "reg.example/app:1";
 
@@ -192,15 +192,7 @@ fn only_the_node_that_was_asked_says_what_a_tag_means() {
 
 #[test]
 fn bound_of_pulls_waits_until_all_managers_know_it() {
-    let mut world = World::of_three(45);
-    world.crash(TWO);
-    let older = Config { version: "0.0.1".into(), ..world.config(TWO) };
-    let recovered = world.hosts[&TWO].disk.recovered();
-    world.boot(older, recovered);
-    world.until("it has said so", |world| {
-        let leader = world.leader().map(|id| world.store(id));
-        leader.and_then(|store| store.member(TWO)).is_some_and(|member| member.version == "0.0.1")
-    });
+    let mut world = World::with_older_manager(45);
     let settings = world.store(ONE).cluster().expect("a cluster").settings.clone();
     let bound = |pulls| Request::SetSettings(ClusterSettings { pulls, ..settings.clone() });
     world.insist(admin(), bound(settings.pulls)).expect("nothing new");

@@ -24,6 +24,7 @@ pub const CSR: &str = "-----BEGIN CERTIFICATE REQUEST-----";
 pub const ONE: MemberId = MemberId(1);
 pub const TWO: MemberId = MemberId(2);
 pub const THREE: MemberId = MemberId(3);
+const OLDER: &str = "0.0.1";
 const RECONNECT: Duration = Duration::from_millis(50);
 const BEAT: Duration = Duration::from_millis(500);
 
@@ -129,6 +130,20 @@ impl World {
         let alone = |manager: &Manager| manager.status().membership.is_joint();
         world.until("three vote", |world| {
             world.running().all(|(id, manager)| world.voters(id) == 3 && !alone(manager))
+        });
+        world
+    }
+
+    /// A cluster of three voters, the second of which was started anew with an older version.
+    pub fn with_older_manager(seed: u64) -> Self {
+        let mut world = Self::of_three(seed);
+        world.crash(TWO);
+        let older = Config { version: OLDER.into(), ..world.config(TWO) };
+        let recovered = world.hosts[&TWO].disk.recovered();
+        world.boot(older, recovered);
+        world.until("it has said so", |world| {
+            let leader = world.leader().map(|id| world.store(id));
+            leader.and_then(|store| store.member(TWO)).is_some_and(|member| member.version == OLDER)
         });
         world
     }
