@@ -170,7 +170,102 @@ fn said(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::SystemTime,
+    };
+
+    use model::{
+        id::ClusterId,
+        identity::{CertName, Identity},
+        time::WallTime,
+    };
+    use pki::{ClusterCa, KeyAndCsr};
+    use proto::v1::{
+        PeerDone,
+        peers_server::{Peers as PeersService, PeersServer},
+    };
+    use rpc::tls::{CertReloader, Credentials, Incoming, ServerTls};
+    use tokio::{net::TcpListener, time::timeout};
+    use tonic::{Request, Response, Streaming, transport::Server};
+
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    /// Ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Takes one frame and ends the stream; who calls again is told that he was removed.
+    #[derive(Clone, Default)]
+    struct Remover {
+        calls: Arc<AtomicUsize>,
+        frames: Arc<AtomicUsize>,
+    }
+
+    #[tonic::async_trait]
+    impl PeersService for Remover {
+        async fn exchange(
+            &self,
+            request: Request<Streaming<PeerFrame>>,
+        ) -> Result<Response<PeerDone>, Status> {
+            if self.calls.fetch_add(1, Ordering::SeqCst) > 0 {
+                return Err(Status::unauthenticated("manager 1 was removed from this cluster"));
+            }
+            let frame = request.into_inner().message().await?;
+            self.frames.fetch_add(usize::from(frame.is_some()), Ordering::SeqCst);
+            Ok(Response::new(PeerDone {}))
+        }
+    }
+
+    fn now() -> WallTime {
+        let since = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+        WallTime(since.as_micros() as u64)
+    }
+
+    fn credentials(ca: &ClusterCa, member: u64) -> CertReloader {
+        let name = CertName { cluster: ca.cluster(), identity: Identity::Manager(MemberId(member)) };
+        let pair = KeyAndCsr::generate().expect("a key");
+        let csr = pair.csr_pem.as_bytes();
+        let leaf = ca.issue(csr, &name, HOUR, now(), member).expect("a certificate");
+        CertReloader::new(
+            Credentials::from_pem(&leaf, ca.certificate_pem(), &pair.key_pem()).expect("credentials"),
+        )
+    }
+
+    async fn next(inputs: &mut mpsc::Receiver<Input>) -> Event {
+        match timeout(PATIENCE, inputs.recv()).await.expect("the link tells nothing") {
+            Some(Input::Core(event)) => event,
+            _ => panic!("a link speaks to the core, as long as it is kept"),
+        }
+    }
+
+    #[tokio::test]
+    async fn member_with_nothing_to_say_hears_that_it_was_removed() {
+        let ca = ClusterCa::generate(ClusterId(7), now()).expect("an authority");
+        let server = ServerTls::new(ca.certificate_pem(), credentials(&ca, 2)).expect("settings");
+        let client = ClientTls::mutual(ca.certificate_pem(), credentials(&ca, 1)).expect("settings");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let remover = Remover::default();
+        let service = Server::builder().add_service(PeersServer::new(remover.clone()));
+        let service = tokio::spawn(service.serve_with_incoming(Incoming::new(listener, server)));
+        let (sender, mut inputs) = mpsc::channel(8);
+        let mut peers = Peers::new(client, sender, Handle::current());
+        peers.set(vec![(MemberId(2), address)]);
+
+        peers.send(MemberId(2), Bytes::from_static(b"once"));
+
+        let lost = next(&mut inputs).await;
+        assert!(matches!(lost, Event::PeerUnreachable { member: MemberId(2) }), "{lost:?}");
+        let told = next(&mut inputs).await;
+        assert!(matches!(told, Event::Disowned { by: MemberId(2) }), "{told:?}");
+        let count = |number: &AtomicUsize| number.load(Ordering::SeqCst);
+        assert_eq!((count(&remover.calls), count(&remover.frames)), (2, 1));
+        service.abort();
+    }
 
     #[tokio::test]
     async fn broken_stream_is_told_from_a_member_that_is_gone() {
