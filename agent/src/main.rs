@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<()> {
+    telemetry::forbid_core_dumps().context("core dumps cannot be forbidden")?;
     if let Command::Mesh(asked) = &cli.command {
         let log = mesh::AccessLogBounds { size: asked.access_log_size, files: asked.access_log_files };
         return mesh::run(&asked.dir, &asked.resolv_conf, log);

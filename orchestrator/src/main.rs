@@ -26,6 +26,8 @@ mod streams;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -33,11 +35,16 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const _: () = assert!(!planted::COMPILED_IN);
 
 fn main() -> ExitCode {
-    match args::execute() {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("orch-manager: {error:#}");
             ExitCode::from(args::exit_code(&error))
         }
     }
+}
+
+fn start() -> anyhow::Result<()> {
+    telemetry::forbid_core_dumps().context("core dumps cannot be forbidden")?;
+    args::execute()
 }
