@@ -33,6 +33,9 @@ pub const ENGINE: [Wanted; 4] = [
 pub const NETWORK: [Wanted; 3] =
     [wanted("ip", "iproute2"), wanted("nft", "nftables"), wanted("nsenter", "util-linux")];
 
+/// What reads systemd's units.
+pub const UNITS: [Wanted; 1] = [wanted("systemd-analyze", "systemd")];
+
 /// File systems on loop files, for the power-cut tests.
 pub const DISKS: [Wanted; 1] = [wanted("mkfs.ext4", "e2fsprogs")];
 

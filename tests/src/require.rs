@@ -16,6 +16,8 @@ pub enum Need {
     Docker,
     /// `ip` and `nft`; installed likewise.
     Network,
+    /// `systemd-analyze`; installed likewise.
+    Units,
 }
 
 impl Need {
@@ -26,6 +28,7 @@ impl Need {
             Need::Root => None,
             Need::Docker => packages::ensure(&packages::ENGINE).err().map(|error| format!("{error:#}")),
             Need::Network => packages::ensure(&packages::NETWORK).err().map(|error| format!("{error:#}")),
+            Need::Units => packages::ensure(&packages::UNITS).err().map(|error| format!("{error:#}")),
         }
     }
 }

@@ -7,6 +7,7 @@ mod input;
 mod lifecycle;
 mod membership;
 mod tokens;
+mod units;
 
 use std::time::Duration;
 
