@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod planted;
 mod raw_engine;
+mod sbom;
 mod scenario;
 mod setup;
 mod sim;
@@ -57,6 +58,8 @@ enum Command {
     Ci,
     /// Asks the advisory database about the dependencies; needs the network
     Advisories,
+    /// Writes what the three programs are made of, as CycloneDX JSON
+    Sbom(sbom::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::PlantedBugs(options) => planted::run(&options),
         Command::Ci => test::run(&test::Options::ci()),
         Command::Advisories => advisories::run(),
+        Command::Sbom(options) => sbom::run(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
