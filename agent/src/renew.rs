@@ -59,8 +59,8 @@ pub async fn keep_fresh(
 fn due_in(identity: &Identity) -> Result<Duration> {
     let validity = LeafCertificate::from_pem(&identity.certificate)?.validity;
     let now = wall_now();
-    if validity.remaining(now).is_zero() {
-        tracing::error!("the certificate has expired; if the clock is right, this node must join anew");
+    if let Err(problem) = validity.check(now) {
+        tracing::error!(%problem, "managers refuse this node; if its clock is right, it must join anew");
     }
     Ok(Duration::from_micros(validity.renew_at().0.saturating_sub(now.0)))
 }

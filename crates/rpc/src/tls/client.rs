@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use model::identity::MANAGER_SERVER_NAME;
 use rustls::client::Resumption;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,7 +33,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a client dials. Cheap to clone.
 #[derive(Clone)]
-pub struct ClientTls(Arc<ClientConfig>);
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    /// What is presented; nothing for a client without a certificate.
+    credentials: CertReloader,
+}
 
 impl ClientTls {
     /// Presents the reloader's certificate and accepts the managers of the authority's cluster.
@@ -41,9 +46,9 @@ impl ClientTls {
     /// The authority's certificate is unusable.
     pub fn mutual(ca_pem: &str, credentials: CertReloader) -> Result<Self, TlsError> {
         let roots = roots_of(ca_pem)?;
-        let config =
-            builder()?.with_root_certificates(roots).with_client_cert_resolver(Arc::new(credentials));
-        Ok(Self::finish(config))
+        let resolver = Arc::new(credentials.clone());
+        let config = builder()?.with_root_certificates(roots).with_client_cert_resolver(resolver);
+        Ok(Self::finish(config, credentials))
     }
 
     /// Presents no certificate and accepts the managers of the authority's cluster.
@@ -52,7 +57,8 @@ impl ClientTls {
     /// The authority's certificate is unusable.
     pub fn anonymous(ca_pem: &str) -> Result<Self, TlsError> {
         let roots = roots_of(ca_pem)?;
-        Ok(Self::finish(builder()?.with_root_certificates(roots).with_no_client_auth()))
+        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self::finish(config, CertReloader::default()))
     }
 
     /// For the Join call: presents no certificate and accepts the managers of the cluster whose authority's
@@ -63,7 +69,7 @@ impl ClientTls {
     pub fn pinned(fingerprint: [u8; 32]) -> Result<Self, TlsError> {
         let verifier = Arc::new(PinnedAuthority::new(fingerprint));
         let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        Ok(Self::finish(config))
+        Ok(Self::finish(config, CertReloader::default()))
     }
 
     /// Dials `address` (`host:port`) and shakes hands.
@@ -84,15 +90,17 @@ impl ClientTls {
         let socket = TcpStream::connect(address).await.map_err(unreachable)?;
         tune(&socket).map_err(unreachable)?;
         let name = ServerName::try_from(MANAGER_SERVER_NAME).expect("the managers' name is a DNS name");
-        let stream = TlsConnector::from(self.0.clone()).connect(name, socket).await;
-        stream.map(ClientStream).map_err(|error| TlsError::of_io(&error))
+        let presented = self.credentials.current();
+        let stream = TlsConnector::from(self.config.clone()).connect(name, socket).await;
+        let stream = stream.map_err(|error| TlsError::of_io(&error))?;
+        Ok(ClientStream { stream, presented })
     }
 
-    fn finish(mut config: ClientConfig) -> Self {
+    fn finish(mut config: ClientConfig, credentials: CertReloader) -> Self {
         // A resumed session would present the identity of the certificate before the last swap.
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), credentials }
     }
 }
 
@@ -123,12 +131,15 @@ pub fn channel(address: &str, tls: ClientTls) -> Channel {
 
 /// A dialled connection.
 #[derive(Debug)]
-pub struct ClientStream(TlsStream<TcpStream>);
+pub struct ClientStream {
+    stream: TlsStream<TcpStream>,
+    presented: Option<Arc<CertifiedKey>>,
+}
 
 impl ClientStream {
     /// What the server presented: its own certificate, then its authority's.
     pub fn server_certificates(&self) -> &[CertificateDer<'static>] {
-        self.0.get_ref().1.peer_certificates().unwrap_or_default()
+        self.stream.get_ref().1.peer_certificates().unwrap_or_default()
     }
 }
 
@@ -139,8 +150,8 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = pin!(&mut self.0).poll_read(cx, buf);
-        read.map_err(|error| match TlsError::of_io(&error) {
+        let read = pin!(&mut self.stream).poll_read(cx, buf);
+        read.map_err(|error| match TlsError::of_io(&error).with_clock_of(self.presented.as_deref()) {
             refused @ TlsError::Refused(_) => io::Error::new(error.kind(), refused),
             _ => error,
         })
@@ -149,15 +160,15 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        pin!(&mut self.0).poll_write(cx, buf)
+        pin!(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_flush(cx)
+        pin!(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_shutdown(cx)
+        pin!(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -52,6 +52,11 @@ impl CertReloader {
     pub fn swap(&self, credentials: Credentials) {
         self.current.store(Some(credentials.0));
     }
+
+    /// What the next handshake presents.
+    pub(super) fn current(&self) -> Option<Arc<CertifiedKey>> {
+        self.current.load_full()
+    }
 }
 
 impl ResolvesServerCert for CertReloader {

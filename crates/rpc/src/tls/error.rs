@@ -9,9 +9,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::UnixTime;
 use x509_parser::time::ASN1Time;
+
+use super::clocks::Standing;
 
 /// A connection was refused, by us or by the other side.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -115,8 +118,8 @@ pub enum TlsError {
 pub enum Refusal {
     /// It does not know who issued our certificate.
     UnknownCa,
-    /// It finds our certificate expired or not yet valid.
-    Clock,
+    /// It finds our certificate expired or not yet valid; what this machine's clock says of it, where that is known.
+    Clock(Option<Standing>),
     /// It wants a certificate and we have none.
     CertificateRequired,
     /// Our certificate was revoked or does not fit.
@@ -125,14 +128,25 @@ pub enum Refusal {
     Incompatible,
 }
 
+const CLOCK: &str = "by its clock our certificate is expired or not yet valid";
+
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::UnknownCa, Self::Clock, Self::CertificateRequired, Self::Certificate, Self::Incompatible];
+    /// Those that are known by their words alone.
+    const PLAIN: [Self; 4] =
+        [Self::UnknownCa, Self::CertificateRequired, Self::Certificate, Self::Incompatible];
+
+    /// Recognises our own words.
+    fn find(text: &str) -> Option<Self> {
+        if text.contains(CLOCK) {
+            return Some(Self::Clock(Standing::find(text)));
+        }
+        Self::PLAIN.into_iter().find(|refusal| text.contains(&refusal.to_string()))
+    }
 
     fn of_alert(alert: AlertDescription) -> Option<Self> {
         match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => Some(Self::UnknownCa),
-            AlertDescription::CertificateExpired => Some(Self::Clock),
+            AlertDescription::CertificateExpired => Some(Self::Clock(None)),
             AlertDescription::CertificateRequired => Some(Self::CertificateRequired),
             AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
@@ -151,9 +165,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownCa => "our certificate was not issued by its cluster's authority (wrong CA)",
-            Self::Clock => {
-                "by its clock our certificate is expired or not yet valid (compare both machines' clocks)"
-            }
+            Self::Clock(None) => return write!(f, "{CLOCK} (compare both machines' clocks)"),
+            Self::Clock(Some(standing)) => return write!(f, "{CLOCK}; {standing}"),
             Self::CertificateRequired => "it demands a client certificate and we have none",
             Self::Certificate => "it does not accept our certificate",
             Self::Incompatible => "it does not speak TLS 1.3 with HTTP/2",
@@ -179,8 +192,15 @@ impl TlsError {
         if let Some(deeper) = error.source().and_then(Self::in_chain) {
             return Some(deeper);
         }
-        let text = error.to_string();
-        Refusal::ALL.into_iter().find(|refusal| text.contains(&refusal.to_string())).map(Self::Refused)
+        Refusal::find(&error.to_string()).map(Self::Refused)
+    }
+
+    /// Says in seconds what this machine's clock makes of `own`, the certificate that the other side refused over clocks.
+    pub(super) fn with_clock_of(self, own: Option<&CertifiedKey>) -> Self {
+        match self {
+            Self::Refused(Refusal::Clock(None)) => Self::Refused(Refusal::Clock(own.and_then(Standing::of))),
+            other => other,
+        }
     }
 
     /// Explains an I/O error of a handshake or of the first read after it.

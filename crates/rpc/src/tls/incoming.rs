@@ -144,11 +144,12 @@ async fn accept(
     connections: Connections,
 ) -> Result<TlsConnection, TlsError> {
     tune(&socket).map_err(|error| TlsError::of_io(&error))?;
-    let handshake = TlsAcceptor::from(tls.0).accept(socket);
+    let presented = tls.credentials.current();
+    let handshake = TlsAcceptor::from(tls.config).accept(socket);
     let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
         .await
         .map_err(|_elapsed| TlsError::TimedOut { limit: HANDSHAKE_TIMEOUT })?
-        .map_err(|error| TlsError::of_io(&error))?;
+        .map_err(|error| TlsError::of_io(&error).with_clock_of(presented.as_deref()))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = leaf.map(|leaf| PeerCertificate::read(leaf.clone().into_owned())).transpose()?;
     let peer = Peer::new(address, certificate);
@@ -200,5 +201,49 @@ impl AsyncWrite for TlsConnection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         pin!(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use model::id::{ClusterId, MemberId};
+    use model::identity::{CertName, Identity};
+    use model::time::WallTime;
+    use pki::{ClusterCa, KeyAndCsr};
+
+    use super::*;
+    use crate::tls::{CertReloader, ClientTls, Credentials, Refusal, Standing};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_server_whose_certificate_expired_learns_it_from_a_client_that_refuses_it() {
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+        let ago = |hours: u32| WallTime((now - HOUR * hours).as_micros() as u64);
+        let ca = ClusterCa::generate(ClusterId(1), ago(9)).expect("an authority");
+        let name = CertName { cluster: ca.cluster(), identity: Identity::Manager(MemberId(1)) };
+        let pair = KeyAndCsr::generate().expect("a key");
+        let leaf = ca.issue(pair.csr_pem.as_bytes(), &name, HOUR, ago(2), 1).expect("a certificate");
+        let credentials = Credentials::from_pem(&leaf, ca.certificate_pem(), &pair.key_pem());
+        let credentials = CertReloader::new(credentials.expect("credentials"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let there = listener.local_addr().expect("bound").to_string();
+        let tls = ServerTls::new(ca.certificate_pem(), credentials).expect("settings");
+        let client = ClientTls::anonymous(ca.certificate_pem()).expect("settings");
+        let accept = async {
+            let (socket, address) = listener.accept().await.expect("a connection");
+            super::accept(socket, address, tls, Connections::default()).await
+        };
+
+        let (accepted, connected) = tokio::join!(accept, client.connect(&there));
+
+        assert!(matches!(connected, Err(TlsError::Expired { .. })), "{connected:?}");
+        let error = accepted.expect_err("the client hung up");
+        let TlsError::Refused(Refusal::Clock(Some(Standing::Expired { since }))) = error else {
+            panic!("{error:?}")
+        };
+        assert!((3600..3700).contains(&since), "{since}");
     }
 }

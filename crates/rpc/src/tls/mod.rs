@@ -11,9 +11,10 @@
 //! Clients verify the one name [`MANAGER_SERVER_NAME`](model::identity::MANAGER_SERVER_NAME) whatever address they dialled. There is no plaintext mode.
 //!
 //! Reading order: `credentials` (what we present), `server` and `incoming` (accept), `client` (dial), `pinned` (the
-//! joiner's first contact), `node` (nodes among themselves), `error`.
+//! joiner's first contact), `node` (nodes among themselves), `error` and `clocks`.
 
 mod client;
+mod clocks;
 mod connections;
 mod credentials;
 mod error;
@@ -23,6 +24,7 @@ mod pinned;
 mod server;
 
 pub use client::{CONNECT_TIMEOUT, ClientStream, ClientTls, channel};
+pub use clocks::Standing;
 pub use connections::Connections;
 pub use credentials::{CertReloader, Credentials};
 pub use error::{Refusal, TlsError};

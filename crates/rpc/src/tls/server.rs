@@ -11,7 +11,10 @@ use super::{ALPN, CertReloader, TlsError, provider, roots_of};
 /// How a manager answers: with the reloader's certificate, verifying client certificates against the cluster's
 /// authority where one is presented. Cheap to clone.
 #[derive(Clone)]
-pub struct ServerTls(pub(super) Arc<ServerConfig>);
+pub struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) credentials: CertReloader,
+}
 
 impl ServerTls {
     /// Puts the settings together.
@@ -29,12 +32,12 @@ impl ServerTls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| unusable(&error))?
             .with_client_cert_verifier(clients)
-            .with_cert_resolver(Arc::new(credentials));
+            .with_cert_resolver(Arc::new(credentials.clone()));
         // A ticket or a stored session would replay the client's old identity after a revocation.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), credentials })
     }
 }
 

@@ -1,14 +1,17 @@
 //! Everything that is refused, on which side, and in which words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::id::NodeId;
 use model::identity::Identity;
-use rpc::tls::{CertReloader, ClientTls, Credentials, Refusal, TlsError};
+use rpc::tls::{CertReloader, ClientTls, Credentials, Refusal, Standing, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::cluster::{Cluster, HOUR, RunningServer, after_now, ask, before_now, within};
+use crate::session::stock_server;
 
 /// Why a call over a channel failed, as a daemon would find out.
 async fn refusal(server: &RunningServer, tls: ClientTls) -> TlsError {
@@ -48,7 +51,74 @@ async fn an_expired_client_is_told_so() {
     let server = cluster.serve().await;
     let expired = cluster.issue(Identity::Node(NodeId(7)), 2, before_now(2 * HOUR));
     let error = refusal(&server, cluster.client_with(CertReloader::new(expired))).await;
-    assert!(matches!(error, TlsError::Refused(Refusal::Clock)), "{error:?}");
+    let TlsError::Refused(Refusal::Clock(Some(Standing::Expired { since }))) = error else {
+        panic!("{error:?}")
+    };
+    assert!((3600..3700).contains(&since), "{since}");
+    assert!(error.to_string().contains(&format!("by ours as well, since {since} seconds")), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_whose_certificate_is_not_valid_yet_is_told_by_how_much() {
+    let cluster = Cluster::new(1);
+    let server = cluster.serve().await;
+    // Backdated by one hour, so its first second is an hour away.
+    let early = cluster.issue(Identity::Node(NodeId(7)), 2, after_now(2 * HOUR));
+    let error = refusal(&server, cluster.client_with(CertReloader::new(early))).await;
+    let TlsError::Refused(Refusal::Clock(Some(Standing::Ahead { left }))) = error else {
+        panic!("{error:?}")
+    };
+    assert!((3500..=3600).contains(&left), "{left}");
+}
+
+/// TLS 1.2 has no place here: it shows certificates in clear text and resumes sessions by itself.
+#[tokio::test]
+async fn a_client_of_tls_1_2_is_refused() {
+    let cluster = Cluster::new(1);
+    let server = cluster.serve().await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cluster.ca.certificate().der().clone()).expect("a root");
+    let dial = |version: &'static rustls::SupportedProtocolVersion| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let address = server.address;
+        async move {
+            let socket = TcpStream::connect(address).await.expect("a connection");
+            let name = rustls_pki_types::ServerName::try_from("orch-manager").expect("a name");
+            TlsConnector::from(Arc::new(config)).connect(name, socket).await.map(drop)
+        }
+    };
+    within(dial(&rustls::version::TLS13)).await.expect("the same client with TLS 1.3");
+    let error = within(dial(&rustls::version::TLS12)).await.expect_err("a refusal");
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let version = rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion);
+    assert_eq!(alert, Some(&version), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_tls_1_2_is_refused() {
+    let cluster = Cluster::new(1);
+    let acceptor = TlsAcceptor::from(Arc::new(stock_server(&cluster, &[&rustls::version::TLS12])));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let server = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.expect("a connection");
+            drop(acceptor.accept(socket).await);
+        }
+    });
+    let fingerprint = *cluster.ca.fingerprint().as_bytes();
+    let anonymous = ClientTls::anonymous(cluster.ca_pem()).expect("settings");
+    for tls in [cluster.client(), anonymous, ClientTls::pinned(fingerprint).expect("settings")] {
+        let error = within(tls.connect(&address)).await.expect_err("a refusal");
+        assert!(matches!(error, TlsError::Refused(Refusal::Incompatible)), "{error:?}");
+    }
+    server.abort();
 }
 
 #[tokio::test]

@@ -180,6 +180,14 @@ fn eager_client(cluster: &Cluster) -> TlsConnector {
 
 /// A stock server that offers tickets.
 fn eager_server(cluster: &Cluster) -> ServerConfig {
+    stock_server(cluster, rustls::DEFAULT_VERSIONS)
+}
+
+/// A server that is none of ours, with a manager's certificate.
+pub fn stock_server(
+    cluster: &Cluster,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
     let request = pki::KeyAndCsr::generate().expect("a request");
     let name = model::identity::CertName {
         cluster: cluster.ca.cluster(),
@@ -189,7 +197,7 @@ fn eager_server(cluster: &Cluster) -> ServerConfig {
     let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(request.key_pem().as_bytes()).expect("a key");
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(vec![leaf], key)
