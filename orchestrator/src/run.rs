@@ -88,7 +88,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let (core_loop, shared) = CoreLoop::new(parts);
     let ended = spawn_core(core_loop)?;
     let stop = CancellationToken::new();
-    let context = Context::new(inputs.clone(), shared.clone(), LogStreams::default());
+    let context = Context::new(inputs.clone(), shared.clone(), LogStreams::default(), incoming.offences());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
     let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
     let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));

@@ -3,7 +3,8 @@
 //! In come addresses, certificates and typed messages; out come channels, accepted connections and the identity at
 //! their other end. Not here: what a message means (`manager-core`, `agent-core`), and how certificates are made (`pki`).
 //!
-//! Reading order: [`tls`] makes connections, [`identity`] says who is at the other end.
+//! Reading order: [`tls`] makes connections, [`identity`] says who is at the other end, [`offences`] slows down who fails to.
 
 pub mod identity;
+pub mod offences;
 pub mod tls;

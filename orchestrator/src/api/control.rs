@@ -16,6 +16,7 @@ use proto::{
         CallReply, CallRequest, LogPiece, LogsReply, call_reply::Outcome, control_server, logs_reply::Item,
     },
 };
+use rpc::identity::Peer;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -62,9 +63,13 @@ impl control_server::Control for Control {
     type LogsStream = Answers<LogsReply>;
 
     async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallReply>, Status> {
+        let address = Peer::of(&request)?.address().ip();
         let call = self.read(request)?;
         if matches!(call.request, ApiRequest::Watch { .. } | ApiRequest::Logs { .. }) {
             return Err(Status::invalid_argument("watches and logs have methods of their own"));
+        }
+        if call.is_unproven() {
+            self.context.turn(address).await?;
         }
         let reply = loop {
             let error = match self.here(&call).await {
@@ -86,6 +91,9 @@ impl control_server::Control for Control {
                 break Err(error.without_referral());
             }
         };
+        if call.is_unproven() && reply.as_ref().is_err_and(is_failed_proof) {
+            self.context.offences.note(address, std::time::Instant::now());
+        }
         Ok(Response::new(to_reply(reply)))
     }
 
@@ -312,6 +320,15 @@ impl Call {
         raw.deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         Request::new(raw)
     }
+
+    /// Whether its sender has no certificate, so that what the call itself holds is all the proof there is.
+    fn is_unproven(&self) -> bool {
+        self.identity == Identity::Anonymous && self.raw.on_behalf_of.is_empty()
+    }
+}
+
+fn is_failed_proof(error: &ApiError) -> bool {
+    matches!(error.code, ErrorCode::Denied | ErrorCode::Unauthenticated)
 }
 
 /// Tells the core that nobody waits any more.

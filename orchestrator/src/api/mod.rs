@@ -8,17 +8,21 @@ pub mod control;
 pub mod forward;
 pub mod peers;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use model::{
     identity::Identity,
     request::{ApiError, ErrorCode},
 };
-use rpc::identity::Peer;
-use tokio::sync::mpsc;
+use rpc::{identity::Peer, offences::Offences};
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Status};
 
 use crate::{
@@ -30,6 +34,9 @@ use crate::{
 /// not a target.
 pub const MAX_MESSAGE: usize = 32 << 20;
 
+/// Calls that wait at a time because their addresses failed; each costs its message.
+const WAITING: usize = 64;
+
 /// What every service needs.
 #[derive(Clone)]
 pub struct Context {
@@ -39,13 +46,18 @@ pub struct Context {
     pub shared: Shared,
     /// Log streams between agents and clients.
     pub streams: LogStreams,
+    /// Who failed to prove an identity lately.
+    pub offences: Offences,
+    /// Places for calls that wait because of it.
+    waiting: Arc<Semaphore>,
     numbers: Arc<AtomicU64>,
 }
 
 impl Context {
     /// Puts it together.
-    pub fn new(inputs: mpsc::Sender<Input>, shared: Shared, streams: LogStreams) -> Self {
-        Self { inputs, shared, streams, numbers: Arc::new(AtomicU64::new(1)) }
+    pub fn new(inputs: mpsc::Sender<Input>, shared: Shared, streams: LogStreams, offences: Offences) -> Self {
+        let (waiting, numbers) = (Arc::new(Semaphore::new(WAITING)), Arc::new(AtomicU64::new(1)));
+        Self { inputs, shared, streams, offences, waiting, numbers }
     }
 
     /// A number never given before in this process: a request's handle or a connection.
@@ -60,6 +72,19 @@ impl Context {
             return Err(Status::unauthenticated(format!("{identity} was removed from this cluster")));
         }
         Ok(identity)
+    }
+
+    /// Waits for the turn of a caller whose certificate proves nothing, if its address failed lately.
+    pub async fn turn(&self, address: IpAddr) -> Result<(), Status> {
+        let wait = self.offences.turn(address, Instant::now());
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| {
+            Status::resource_exhausted("too many calls that failed to prove who they are: try again later")
+        })?;
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 }
 

@@ -203,6 +203,28 @@ impl TlsError {
         }
     }
 
+    /// Whether the other side presented something that proves nothing. What a broken line or an old library looks like is no such
+    /// thing.
+    pub(super) fn is_failed_proof(&self) -> bool {
+        match self {
+            Self::WrongCa
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::NotAManager
+            | Self::WrongNode { .. }
+            | Self::NoCertificate
+            | Self::NoIdentity { .. } => true,
+            Self::Plaintext
+            | Self::Protocol { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Closed
+            | Self::WrongFingerprint { .. }
+            | Self::Refused(_)
+            | Self::Credentials { .. } => false,
+        }
+    }
+
     /// Explains an I/O error of a handshake or of the first read after it.
     pub(crate) fn of_io(error: &io::Error) -> Self {
         if let Some(found) = error.get_ref().and_then(|inner| Self::in_chain(inner)) {

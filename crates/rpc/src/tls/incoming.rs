@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,10 +23,14 @@ use tonic::transport::server::Connected;
 use super::connections::Listed;
 use super::{Connections, HANDSHAKE_TIMEOUT, ServerTls, TlsError, tune};
 use crate::identity::{Peer, PeerCertificate};
+use crate::offences::Offences;
 
 /// After a power cut thousands of agents come back at once. With a signature of about 0.1 ms per handshake, 256 keep
 /// every core busy, while memory stays at some 10 MiB; the rest waits in the kernel's backlog.
 const CONCURRENT_HANDSHAKES: usize = 256;
+
+/// Besides, those of addresses that failed lately, most of which wait for their turn: they take no place of others.
+const LATE_HANDSHAKES: usize = 64;
 
 /// When the process is out of file descriptors, accepting again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,8 +42,11 @@ pub struct Incoming {
     listener: TcpListener,
     tls: ServerTls,
     handshakes: JoinSet<Result<TlsConnection, TlsError>>,
+    /// Of addresses that failed lately.
+    late: JoinSet<Result<TlsConnection, TlsError>>,
     pause: Option<Pin<Box<Sleep>>>,
     connections: Connections,
+    offences: Offences,
 }
 
 /// One accepted connection. Its [`Peer`] is in the extensions of every request that arrives on it.
@@ -54,7 +61,21 @@ pub struct TlsConnection {
 impl Incoming {
     /// Accepts on `listener`.
     pub fn new(listener: TcpListener, tls: ServerTls) -> Self {
-        Self { listener, tls, handshakes: JoinSet::new(), pause: None, connections: Connections::default() }
+        Self {
+            listener,
+            tls,
+            handshakes: JoinSet::new(),
+            late: JoinSet::new(),
+            pause: None,
+            connections: Connections::default(),
+            offences: Offences::default(),
+        }
+    }
+
+    /// Who failed lately; a service that refuses a proof of its own, such as a token, notes it here. Take it before the server
+    /// consumes the stream.
+    pub fn offences(&self) -> Offences {
+        self.offences.clone()
     }
 
     /// The connections that are open, for revocation. Take it before the server consumes the stream.
@@ -80,16 +101,35 @@ impl Incoming {
                 self.pause = None;
             }
             match self.listener.poll_accept(cx) {
-                Poll::Ready(Ok((socket, address))) => {
-                    let (tls, connections) = (self.tls.clone(), self.connections.clone());
-                    self.handshakes.spawn(shake_hands(socket, address, tls, connections));
-                }
+                Poll::Ready(Ok((socket, address))) => self.begin(socket, address),
                 Poll::Ready(Err(error)) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
                 Poll::Pending => return,
             }
+        }
+    }
+}
+
+impl Incoming {
+    /// Begins a handshake, at once or when it is the address's turn; hangs up when too many wait.
+    fn begin(&mut self, socket: TcpStream, address: SocketAddr) {
+        let door = Door {
+            tls: self.tls.clone(),
+            connections: self.connections.clone(),
+            offences: self.offences.clone(),
+        };
+        let wait = self.offences.turn(address.ip(), Instant::now());
+        if wait.is_zero() {
+            self.handshakes.spawn(door.shake_hands(socket, address));
+        } else if self.late.len() < LATE_HANDSHAKES {
+            self.late.spawn(async move {
+                sleep(wait).await;
+                door.shake_hands(socket, address).await
+            });
+        } else {
+            tracing::debug!(peer = %address, "hung up on: its address fails too often");
         }
     }
 }
@@ -111,51 +151,56 @@ impl Stream for Incoming {
 impl Incoming {
     /// The next finished handshake; `None` when it failed and its place is free.
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Option<TlsConnection>> {
-        match self.handshakes.poll_join_next(cx) {
-            Poll::Ready(Some(Ok(Ok(connection)))) => Poll::Ready(Some(connection)),
-            Poll::Ready(Some(Ok(Err(_logged)))) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
-                tracing::error!(%error, "a TLS handshake panicked");
-                Poll::Ready(None)
+        for handshakes in [&mut self.handshakes, &mut self.late] {
+            match handshakes.poll_join_next(cx) {
+                Poll::Ready(Some(Ok(Ok(connection)))) => return Poll::Ready(Some(connection)),
+                Poll::Ready(Some(Ok(Err(_logged)))) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::error!(%error, "a TLS handshake panicked");
+                    return Poll::Ready(None);
+                }
+                // Nobody is shaking hands: the listener alone wakes this task.
+                Poll::Ready(None) | Poll::Pending => {}
             }
-            // Nobody is shaking hands: the listener alone wakes this task.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+        Poll::Pending
     }
 }
 
-async fn shake_hands(
-    socket: TcpStream,
-    address: SocketAddr,
+/// What a handshake needs.
+struct Door {
     tls: ServerTls,
     connections: Connections,
-) -> Result<TlsConnection, TlsError> {
-    let result = accept(socket, address, tls, connections).await;
-    if let Err(error) = &result {
-        tracing::info!(peer = %address, %error, "connection refused");
-    }
-    result
+    offences: Offences,
 }
 
-async fn accept(
-    socket: TcpStream,
-    address: SocketAddr,
-    tls: ServerTls,
-    connections: Connections,
-) -> Result<TlsConnection, TlsError> {
-    tune(&socket).map_err(|error| TlsError::of_io(&error))?;
-    let presented = tls.credentials.current();
-    let handshake = TlsAcceptor::from(tls.config).accept(socket);
-    let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
-        .await
-        .map_err(|_elapsed| TlsError::TimedOut { limit: HANDSHAKE_TIMEOUT })?
-        .map_err(|error| TlsError::of_io(&error).with_clock_of(presented.as_deref()))?;
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let certificate = leaf.map(|leaf| PeerCertificate::read(leaf.clone().into_owned())).transpose()?;
-    let peer = Peer::new(address, certificate);
-    let cut = Box::pin(peer.cut().cancelled_owned());
-    let listed = connections.list(peer.clone());
-    Ok(TlsConnection { stream, peer, cut, _listed: listed })
+impl Door {
+    async fn shake_hands(self, socket: TcpStream, address: SocketAddr) -> Result<TlsConnection, TlsError> {
+        let result = self.accept(socket, address).await;
+        if let Err(error) = &result {
+            tracing::info!(peer = %address, %error, "connection refused");
+            if error.is_failed_proof() {
+                self.offences.note(address.ip(), Instant::now());
+            }
+        }
+        result
+    }
+
+    async fn accept(&self, socket: TcpStream, address: SocketAddr) -> Result<TlsConnection, TlsError> {
+        tune(&socket).map_err(|error| TlsError::of_io(&error))?;
+        let presented = self.tls.credentials.current();
+        let handshake = TlsAcceptor::from(self.tls.config.clone()).accept(socket);
+        let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .map_err(|_elapsed| TlsError::TimedOut { limit: HANDSHAKE_TIMEOUT })?
+            .map_err(|error| TlsError::of_io(&error).with_clock_of(presented.as_deref()))?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let certificate = leaf.map(|leaf| PeerCertificate::read(leaf.clone().into_owned())).transpose()?;
+        let peer = Peer::new(address, certificate);
+        let cut = Box::pin(peer.cut().cancelled_owned());
+        let listed = self.connections.list(peer.clone());
+        Ok(TlsConnection { stream, peer, cut, _listed: listed })
+    }
 }
 
 impl TlsConnection {
@@ -230,11 +275,15 @@ mod tests {
         let credentials = CertReloader::new(credentials.expect("credentials"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let there = listener.local_addr().expect("bound").to_string();
-        let tls = ServerTls::new(ca.certificate_pem(), credentials).expect("settings");
+        let door = Door {
+            tls: ServerTls::new(ca.certificate_pem(), credentials).expect("settings"),
+            connections: Connections::default(),
+            offences: Offences::default(),
+        };
         let client = ClientTls::anonymous(ca.certificate_pem()).expect("settings");
         let accept = async {
             let (socket, address) = listener.accept().await.expect("a connection");
-            super::accept(socket, address, tls, Connections::default()).await
+            door.accept(socket, address).await
         };
 
         let (accepted, connected) = tokio::join!(accept, client.connect(&there));

@@ -12,6 +12,7 @@ use model::identity::{CertName, Identity};
 use model::time::WallTime;
 use pki::{ClusterCa, KeyAndCsr};
 use rpc::identity::Peer;
+use rpc::offences::Offences;
 use rpc::tls::{CertReloader, ClientTls, Connections, Credentials, Incoming, ServerTls, channel};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -81,11 +82,11 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let incoming = Incoming::new(listener, tls);
         let address = incoming.local_addr().expect("bound");
-        let connections = incoming.connections();
+        let (connections, offences) = (incoming.connections(), incoming.offences());
         let task = tokio::spawn(async move {
             Server::builder().add_service(WhoAmI).serve_with_incoming(incoming).await.expect("serves");
         });
-        RunningServer { address, credentials, connections, task }
+        RunningServer { address, credentials, connections, offences, task }
     }
 
     /// A client with a node's certificate.
@@ -103,6 +104,7 @@ pub struct RunningServer {
     pub address: SocketAddr,
     pub credentials: CertReloader,
     pub connections: Connections,
+    pub offences: Offences,
     task: JoinHandle<()>,
 }
 

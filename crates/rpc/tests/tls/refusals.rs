@@ -1,7 +1,7 @@
 //! Everything that is refused, on which side, and in which words.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::id::NodeId;
 use model::identity::Identity;
@@ -215,6 +215,25 @@ async fn a_machine_that_is_not_there_is_named() {
     let error = within(Cluster::new(1).client().connect(&free.to_string())).await.expect_err("nobody there");
     assert!(matches!(error, TlsError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains(&free.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn an_address_that_presents_foreign_certificates_waits_and_is_served_all_the_same() {
+    let (ours, theirs) = (Cluster::new(1), Cluster::new(2));
+    let server = ours.serve().await;
+    let wait = || server.offences.turn(server.address.ip(), Instant::now());
+    let foreign = || ours.client_with(CertReloader::new(theirs.node(2)));
+    for _ in 0..3 {
+        refusal(&server, foreign()).await;
+    }
+    // Three mistakes are free, and neither broken connections nor plain text prove anything.
+    for _ in 0..3 {
+        drop(TcpStream::connect(server.address).await.expect("a connection"));
+    }
+    assert_eq!(wait(), Duration::ZERO);
+    refusal(&server, foreign()).await;
+    assert!(wait() > Duration::ZERO);
+    within(ask(&server.channel(ours.client()))).await.expect("an answer");
 }
 
 #[test]
