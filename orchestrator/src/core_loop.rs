@@ -25,15 +25,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     edge,
+    inputs::{Class, Inputs, Queues},
     peers::Peers,
     registry,
     storage::{Storage, Written},
 };
 
-/// Inputs that may wait for the core; more make the senders wait, which is the back-pressure of the whole daemon.
-pub const INPUT_QUEUE: usize = 16_384;
-/// Inputs taken before the actions are carried out: long enough to form batches, short enough for a heartbeat.
-const INPUTS_PER_TURN: usize = 256;
 /// Certificates of managers and nodes live so long; they are renewed at half of it.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -96,7 +93,7 @@ pub struct CoreLoop {
     manager: Manager,
     storage: Storage,
     peers: Peers,
-    inputs: mpsc::Receiver<Input>,
+    inputs: Queues,
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
     revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
@@ -133,8 +130,8 @@ pub struct Parts {
     pub storage: Storage,
     /// The other members.
     pub peers: Peers,
-    /// The queue's end and its beginning.
-    pub inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    /// Where inputs come in, and where the loop takes them.
+    pub inputs: (Inputs, Queues),
     /// Cuts the connections of these identities.
     pub cut: Cutter,
     /// Where work with sockets runs.
@@ -162,7 +159,7 @@ impl CoreLoop {
             manager: parts.manager,
             storage: parts.storage,
             peers: parts.peers,
-            own: parts.inputs.0,
+            own: parts.inputs.0.of(Class::Raft).clone(),
             inputs: parts.inputs.1,
             standing,
             revoked,
@@ -193,13 +190,12 @@ impl CoreLoop {
                     let now = now(self.origin);
                     self.manager.handle_timeout(now);
                 }
-                input = self.inputs.recv() => {
+                input = self.inputs.next() => {
                     let Some(input) = input else { return Ended::Stopped };
                     if let Some(ended) = self.take(input) {
                         return ended;
                     }
-                    for _ in 1..INPUTS_PER_TURN {
-                        let Ok(input) = self.inputs.try_recv() else { break };
+                    for input in self.inputs.turn() {
                         if let Some(ended) = self.take(input) {
                             return ended;
                         }

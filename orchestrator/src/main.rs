@@ -14,6 +14,7 @@ mod dir;
 mod edge;
 mod entropy;
 mod init;
+mod inputs;
 mod join;
 mod membership;
 mod peers;

@@ -21,9 +21,10 @@ use crate::{
     },
     client,
     config::{FileConfig, listen_for, with_port},
-    core_loop::{CoreLoop, Cutter, Ended, INPUT_QUEUE, Input, Parts, Shared, now},
+    core_loop::{CoreLoop, Cutter, Ended, Input, Parts, Shared, now},
     dir::{DataDir, Identity, Pems, Seed},
     entropy,
+    inputs::{Class, Inputs},
     peers::Peers,
     replace,
     storage::{self, Storage, Written},
@@ -70,17 +71,18 @@ pub async fn run(root: &Path) -> Result<()> {
     let config = core_config(&identity, &file, &address)?;
     let manager = Manager::new(config, recovered, now(origin))
         .map_err(|error| anyhow!("the log in {} cannot be used: {error}", dir.raft().display()))?;
-    let (inputs, queue) = mpsc::channel(INPUT_QUEUE);
-    let reports = inputs.clone();
+    let (inputs, queues) = Inputs::new();
+    let own = inputs.of(Class::Raft).clone();
+    let reports = own.clone();
     let storage = Storage::start(wal, move |written: Written| {
         let _ = reports.blocking_send(Input::Written(written));
     })?;
-    let peers = Peers::new(client_tls.clone(), inputs.clone(), tokio::runtime::Handle::current());
+    let peers = Peers::new(client_tls.clone(), own.clone(), tokio::runtime::Handle::current());
     let parts = Parts {
         manager,
         storage,
         peers,
-        inputs: (inputs.clone(), queue),
+        inputs: (inputs.clone(), queues),
         cut: cutter(incoming.connections()),
         sockets: tokio::runtime::Handle::current(),
         origin,
@@ -88,14 +90,14 @@ pub async fn run(root: &Path) -> Result<()> {
     let (core_loop, shared) = CoreLoop::new(parts);
     let ended = spawn_core(core_loop)?;
     let stop = CancellationToken::new();
-    let context = Context::new(inputs.clone(), shared.clone(), LogStreams::default(), incoming.offences());
+    let context = Context::new(inputs, shared.clone(), LogStreams::default(), incoming.offences());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
     let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
     let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));
 
     tracing::info!(member = %identity.member, cluster = %identity.cluster, %listen, %address, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let ended = wait(ended, inputs).await?;
+    let ended = wait(ended, own).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     renewal.abort();
     memory.abort();

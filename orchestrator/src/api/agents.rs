@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::core_loop::Input;
+use crate::{core_loop::Input, inputs::Class};
 
 /// Messages that wait for a slow agent; an agent behind by more is cut and comes back afresh. A set of the largest
 /// declarations, a thousand tasks of it, still fits.
@@ -46,8 +46,8 @@ impl agents_server::Agents for Agents {
         let (sink, outbox) = mpsc::channel(OUTBOX);
         let opened = Input::AgentOpened { connection, identity, sink };
         let ending = |_| Status::unavailable("this manager is shutting down");
-        self.context.inputs.send(opened).await.map_err(ending)?;
-        let inputs = self.context.inputs.clone();
+        let inputs = self.context.inputs.of(Class::Nodes).clone();
+        inputs.send(opened).await.map_err(ending)?;
         let frames = request.into_inner();
         tokio::spawn(async move {
             if let Err(reason) = receive(connection, frames, &inputs).await {

@@ -24,9 +24,15 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt, StreamMap, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
-use super::{Context, ending, forward::Forwarder};
+use super::{
+    Context,
+    bounds::{Place, SMALL_CALL},
+    ending,
+    forward::Forwarder,
+};
 use crate::{
     core_loop::{Input, Standing},
+    inputs::Class,
     streams::LogReader,
 };
 
@@ -55,6 +61,8 @@ struct Call {
     identity: Identity,
     request: ApiRequest,
     deadline: Instant,
+    /// Among the caller's calls under way; a call that was handed on has its own where it came in.
+    place: Option<Place>,
 }
 
 #[tonic::async_trait]
@@ -108,20 +116,20 @@ impl control_server::Control for Control {
             let error = match first {
                 Err(error) => error,
                 first => {
-                    let end = self.cancel_on_drop(handle);
+                    let end = self.cancel_on_drop(&call, handle);
                     let rest = ReceiverStream::new(answers).map(move |answer| {
                         let _held = &end;
                         Ok(to_reply(answer))
                     });
                     let all = tokio_stream::once(Ok(to_reply(first))).chain(rest);
-                    return Ok(Response::new(Box::pin(all)));
+                    return Ok(Response::new(holding(call.place, all)));
                 }
             };
             let error = match self.leader(&error) {
                 Some(leader) => {
                     let mut client = self.forwarder.client(leader.member, &leader.address);
                     match leader.answer(&call, client.watch(call.onward())).await {
-                        Ok(answers) => return Ok(Response::new(Box::pin(answers))),
+                        Ok(answers) => return Ok(Response::new(holding(call.place, answers))),
                         Err(error) => error,
                     }
                 }
@@ -141,14 +149,14 @@ impl control_server::Control for Control {
         }
         loop {
             let error = match self.here(&call).await {
-                Ok(reply) => return Ok(Response::new(self.log_lines(reply))),
+                Ok(reply) => return Ok(Response::new(holding(call.place, self.log_lines(reply)))),
                 Err(error) => error,
             };
             let error = match self.leader(&error) {
                 Some(leader) => {
                     let mut client = self.forwarder.client(leader.member, &leader.address);
                     match leader.answer(&call, client.logs(call.onward())).await {
-                        Ok(lines) => return Ok(Response::new(Box::pin(lines))),
+                        Ok(lines) => return Ok(Response::new(holding(call.place, lines))),
                         Err(error) => error,
                     }
                 }
@@ -166,8 +174,20 @@ impl control_server::Control for Control {
 impl Control {
     fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
         let mut identity = self.context.identity(&request)?;
+        let address = Peer::of(&request)?.address().ip();
         let raw = request.into_inner();
-        if !raw.on_behalf_of.is_empty() {
+        let handed_on = !raw.on_behalf_of.is_empty();
+        let place = if handed_on {
+            None
+        } else {
+            Some(self.context.bounds.enter(&identity, address).map_err(refused)?)
+        };
+        if identity == Identity::Anonymous && raw.request.len() > SMALL_CALL {
+            let message =
+                format!("{} bytes without a certificate: the bound is {SMALL_CALL}", raw.request.len());
+            return Err(Status::resource_exhausted(message));
+        }
+        if handed_on {
             if !matches!(identity, Identity::Manager(_)) {
                 return Err(Status::permission_denied("only managers speak on behalf of others"));
             }
@@ -178,7 +198,7 @@ impl Control {
             0 => DEFAULT_DEADLINE,
             millis => Duration::from_millis(millis).min(MAX_DEADLINE),
         };
-        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted })
+        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted, place })
     }
 
     /// Hands the call to the core; returns where its answers come from, and its handle.
@@ -197,14 +217,15 @@ impl Control {
             deadline: Some(call.deadline.saturating_duration_since(Instant::now())),
             request: call.request.clone(),
         };
-        self.context.inputs.send(Input::Request { event, sink }).await.map_err(|_| ending())?;
+        let inputs = self.context.inputs.of(Class::of(&call.identity));
+        inputs.send(Input::Request { event, sink }).await.map_err(|_| ending())?;
         Ok((answers, handle))
     }
 
     /// The core's one answer.
     async fn here(&self, call: &Call) -> Result<Reply, ApiError> {
         let (mut answers, handle) = self.ask(call, 1).await?;
-        let _end = self.cancel_on_drop(handle);
+        let _end = self.cancel_on_drop(call, handle);
         answers.recv().await.unwrap_or_else(|| Err(ending()))
     }
 
@@ -239,8 +260,8 @@ impl Control {
         true
     }
 
-    fn cancel_on_drop(&self, handle: u64) -> CancelOnDrop {
-        CancelOnDrop { inputs: self.context.inputs.clone(), handle }
+    fn cancel_on_drop(&self, call: &Call, handle: u64) -> CancelOnDrop {
+        CancelOnDrop { inputs: self.context.inputs.of(Class::of(&call.identity)).clone(), handle }
     }
 
     /// The plan, then the frames of all its sources as they come.
@@ -344,6 +365,20 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Answers that keep their caller's place until the last one was read or nobody reads any more.
+fn holding<T>(
+    place: Option<Place>,
+    answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> Answers<T>
+where
+    T: 'static,
+{
+    Box::pin(answers.map(move |answer| {
+        let _held = &place;
+        answer
+    }))
+}
+
 fn unreachable_leader(member: MemberId, address: &str, status: &Status) -> ApiError {
     let why = rpc::tls::TlsError::in_chain(status).map_or(status.message().to_owned(), |e| e.to_string());
     ApiError::new(
@@ -354,6 +389,10 @@ fn unreachable_leader(member: MemberId, address: &str, status: &Status) -> ApiEr
 
 fn malformed(error: codec::CodecError) -> Status {
     Status::invalid_argument(error.to_string())
+}
+
+fn refused(error: ApiError) -> Status {
+    Status::resource_exhausted(error.message)
 }
 
 fn status_of(error: ApiError) -> Status {

@@ -4,6 +4,7 @@
 //! identity may do something is the core's decision.
 
 pub mod agents;
+pub mod bounds;
 pub mod control;
 pub mod forward;
 pub mod peers;
@@ -22,13 +23,11 @@ use model::{
     request::{ApiError, ErrorCode},
 };
 use rpc::{identity::Peer, offences::Offences};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
-use crate::{
-    core_loop::{Input, Shared},
-    streams::LogStreams,
-};
+use self::bounds::Bounds;
+use crate::{core_loop::Shared, inputs::Inputs, streams::LogStreams};
 
 /// The largest message on any service. Lists and full assignment sets are the large ones; a bound against exhaustion,
 /// not a target.
@@ -41,7 +40,7 @@ const WAITING: usize = 64;
 #[derive(Clone)]
 pub struct Context {
     /// The core's queue.
-    pub inputs: mpsc::Sender<Input>,
+    pub inputs: Inputs,
     /// What the loop shares.
     pub shared: Shared,
     /// Log streams between agents and clients.
@@ -50,14 +49,16 @@ pub struct Context {
     pub offences: Offences,
     /// Places for calls that wait because of it.
     waiting: Arc<Semaphore>,
+    /// What each caller has under way.
+    pub bounds: Bounds,
     numbers: Arc<AtomicU64>,
 }
 
 impl Context {
     /// Puts it together.
-    pub fn new(inputs: mpsc::Sender<Input>, shared: Shared, streams: LogStreams, offences: Offences) -> Self {
+    pub fn new(inputs: Inputs, shared: Shared, streams: LogStreams, offences: Offences) -> Self {
         let (waiting, numbers) = (Arc::new(Semaphore::new(WAITING)), Arc::new(AtomicU64::new(1)));
-        Self { inputs, shared, streams, offences, waiting, numbers }
+        Self { inputs, shared, streams, offences, waiting, bounds: Bounds::default(), numbers }
     }
 
     /// A number never given before in this process: a request's handle or a connection.

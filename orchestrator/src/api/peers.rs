@@ -6,7 +6,7 @@ use proto::v1::{PeerDone, PeerFrame, peers_server};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::core_loop::Input;
+use crate::{core_loop::Input, inputs::Class};
 
 /// The service.
 pub struct Peers {
@@ -31,7 +31,7 @@ impl peers_server::Peers for Peers {
                 )));
             }
             let event = Event::Peer { from, bytes: frame.message };
-            let sent = self.context.inputs.send(Input::Core(event)).await;
+            let sent = self.context.inputs.of(Class::Raft).send(Input::Core(event)).await;
             sent.map_err(|_| Status::unavailable("this manager is shutting down"))?;
         }
         Ok(Response::new(PeerDone {}))
