@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
-        Context, MAX_MESSAGE, agents::Agents, control::Control, forward::Forwarder, peers::Peers as PeersApi,
+        Context, MAX_CALL, MAX_MESSAGE, agents::Agents, control::Control, forward::Forwarder,
+        peers::Peers as PeersApi,
     },
     client,
     config::{FileConfig, listen_for, with_port},
@@ -172,16 +173,16 @@ async fn serve(
     let agents = Agents { context: context.clone() };
     let peers = PeersApi { context, member };
     macro_rules! bounded {
-        ($server:expr) => {
-            $server.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+        ($server:expr, $largest:expr) => {
+            $server.max_decoding_message_size($largest).max_encoding_message_size(MAX_MESSAGE)
         };
     }
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_service(bounded!(ControlServer::new(control)))
-        .add_service(bounded!(AgentsServer::new(agents)))
-        .add_service(bounded!(PeersServer::new(peers)))
+        .add_service(bounded!(ControlServer::new(control), MAX_CALL))
+        .add_service(bounded!(AgentsServer::new(agents), MAX_MESSAGE))
+        .add_service(bounded!(PeersServer::new(peers), MAX_MESSAGE))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
         .context("the server failed")

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::identity::{CertName, Identity};
 use rustls_pki_types::CertificateDer;
@@ -29,6 +30,7 @@ struct Connection {
     address: SocketAddr,
     certificate: Option<PeerCertificate>,
     cut: CancellationToken,
+    welcome: AtomicBool,
 }
 
 /// A client certificate that the cluster's authority signed.
@@ -67,13 +69,24 @@ impl Peer {
         self.certificate().map_or(Identity::Anonymous, |certificate| certificate.name.identity.clone())
     }
 
+    /// Notes that something that was asked here was allowed. A connection without a certificate of which that is not so is cut
+    /// before long: see [`crate::tls::Incoming`].
+    pub fn welcome(&self) {
+        self.0.welcome.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.0.welcome.load(Ordering::Relaxed)
+    }
+
     /// Cuts the connection with everything that runs on it. Idempotent.
     pub fn disconnect(&self) {
         self.0.cut.cancel();
     }
 
     pub(crate) fn new(address: SocketAddr, certificate: Option<PeerCertificate>) -> Self {
-        Self(Arc::new(Connection { address, certificate, cut: CancellationToken::new() }))
+        let welcome = AtomicBool::new(certificate.is_some());
+        Self(Arc::new(Connection { address, certificate, cut: CancellationToken::new(), welcome }))
     }
 
     pub(crate) fn cut(&self) -> CancellationToken {

@@ -1,16 +1,13 @@
 //! How much one caller may have under way. It is counted before anything of a call is parsed; a caller beyond it is refused at once and
 //! told the bound, and nobody else notices.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::net::IpAddr;
 
 use model::{
     identity::Identity,
     request::{ApiError, ErrorCode},
 };
+use rpc::places::{Place, Places};
 
 /// Calls, watches and logs together that a person or a manager may have open on one manager: several screens and a script that
 /// works in parallel.
@@ -24,8 +21,8 @@ const WITHOUT_A_CERTIFICATE: usize = 256;
 pub const SMALL_CALL: usize = 64 << 10;
 
 /// Whom calls are counted for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Caller {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
     /// By what the certificate says.
     Known(String),
     /// Without a certificate: by where it is.
@@ -34,21 +31,14 @@ enum Caller {
 
 /// Calls under way, by caller. Clones share the count.
 #[derive(Debug, Clone, Default)]
-pub struct Bounds(Arc<Mutex<HashMap<Caller, usize>>>);
-
-/// A place among the calls under way; given back when it is dropped.
-#[derive(Debug)]
-pub struct Place {
-    bounds: Bounds,
-    caller: Caller,
-}
+pub struct Bounds(Places<Caller>);
 
 impl Bounds {
     /// A place for one more call.
     ///
     /// # Errors
     /// The caller has as many under way as it may; the message says how many that are.
-    pub fn enter(&self, identity: &Identity, address: IpAddr) -> Result<Place, ApiError> {
+    pub fn enter(&self, identity: &Identity, address: IpAddr) -> Result<Place<Caller>, ApiError> {
         let (caller, bound) = match identity {
             Identity::Manager(_) | Identity::Operator { .. } => {
                 (Caller::Known(identity.to_string()), OF_AN_OPERATOR)
@@ -56,9 +46,7 @@ impl Bounds {
             Identity::Node(_) => (Caller::Known(identity.to_string()), OF_A_NODE),
             Identity::Joiner(_) | Identity::Anonymous => (Caller::At(address), WITHOUT_A_CERTIFICATE),
         };
-        let mut open = self.open();
-        let count = open.entry(caller.clone()).or_default();
-        if *count >= bound {
+        self.0.take(&caller, bound).ok_or_else(|| {
             let whose = match &caller {
                 Caller::Known(name) => name.clone(),
                 Caller::At(address) => format!("callers without a certificate at {address}"),
@@ -66,28 +54,8 @@ impl Bounds {
             let message = format!(
                 "{whose}: {bound} calls are under way, the most there may be at once; retry when some have ended"
             );
-            return Err(ApiError::new(ErrorCode::Exhausted, message));
-        }
-        *count += 1;
-        drop(open);
-        Ok(Place { bounds: self.clone(), caller })
-    }
-
-    /// Counts are whole at any time, so a poisoned lock is as good as a healthy one.
-    fn open(&self) -> MutexGuard<'_, HashMap<Caller, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.bounds.open();
-        if let Some(count) = open.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.caller);
-            }
-        }
+            ApiError::new(ErrorCode::Exhausted, message)
+        })
     }
 }
 
@@ -105,7 +73,7 @@ mod tests {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let there = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
         let ann = Identity::Operator { name: "ann".into(), role: Role::Viewer };
-        let mut places: Vec<Place> = (0..WITHOUT_A_CERTIFICATE)
+        let mut places: Vec<Place<Caller>> = (0..WITHOUT_A_CERTIFICATE)
             .map(|_| bounds.enter(&Identity::Anonymous, here).expect("below the bound"))
             .collect();
         let refused = bounds.enter(&Identity::Anonymous, here).expect_err("at the bound");
@@ -115,7 +83,5 @@ mod tests {
         bounds.enter(&ann, here).expect("somebody with a certificate");
         places.pop();
         bounds.enter(&Identity::Anonymous, here).expect("a place was given back");
-        drop(places);
-        assert!(bounds.open().is_empty(), "nobody is remembered");
     }
 }

@@ -16,7 +16,7 @@ use proto::{
         CallReply, CallRequest, LogPiece, LogsReply, call_reply::Outcome, control_server, logs_reply::Item,
     },
 };
-use rpc::identity::Peer;
+use rpc::{identity::Peer, places::Place};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Context,
-    bounds::{Place, SMALL_CALL},
+    bounds::{Caller, SMALL_CALL},
     ending,
     forward::Forwarder,
 };
@@ -62,7 +62,8 @@ struct Call {
     request: ApiRequest,
     deadline: Instant,
     /// Among the caller's calls under way; a call that was handed on has its own where it came in.
-    place: Option<Place>,
+    place: Option<Place<Caller>>,
+    peer: Peer,
 }
 
 #[tonic::async_trait]
@@ -71,13 +72,12 @@ impl control_server::Control for Control {
     type LogsStream = Answers<LogsReply>;
 
     async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallReply>, Status> {
-        let address = Peer::of(&request)?.address().ip();
         let call = self.read(request)?;
         if matches!(call.request, ApiRequest::Watch { .. } | ApiRequest::Logs { .. }) {
             return Err(Status::invalid_argument("watches and logs have methods of their own"));
         }
         if call.is_unproven() {
-            self.context.turn(address).await?;
+            self.context.turn(call.peer.address().ip()).await?;
         }
         let reply = loop {
             let error = match self.here(&call).await {
@@ -100,7 +100,10 @@ impl control_server::Control for Control {
             }
         };
         if call.is_unproven() && reply.as_ref().is_err_and(is_failed_proof) {
-            self.context.offences.note(address, std::time::Instant::now());
+            self.context.offences.note(call.peer.address().ip(), std::time::Instant::now());
+        }
+        if reply.is_ok() {
+            call.peer.welcome();
         }
         Ok(Response::new(to_reply(reply)))
     }
@@ -122,14 +125,14 @@ impl control_server::Control for Control {
                         Ok(to_reply(answer))
                     });
                     let all = tokio_stream::once(Ok(to_reply(first))).chain(rest);
-                    return Ok(Response::new(holding(call.place, all)));
+                    return Ok(Response::new(call.holding(all)));
                 }
             };
             let error = match self.leader(&error) {
                 Some(leader) => {
                     let mut client = self.forwarder.client(leader.member, &leader.address);
                     match leader.answer(&call, client.watch(call.onward())).await {
-                        Ok(answers) => return Ok(Response::new(holding(call.place, answers))),
+                        Ok(answers) => return Ok(Response::new(call.holding(answers))),
                         Err(error) => error,
                     }
                 }
@@ -149,14 +152,14 @@ impl control_server::Control for Control {
         }
         loop {
             let error = match self.here(&call).await {
-                Ok(reply) => return Ok(Response::new(holding(call.place, self.log_lines(reply)))),
+                Ok(reply) => return Ok(Response::new(call.holding(self.log_lines(reply)))),
                 Err(error) => error,
             };
             let error = match self.leader(&error) {
                 Some(leader) => {
                     let mut client = self.forwarder.client(leader.member, &leader.address);
                     match leader.answer(&call, client.logs(call.onward())).await {
-                        Ok(lines) => return Ok(Response::new(holding(call.place, lines))),
+                        Ok(lines) => return Ok(Response::new(call.holding(lines))),
                         Err(error) => error,
                     }
                 }
@@ -174,13 +177,13 @@ impl control_server::Control for Control {
 impl Control {
     fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
         let mut identity = self.context.identity(&request)?;
-        let address = Peer::of(&request)?.address().ip();
+        let peer = Peer::of(&request)?.clone();
         let raw = request.into_inner();
         let handed_on = !raw.on_behalf_of.is_empty();
         let place = if handed_on {
             None
         } else {
-            Some(self.context.bounds.enter(&identity, address).map_err(refused)?)
+            Some(self.context.bounds.enter(&identity, peer.address().ip()).map_err(refused)?)
         };
         if identity == Identity::Anonymous && raw.request.len() > SMALL_CALL {
             let message =
@@ -198,7 +201,7 @@ impl Control {
             0 => DEFAULT_DEADLINE,
             millis => Duration::from_millis(millis).min(MAX_DEADLINE),
         };
-        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted, place })
+        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted, place, peer })
     }
 
     /// Hands the call to the core; returns where its answers come from, and its handle.
@@ -333,6 +336,18 @@ impl Leader {
 }
 
 impl Call {
+    /// Answers that keep the caller's place until the last one was read or nobody reads any more.
+    fn holding<T: 'static>(
+        self,
+        answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Answers<T> {
+        self.peer.welcome();
+        Box::pin(answers.map(move |answer| {
+            let _held = &self.place;
+            answer
+        }))
+    }
+
     /// The call as it is handed on.
     fn onward(&self) -> Request<CallRequest> {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -363,20 +378,6 @@ impl Drop for CancelOnDrop {
         // A full queue only means that an answer will find nobody.
         let _ = self.inputs.try_send(Input::Core(Event::Cancel { handle: self.handle }));
     }
-}
-
-/// Answers that keep their caller's place until the last one was read or nobody reads any more.
-fn holding<T>(
-    place: Option<Place>,
-    answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
-) -> Answers<T>
-where
-    T: 'static,
-{
-    Box::pin(answers.map(move |answer| {
-        let _held = &place;
-        answer
-    }))
 }
 
 fn unreachable_leader(member: MemberId, address: &str, status: &Status) -> ApiError {

@@ -36,6 +36,9 @@ pub const MAX_MESSAGE: usize = 32 << 20;
 /// Calls that wait at a time because their addresses failed; each costs its message.
 const WAITING: usize = 64;
 
+/// The largest call of a client: the largest declaration is some hundred kilobytes.
+pub const MAX_CALL: usize = 4 << 20;
+
 /// What every service needs.
 #[derive(Clone)]
 pub struct Context {

@@ -1,9 +1,15 @@
 //! The connections that are open, so that a revoked identity can be cut off at once.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::identity::Peer;
+
+/// Connections without a certificate at once: machines that join and pipelines. Each costs some 50 KiB.
+const STRANGERS: usize = 2_048;
+/// Of these from one address: a runner with many jobs, or machines behind one address.
+const STRANGERS_AT_ONE_ADDRESS: usize = 256;
 
 /// The peers of one listener. Clones share the list.
 #[derive(Debug, Clone, Default)]
@@ -34,17 +40,31 @@ impl Connections {
         open.peers.values().filter(|peer| revoked(peer)).map(Peer::disconnect).count()
     }
 
-    pub(super) fn list(&self, peer: Peer) -> Listed {
+    /// Takes a connection onto the list; `None` when its peer has no certificate and too many of those are open, from everywhere
+    /// or from its address.
+    pub(super) fn list(&self, peer: Peer) -> Option<Listed> {
         let mut open = self.open();
+        if peer.certificate().is_none() && open.is_full_of_strangers(peer.address().ip()) {
+            return None;
+        }
         open.last += 1;
         let number = open.last;
         open.peers.insert(number, peer);
-        Listed { connections: self.clone(), number }
+        Some(Listed { connections: self.clone(), number })
     }
 
     /// A panic elsewhere cannot leave the list half-changed, so a poisoned lock is as good as a healthy one.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn is_full_of_strangers(&self, address: IpAddr) -> bool {
+        let strangers = self.peers.values().filter(|peer| peer.certificate().is_none());
+        let (all, here) = strangers
+            .fold((0, 0), |(all, here), peer| (all + 1, here + usize::from(peer.address().ip() == address)));
+        all >= STRANGERS || here >= STRANGERS_AT_ONE_ADDRESS
     }
 }
 

@@ -37,6 +37,11 @@ pub enum TlsError {
     /// The other side hung up during the handshake. Retry.
     #[error("the other side closed the connection during the TLS handshake")]
     Closed,
+    /// As a server: too many connections without a certificate are open.
+    #[error(
+        "too many connections without a certificate are open already, from everywhere or from this address"
+    )]
+    TooManyStrangers,
     /// No TLS at the other side: a wrong port, or a proxy in between.
     #[error("the other side does not speak TLS: is this the right port?")]
     Plaintext,
@@ -219,6 +224,7 @@ impl TlsError {
             | Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Closed
+            | Self::TooManyStrangers
             | Self::WrongFingerprint { .. }
             | Self::Refused(_)
             | Self::Credentials { .. } => false,

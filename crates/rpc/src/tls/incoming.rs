@@ -5,7 +5,7 @@
 //! are they.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use super::connections::Listed;
 use super::{Connections, HANDSHAKE_TIMEOUT, ServerTls, TlsError, tune};
 use crate::identity::{Peer, PeerCertificate};
 use crate::offences::Offences;
+use crate::places::{Place, Places};
 
 /// After a power cut thousands of agents come back at once. With a signature of about 0.1 ms per handshake, 256 keep
 /// every core busy, while memory stays at some 10 MiB; the rest waits in the kernel's backlog.
@@ -31,6 +32,13 @@ const CONCURRENT_HANDSHAKES: usize = 256;
 
 /// Besides, those of addresses that failed lately, most of which wait for their turn: they take no place of others.
 const LATE_HANDSHAKES: usize = 64;
+
+/// Of all these from one address: a slow or hostile one leaves half of the places to the others. Connections beyond are closed at
+/// once; who means well comes again.
+const HANDSHAKES_OF_ONE_ADDRESS: usize = CONCURRENT_HANDSHAKES / 2;
+
+/// Who has no certificate and is allowed nothing for so long is cut off, however slowly it goes on sending.
+const STRANGER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// When the process is out of file descriptors, accepting again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,9 +52,11 @@ pub struct Incoming {
     handshakes: JoinSet<Result<TlsConnection, TlsError>>,
     /// Of addresses that failed lately.
     late: JoinSet<Result<TlsConnection, TlsError>>,
+    shaking: Places<IpAddr>,
     pause: Option<Pin<Box<Sleep>>>,
     connections: Connections,
     offences: Offences,
+    patience: Duration,
 }
 
 /// One accepted connection. Its [`Peer`] is in the extensions of every request that arrives on it.
@@ -55,6 +65,7 @@ pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    patience: Option<Pin<Box<Sleep>>>,
     _listed: Listed,
 }
 
@@ -66,10 +77,17 @@ impl Incoming {
             tls,
             handshakes: JoinSet::new(),
             late: JoinSet::new(),
+            shaking: Places::default(),
             pause: None,
             connections: Connections::default(),
             offences: Offences::default(),
+            patience: STRANGER_PATIENCE,
         }
+    }
+
+    /// Cuts who has no certificate and is allowed nothing for so long, in place of 30 s.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Who failed lately; a service that refuses a proof of its own, such as a token, notes it here. Take it before the server
@@ -113,12 +131,18 @@ impl Incoming {
 }
 
 impl Incoming {
-    /// Begins a handshake, at once or when it is the address's turn; hangs up when too many wait.
+    /// Begins a handshake, at once or when it is the address's turn; hangs up when it has too many under way or too many wait.
     fn begin(&mut self, socket: TcpStream, address: SocketAddr) {
+        let Some(place) = self.shaking.take(&address.ip(), HANDSHAKES_OF_ONE_ADDRESS) else {
+            tracing::debug!(peer = %address, "hung up on: its address has too many handshakes under way");
+            return;
+        };
         let door = Door {
             tls: self.tls.clone(),
             connections: self.connections.clone(),
             offences: self.offences.clone(),
+            patience: self.patience,
+            _place: place,
         };
         let wait = self.offences.turn(address.ip(), Instant::now());
         if wait.is_zero() {
@@ -172,6 +196,8 @@ struct Door {
     tls: ServerTls,
     connections: Connections,
     offences: Offences,
+    patience: Duration,
+    _place: Place<IpAddr>,
 }
 
 impl Door {
@@ -198,8 +224,9 @@ impl Door {
         let certificate = leaf.map(|leaf| PeerCertificate::read(leaf.clone().into_owned())).transpose()?;
         let peer = Peer::new(address, certificate);
         let cut = Box::pin(peer.cut().cancelled_owned());
-        let listed = self.connections.list(peer.clone());
-        Ok(TlsConnection { stream, peer, cut, _listed: listed })
+        let listed = self.connections.list(peer.clone()).ok_or(TlsError::TooManyStrangers)?;
+        let patience = peer.certificate().is_none().then(|| Box::pin(sleep(self.patience)));
+        Ok(TlsConnection { stream, peer, cut, patience, _listed: listed })
     }
 }
 
@@ -207,6 +234,16 @@ impl TlsConnection {
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether the patience with somebody who has no certificate is at its end.
+    fn is_unwelcome(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(patience) = &mut self.patience else { return false };
+        if patience.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.patience = None;
+        !self.peer.is_welcome()
     }
 }
 
@@ -225,7 +262,7 @@ impl AsyncRead for TlsConnection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
+        if self.cut.as_mut().poll(cx).is_ready() || self.is_unwelcome(cx) {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "the connection was cut",
@@ -279,6 +316,8 @@ mod tests {
             tls: ServerTls::new(ca.certificate_pem(), credentials).expect("settings"),
             connections: Connections::default(),
             offences: Offences::default(),
+            patience: STRANGER_PATIENCE,
+            _place: Places::default().take(&std::net::Ipv4Addr::LOCALHOST.into(), 1).expect("the first"),
         };
         let client = ClientTls::anonymous(ca.certificate_pem()).expect("settings");
         let accept = async {

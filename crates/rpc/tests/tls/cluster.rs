@@ -77,10 +77,23 @@ impl Cluster {
     }
 
     pub async fn serve_with(&self, credentials: Credentials) -> RunningServer {
+        self.serve_on(credentials, |incoming| incoming).await
+    }
+
+    /// A server that cuts callers without a certificate who are allowed nothing for so long.
+    pub async fn serve_patiently(&self, patience: Duration) -> RunningServer {
+        self.serve_on(self.manager(1), |incoming| incoming.with_patience(patience)).await
+    }
+
+    async fn serve_on(
+        &self,
+        credentials: Credentials,
+        settings: impl FnOnce(Incoming) -> Incoming,
+    ) -> RunningServer {
         let credentials = CertReloader::new(credentials);
         let tls = ServerTls::new(self.ca_pem(), credentials.clone()).expect("server settings");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let incoming = Incoming::new(listener, tls);
+        let incoming = settings(Incoming::new(listener, tls));
         let address = incoming.local_addr().expect("bound");
         let (connections, offences) = (incoming.connections(), incoming.offences());
         let task = tokio::spawn(async move {
