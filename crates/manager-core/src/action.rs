@@ -1,5 +1,7 @@
 //! What goes out: everything that the shell is to carry out, in order, one closed list.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use model::{
     id::MemberId,
@@ -121,6 +123,8 @@ pub enum Action {
         identity: Identity,
         /// Its serial number.
         serial: u64,
+        /// How long it lives; `None` = as long as those of machines do.
+        life: Option<Duration>,
     },
     /// Ask a registry, with a limit on time and on what is read, then report
     /// [`Event::RegistryAnswered`](crate::Event::RegistryAnswered).
@@ -133,6 +137,9 @@ pub enum Action {
     /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
     /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.
     Revoked(Vec<Identity>),
+    /// What these identities may do has changed, or they are not welcome any more: of everything that streams to them is to be
+    /// asked whether it may go on ([`Request::CanI`](model::request::Request::CanI)). Requests are refused already.
+    Recheck(Vec<Identity>),
     /// Who leads changed, for the status line and as the target of forwarding.
     Leader {
         /// This member leads and serves.

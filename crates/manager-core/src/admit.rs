@@ -37,9 +37,11 @@ impl Manager {
                            another manager leads";
             return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));
         }
-        let outcome = match self.admit(handle, &identity, request) {
+        let allowed = self.authorize(&identity, &request).and_then(|()| self.is_settled(&identity));
+        let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request)) {
             Ok(Work::Propose(command)) => {
-                self.propose_for(request_id, identity, command, Purpose::Client { handle })
+                let purpose = Self::purpose_of(handle, &command);
+                self.propose_for(request_id, identity, command, purpose)
             }
             Ok(Work::Issue(issue)) => self.queue_issue(Issue { request_id, actor: identity, ..issue }),
             Ok(Work::Transfer(to)) => self.begin_transfer(handle, to),
@@ -134,7 +136,16 @@ impl Manager {
             Request::RenewCertificate { csr } => {
                 return Ok(Work::Issue(Issue::renewal(handle, identity.clone(), csr)));
             }
-            Request::ListServices
+            Request::CreateUser(spec) => self.create_user(spec)?,
+            Request::UpdateUser { user, change } => self.update_user(&user, change)?,
+            Request::RemoveUser(user) => self.remove_user(&user)?,
+            Request::CertifyUser { user, csr } => {
+                return self.certify_user(handle, identity, &user, csr).map(Work::Issue);
+            }
+            Request::ListUsers
+            | Request::Whoami
+            | Request::CanI { .. }
+            | Request::ListServices
             | Request::GetService(_)
             | Request::ListTasks(_)
             | Request::ListNetworks

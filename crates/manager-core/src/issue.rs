@@ -144,7 +144,11 @@ impl Manager {
         self.issuing.jobs += 1;
         let job = self.issuing.jobs;
         self.issuing.signing.insert(job, Signing { handle, identity: identity.clone() });
-        self.act(Action::Sign { job, csr: issue.csr, identity, serial });
+        let life = match &identity {
+            Identity::User { id, .. } => self.store.user(*id).map(|user| user.spec.life),
+            _ => None,
+        };
+        self.act(Action::Sign { job, csr: issue.csr, identity, serial, life });
     }
 
     pub(crate) fn on_signed(&mut self, job: u64, certificate: Result<String, String>) {
@@ -158,7 +162,10 @@ impl Manager {
                 let (node, member) = match identity {
                     Identity::Node(id) => (Some(id), None),
                     Identity::Manager(id) => (None, Some(id)),
-                    Identity::Operator { .. } | Identity::Joiner(_) | Identity::Anonymous => (None, None),
+                    Identity::Operator { .. }
+                    | Identity::Joiner(_)
+                    | Identity::Anonymous
+                    | Identity::User { .. } => (None, None),
                 };
                 let response = Response::Joined {
                     certificate,

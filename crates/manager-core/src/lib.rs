@@ -10,11 +10,11 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`admit`, `release`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
+//! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
 //! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
-pub mod access;
+mod access;
 mod action;
 mod admit;
 mod clock;
@@ -45,6 +45,7 @@ mod seen;
 mod session;
 mod snapshots;
 mod tell;
+mod users;
 mod views;
 mod watch;
 

@@ -163,6 +163,7 @@ impl Manager {
             manager.node.campaign();
         }
         manager.tell_revoked_members();
+        manager.on_users_changed();
         manager.settle();
         Ok(manager)
     }
@@ -351,6 +352,7 @@ impl Manager {
         for change in changes {
             match change {
                 Change::Member(_) => self.on_member_changed(),
+                Change::Cluster => self.on_users_changed(),
                 Change::Node(id) if self.store.node(*id).is_none() => self.on_node_removed(*id),
                 _ => {}
             }
@@ -368,6 +370,7 @@ impl Manager {
         self.applied_term = restored.term;
         self.snapshots.restart();
         self.on_member_changed();
+        self.on_users_changed();
     }
 
     /// Leads, and has applied everything of earlier terms: only then it answers, decides and talks to agents.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use consensus::ProposeError;
 use model::{
     command::{Answer, Command, Entry, Rejection},
-    id::{MemberId, NodeId, RequestId},
+    id::{MemberId, NodeId, RequestId, UserId},
     identity::Identity,
     request::{ApiError, ErrorCode, Reply, Response},
 };
@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Probe { handle: u64, refusal: Box<ApiError> },
     /// A join or a renewal.
     Issue(Box<Issue>),
+    /// A client that changes a user: until it is applied, what that user asks waits.
+    ChangeUser { handle: u64, user: UserId },
     /// The control loop.
     Decide,
     /// An agent's registration.
@@ -53,7 +55,10 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     fn is_client(&self) -> bool {
-        matches!(self, Self::Client { .. } | Self::Probe { .. } | Self::Issue(_))
+        matches!(
+            self,
+            Self::Client { .. } | Self::Probe { .. } | Self::Issue(_) | Self::ChangeUser { .. }
+        )
     }
 }
 
@@ -186,7 +191,9 @@ impl Manager {
 
     fn refuse(&mut self, purpose: Purpose, error: ApiError) {
         match purpose {
-            Purpose::Client { handle } | Purpose::Probe { handle, .. } => self.reply(handle, Err(error)),
+            Purpose::Client { handle } | Purpose::Probe { handle, .. } | Purpose::ChangeUser { handle, .. } => {
+                self.reply(handle, Err(error));
+            }
             Purpose::Issue(issue) => self.reply(issue.handle, Err(error)),
             Purpose::Decide
             | Purpose::Register { .. }
@@ -201,7 +208,7 @@ impl Manager {
     /// An entry of ours is applied.
     pub(crate) fn on_applied(&mut self, purpose: Purpose, index: u64, entry: &Entry, applied: Applied) {
         match purpose {
-            Purpose::Client { handle } => {
+            Purpose::Client { handle } | Purpose::ChangeUser { handle, .. } => {
                 let result = applied.outcome.map_err(ApiError::from).map(|answer| changed(answer, index));
                 self.reply(handle, result);
             }

@@ -93,14 +93,17 @@ impl Manager {
 
     /// Refuses, refers, parks or takes a request.
     fn route(&mut self, ask: Ask) {
-        if let Err(error) = self.authorize(&ask.identity, &ask.request) {
+        // What a user may do is for whoever answers to decide: the state of a manager that refers to the leader may lag behind it.
+        let stale = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
+        let local = stale && self.knows(&ask.identity);
+        let decides = local || self.is_serving() || !matches!(ask.identity, Identity::User { .. });
+        if decides && let Err(error) = self.authorize(&ask.identity, &ask.request) {
             return self.reply(ask.handle, Err(error));
         }
         let problems = model::validate::validate_request(&ask.request);
         if !problems.is_empty() {
             return self.reply(ask.handle, Err(problems.into()));
         }
-        let local = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
         if local {
             return self.answer(ask, true);
         }
@@ -114,6 +117,14 @@ impl Manager {
             self.queries.next.push(ask);
         } else {
             self.change(ask);
+        }
+    }
+
+    /// Whether this state has heard of an identity; it may lag behind the one that has.
+    fn knows(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::User { id, .. } => self.store.user(*id).is_some(),
+            _ => true,
         }
     }
 
@@ -200,8 +211,18 @@ impl Manager {
         if !self.queries.is_open(ask.handle) {
             return;
         }
+        // Since it asked, what it may do can have changed.
+        if let Err(error) = self.authorize(&ask.identity, &ask.request) {
+            return self.reply(ask.handle, Err(error));
+        }
         match ask.request {
-            Request::Watch { after, until } => self.begin_watch(ask.handle, (after, until), stale),
+            Request::Watch { after, until } => {
+                self.begin_watch(ask.handle, ask.identity, (after, until), stale);
+            }
+            request @ (Request::Whoami | Request::CanI { .. }) => {
+                let result = self.about_oneself(&ask.identity, &request);
+                self.reply_with(ask.handle, result, stale);
+            }
             Request::Logs { of, options } => {
                 let result = self.plan_logs(&of, &options);
                 self.reply_with(ask.handle, result, stale);

@@ -59,6 +59,7 @@ impl Manager {
             Request::ListMembers => Response::Members(self.member_rows()),
             Request::ListTokens => Response::Tokens(self.store.tokens().cloned().collect()),
             Request::GetStatus => Response::Status(Box::new(self.cluster_status()?)),
+            Request::ListUsers => Response::Users(self.store.users().to_vec()),
             Request::Explain(reference) => Response::Explanation(control::explain(&self.store, reference)),
             Request::CreateService(_)
             | Request::UpdateService { .. }
@@ -89,6 +90,12 @@ impl Manager {
             | Request::UpdateMember { .. }
             | Request::Join(_)
             | Request::RenewCertificate { .. }
+            | Request::CreateUser(_)
+            | Request::UpdateUser { .. }
+            | Request::RemoveUser(_)
+            | Request::CertifyUser { .. }
+            | Request::Whoami
+            | Request::CanI { .. }
             | Request::Watch { .. }
             | Request::Logs { .. } => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));

@@ -2,6 +2,7 @@
 
 use model::{
     event::Revision,
+    identity::Identity,
     request::{ApiError, ErrorCode, Reply, Response},
 };
 
@@ -13,6 +14,7 @@ const MAX_EVENTS: usize = 256;
 const MAX_WATCHES: usize = 1_024;
 
 struct Watch {
+    identity: Identity,
     after: Revision,
     until: Option<u64>,
     stale: bool,
@@ -32,12 +34,22 @@ impl Watchers {
     pub(crate) fn remove(&mut self, handle: u64) {
         self.open.remove(&handle);
     }
+
+    /// The watches that may not go on, each with the refusal.
+    pub(crate) fn refused(
+        &self,
+        refusal: impl Fn(&Identity) -> Option<ApiError>,
+    ) -> Vec<(u64, ApiError)> {
+        let watches = self.open.iter();
+        watches.filter_map(|(handle, watch)| Some((*handle, refusal(&watch.identity)?))).collect()
+    }
 }
 
 impl Manager {
     pub(crate) fn begin_watch(
         &mut self,
         handle: u64,
+        identity: Identity,
         (after, until): (Option<Revision>, Option<u64>),
         stale: bool,
     ) {
@@ -47,7 +59,7 @@ impl Manager {
         }
         self.queries.lift_deadline(handle);
         let after = after.unwrap_or_else(|| self.store.revision());
-        self.watchers.open.insert(handle, Watch { after, until, stale });
+        self.watchers.open.insert(handle, Watch { identity, after, until, stale });
         self.watchers.fresh = true;
         // So that a client knows that from here on it misses nothing.
         self.stream(handle, Response::Events(Vec::new()), stale);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::User,
     freeze::Freeze,
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
@@ -83,6 +84,9 @@ pub struct Cluster {
     /// Registries of images, by host.
     #[serde(default, skip_serializing_if = "none_of")]
     pub registries: Arc<Vec<Registry>>,
+    /// Users, by name.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub users: Arc<Vec<User>>,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

@@ -6,10 +6,11 @@ use std::{net::Ipv4Addr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::{UserChange, UserSpec},
     cluster::{Authority, ClusterSettings, Token},
     cron::{CronSpec, CronStep},
     freeze::FreezeSpec,
-    id::{ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    id::{ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId},
     identity::{Identity, JoinRole},
     job::JobState,
     network::NetworkSpec,
@@ -291,6 +292,25 @@ pub enum Command {
     },
     /// One batch of the managers' own decisions. Each stands alone: a rejected one does not stop the others.
     Decide(Vec<Decision>),
+    /// A new user. Rejected when the name is taken.
+    CreateUser {
+        /// Chosen by the leader.
+        id: UserId,
+        /// The declaration, valid.
+        spec: UserSpec,
+    },
+    /// Other roles, another life of certificates, disabled or not.
+    UpdateUser {
+        /// Which.
+        id: UserId,
+        /// What.
+        change: UserChange,
+    },
+    /// Forgets a user: its certificates are refused from then on.
+    RemoveUser {
+        /// Which.
+        id: UserId,
+    },
 }
 
 /// One of the managers' own decisions, with what it was decided on.
@@ -471,6 +491,11 @@ pub enum Answer {
         /// When it ends.
         expires: ClusterTime,
     },
+    /// The user.
+    User {
+        /// Which.
+        id: UserId,
+    },
 }
 
 /// Why a command was not applied. The state is unchanged.
@@ -523,4 +548,7 @@ pub enum Rejection {
     /// It is not valid.
     #[error("{0}")]
     Invalid(String),
+    /// Whoever asked for it was not welcome any more when it was applied.
+    #[error("{0}")]
+    Unwelcome(String),
 }

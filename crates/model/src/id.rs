@@ -123,6 +123,11 @@ id!(
     RequestId
 );
 
+id!(
+    /// One user; a removed and re-created name gets another, so that an old certificate names nobody.
+    UserId
+);
+
 /// A manager in the Raft group, a *member*. Raft ids are never reused: a wiped manager rejoins as another member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

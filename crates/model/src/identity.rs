@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, MemberId, NodeId, TokenId};
+use crate::id::{ClusterId, MemberId, NodeId, TokenId, UserId};
 
 /// The one DNS name that every manager's certificate carries.
 ///
@@ -12,7 +12,7 @@ use crate::id::{ClusterId, MemberId, NodeId, TokenId};
 /// certificate, and no certificate has to list addresses that the next network plan makes wrong.
 pub const MANAGER_SERVER_NAME: &str = "orch-manager";
 
-/// What an operator may do. This release knows two; finer roles extend the list.
+/// What an operator's certificate says that it may do; users have [roles](crate::access::UserRole) in the state instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -41,6 +41,13 @@ pub enum Identity {
     Joiner(TokenId),
     /// No certificate: may only present a join token.
     Anonymous,
+    /// A person or a script that the cluster knows; what it may do says the state.
+    User {
+        /// Which.
+        id: UserId,
+        /// Its name, for messages and records.
+        name: String,
+    },
 }
 
 impl fmt::Display for Identity {
@@ -51,6 +58,7 @@ impl fmt::Display for Identity {
             Self::Operator { name, .. } => write!(f, "operator {name}"),
             Self::Joiner(token) => write!(f, "the bearer of join token {token}"),
             Self::Anonymous => f.write_str("anonymous"),
+            Self::User { name, .. } => write!(f, "user {name}"),
         }
     }
 }
@@ -75,7 +83,7 @@ impl fmt::Display for JoinRole {
 }
 
 /// The URI that names an identity in a certificate: `orch://CLUSTER/manager/1`, `orch://CLUSTER/node/NODEID`,
-/// `orch://CLUSTER/operator/NAME/admin`.
+/// `orch://CLUSTER/operator/NAME/admin`, `orch://CLUSTER/user/USERID/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertName {
     /// The cluster whose authority signed it.
@@ -86,7 +94,7 @@ pub struct CertName {
 
 /// A certificate's URI that names no identity of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" does not name a manager, node or operator of a cluster")]
+#[error("\"{0}\" does not name a manager, node, operator or user of a cluster")]
 pub struct ParseCertNameError(pub String);
 
 impl fmt::Display for CertName {
@@ -98,6 +106,7 @@ impl fmt::Display for CertName {
             Identity::Operator { name, role: Role::Admin } => write!(f, "operator/{name}/admin"),
             Identity::Operator { name, role: Role::Viewer } => write!(f, "operator/{name}/viewer"),
             Identity::Joiner(_) | Identity::Anonymous => f.write_str("anonymous"),
+            Identity::User { id, name } => write!(f, "user/{id}/{name}"),
         }
     }
 }
@@ -121,6 +130,9 @@ impl std::str::FromStr for CertName {
                 };
                 Identity::Operator { name: name.to_owned(), role }
             }
+            ["user", id, name] if !name.is_empty() => {
+                Identity::User { id: id.parse().map_err(|_| wrong())?, name: name.to_owned() }
+            }
             _ => return Err(wrong()),
         };
         Ok(Self { cluster, identity })
@@ -137,6 +149,7 @@ mod tests {
             Identity::Manager(MemberId(3)),
             Identity::Node(NodeId(77)),
             Identity::Operator { name: "ann".into(), role: Role::Admin },
+            Identity::User { id: UserId(5), name: "ann".into() },
         ];
         for identity in identities {
             let name = CertName { cluster: ClusterId(9), identity };

@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::{User, UserChange, UserSpec, Verb, Verdict, Whoami},
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     cron::{Cron, CronSpec},
@@ -204,6 +205,24 @@ pub enum Request {
         /// The certificate request, PEM.
         csr: String,
     },
+    /// A new user.
+    CreateUser(UserSpec),
+    /// Other roles, another life of certificates, disabled or not.
+    UpdateUser {
+        /// Its name or id.
+        user: Reference,
+        /// What.
+        change: UserChange,
+    },
+    /// Forget a user, by name or id.
+    RemoveUser(Reference),
+    /// A certificate for a user, over a key that somebody else has made.
+    CertifyUser {
+        /// Its name or id.
+        user: Reference,
+        /// The certificate request, PEM.
+        csr: String,
+    },
 
     /// Services.
     ListServices,
@@ -250,6 +269,17 @@ pub enum Request {
         /// What of them.
         options: LogOptions,
     },
+    /// Users.
+    ListUsers,
+    /// Who the caller is, and what it may do.
+    Whoami,
+    /// Whether the caller may do something.
+    CanI {
+        /// What.
+        verb: Verb,
+        /// On what; `None` = on anything at all.
+        object: Option<Reference>,
+    },
 }
 
 impl Request {
@@ -274,6 +304,9 @@ impl Request {
                 | Self::Explain(_)
                 | Self::Watch { .. }
                 | Self::Logs { .. }
+                | Self::ListUsers
+                | Self::Whoami
+                | Self::CanI { .. }
         )
     }
 }
@@ -576,6 +609,12 @@ pub enum Response {
     EventsEnd,
     /// Where the logs come from.
     LogPlan(Vec<LogSource>),
+    /// Users.
+    Users(Vec<User>),
+    /// Who the caller is.
+    Whoami(Box<Whoami>),
+    /// Whether the caller may.
+    Verdict(Verdict),
 }
 
 /// A task in a list.
@@ -678,6 +717,7 @@ impl From<Rejection> for ApiError {
             Rejection::Stale { .. } | Rejection::Conflict(_) => ErrorCode::Conflict,
             Rejection::Token { .. } => ErrorCode::Denied,
             Rejection::Invalid(_) => ErrorCode::Invalid,
+            Rejection::Unwelcome(_) => ErrorCode::Unauthenticated,
         };
         Self::new(code, rejection.to_string())
     }

@@ -23,10 +23,10 @@ pub enum NameError {
     #[error(transparent)]
     Unknown(#[from] model::identity::ParseCertNameError),
     /// An operator's name that would not survive the way through a URI.
-    #[error("{0:?} cannot be an operator's name: 1 to {NAME_LIMIT} of a-z A-Z 0-9 . _ - @ are allowed")]
+    #[error("{0:?} cannot be an operator's or a user's name: 1 to {NAME_LIMIT} of a-z A-Z 0-9 . _ - @ are allowed")]
     Operator(String),
     /// Zero is no Raft id, and nobody holds no certificate.
-    #[error("a certificate needs a holder: a manager (with an id above zero), a node or an operator")]
+    #[error("a certificate needs a holder: a manager (with an id above zero), a node, an operator or a user")]
     Nobody,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn check_holder(name: &CertName) -> Result<(), NameError> {
     match &name.identity {
         Identity::Manager(MemberId(0)) | Identity::Joiner(_) | Identity::Anonymous => Err(NameError::Nobody),
         Identity::Manager(_) | Identity::Node(_) => Ok(()),
-        Identity::Operator { name, .. } => check_operator(name),
+        Identity::Operator { name, .. } | Identity::User { name, .. } => check_operator(name),
     }
 }
 

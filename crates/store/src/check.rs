@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{
+    access::MAX_USERS,
     service::{Mode, Slot},
     task::{DesiredState, TaskState},
 };
@@ -121,6 +122,15 @@ impl Store {
         Ok(())
     }
 
+    /// Users are in order, within their bound, and none is there twice.
+    fn check_users(&self) -> Result<(), Inconsistency> {
+        let users = self.users();
+        ensure(users.len() <= MAX_USERS, || format!("there are {} users", users.len()))?;
+        ensure(users.is_sorted_by(|a, b| a.spec.name < b.spec.name), || "users are out of order".into())?;
+        let ids: BTreeSet<_> = users.iter().map(|user| user.id).collect();
+        ensure(ids.len() == users.len(), || "two users have one id".into())
+    }
+
     fn check_rules(&self) -> Result<(), Inconsistency> {
         for task in self.tasks() {
             let id = task.id;
@@ -139,6 +149,7 @@ impl Store {
         for id in &self.removed_nodes {
             ensure(!self.nodes.contains_key(id), || format!("node {id} came back"))?;
         }
+        self.check_users()?;
         let last = self.cluster.as_ref().map(|cluster| cluster.last_member);
         for id in self.members.keys() {
             ensure(Some(*id) <= last, || format!("member {id} is beyond the last id given out"))?;

@@ -8,7 +8,7 @@
 //! command or decision changes no object; a retried request is answered from memory. Cloning a [`Store`] costs nothing that
 //! grows with its size, so that a clone is the snapshot and every reader's view.
 //!
-//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `read.rs`, `resolve.rs`, `events.rs`, then the
+//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `read.rs`, `resolve.rs`, `welcome.rs`, `events.rs`, then the
 //! machinery: `write.rs` (every change of a table), `index.rs`, `requests.rs`, `hash.rs`, `snapshot.rs`, `check.rs`.
 
 mod apply;
@@ -22,6 +22,7 @@ mod requests;
 mod resolve;
 mod snapshot;
 mod store;
+mod welcome;
 mod write;
 
 pub use apply::{Applied, Change};

@@ -1,12 +1,13 @@
 //! The read API: what every decision, answer and assignment is made from. Nothing here copies an object.
 
 use model::{
+    access::User,
     cluster::{Cluster, Member, Token},
     container::Protocol,
     cron::Cron,
     event::{Event, Revision},
     freeze::Freeze,
-    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId, UserId},
     identity::Identity,
     network::Network,
     node::Node,
@@ -137,6 +138,16 @@ impl Store {
         self.cluster().map(|cluster| cluster.registries.as_slice()).unwrap_or_default()
     }
 
+    /// All users, by name.
+    pub fn users(&self) -> &[User] {
+        self.cluster().map(|cluster| cluster.users.as_slice()).unwrap_or_default()
+    }
+
+    /// One user. Linear in the number of users, which is bounded.
+    pub fn user(&self, id: UserId) -> Option<&User> {
+        self.users().iter().find(|user| user.id == id)
+    }
+
     /// The declared registry of an image.
     pub fn registry_of(&self, image: &str) -> Option<&Registry> {
         let host = ImageName::parse(image)?.host;
@@ -212,13 +223,14 @@ impl Store {
     /// A node is refused unless it is in the table; a manager is refused once it was removed. A manager with an id beyond
     /// [`Cluster::last_member`] is not: this state may lag behind the entry that admitted it, and refusing its Raft
     /// messages would keep it behind. For the same reason a state that lags may refuse a node that has just joined: only a
-    /// leader may turn an agent away for good. Before the first entry nobody is refused. A joiner's token is judged when
+    /// leader may turn an agent or a user away for good. Before the first entry nobody is refused. A joiner's token is judged when
     /// the join is applied.
     pub fn is_revoked(&self, identity: &Identity) -> bool {
         let Some(cluster) = self.cluster() else { return false };
         match identity {
             Identity::Manager(id) => *id <= cluster.last_member && !self.members.contains_key(id),
             Identity::Node(id) => !self.nodes.contains_key(id),
+            Identity::User { .. } => self.welcome(identity).is_err(),
             Identity::Operator { .. } | Identity::Joiner(_) | Identity::Anonymous => false,
         }
     }

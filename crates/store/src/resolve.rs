@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use model::{
+    access::User,
     command::Rejection,
-    id::{NetworkId, NodeId, ServiceId, TaskId},
+    id::{NetworkId, NodeId, ServiceId, TaskId, UserId},
     network::Network,
     node::Node,
     service::{Service, Slot},
@@ -65,6 +66,16 @@ impl Store {
             self.nodes.range(NodeId(*ids.start())..=NodeId(*ids.end())).map(|(_, node)| &**node)
         });
         only("node", reference, ids, describe)
+    }
+
+    /// The user of this name or whole id.
+    ///
+    /// # Errors
+    /// [`Rejection::Missing`].
+    pub fn resolve_user(&self, reference: &str) -> Result<&User, Rejection> {
+        let id = reference.parse::<UserId>().ok();
+        let named = self.users().iter().find(|user| user.spec.name == reference);
+        named.or_else(|| self.user(id?)).ok_or_else(|| missing("user", reference))
     }
 
     /// The task of this id or unambiguous beginning of an id, or the newest one of `SERVICE.SLOT`, where a global

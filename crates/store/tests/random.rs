@@ -5,13 +5,14 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{bootstrap, encode, facts, load, spec, token};
 use model::{
-    command::{Command, Decision, Entry},
+    access::{UserChange, UserRole, UserSpec},
+    command::{Command, Decision, Entry, Rejection},
     container::{PortSpec, Protocol},
-    id::{Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId},
+    id::{Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId},
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
@@ -59,7 +60,7 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(40) {
+        match self.random.below(43) {
             0 => bootstrap(),
             1 => Command::SetSettings(Default::default()),
             2..=4 => Command::CreateService { id: self.service(), spec: self.spec() },
@@ -162,6 +163,14 @@ impl Chooser<'_> {
                 spec: NetworkSpec { name: format!("n{}", self.random.below(3)), ..NetworkSpec::default() },
             },
             36 if self.random.one_in(2) => Command::RemoveNetwork { id: NetworkId(self.random.below(4)) },
+            40 => Command::CreateUser { id: self.user(), spec: self.user_spec() },
+            41 => {
+                let UserSpec { roles, life, .. } = self.user_spec();
+                let disabled = self.random.one_in(3).then(|| self.random.one_in(2));
+                let roles = Some(roles).filter(|_| self.random.one_in(2));
+                Command::UpdateUser { id: self.user(), change: UserChange { roles, life: Some(life), disabled } }
+            }
+            42 if self.random.one_in(2) => Command::RemoveUser { id: self.user() },
             _ => {
                 let count = 1 + self.random.below(6);
                 Command::Decide((0..count).map(|_| self.decision()).collect())
@@ -350,6 +359,17 @@ impl Chooser<'_> {
         TaskId(self.random.below(60))
     }
 
+    fn user(&mut self) -> UserId {
+        UserId(self.random.below(5))
+    }
+
+    fn user_spec(&mut self) -> UserSpec {
+        let name = format!("u{}", self.random.below(4));
+        let roles = ["admin", "viewer", "team:s1", "team:app=mx", "beamline:line=id1"];
+        let role: UserRole = self.random.pick(&roles).parse().expect("a role");
+        UserSpec { name, roles: vec![role], life: Duration::from_secs(1 + self.random.below(3)) }
+    }
+
     fn token(&mut self) -> TokenId {
         TokenId(self.random.below(4))
     }
@@ -413,7 +433,9 @@ fn run(seed: u64, tally: &mut Tally) {
         };
         let request = random.one_in(3).then(|| RequestId(random.below(600)));
         let at = ClusterTime(if random.one_in(50) { 5 } else { now });
-        let entry = Entry { at, request, actor: Identity::Anonymous, command };
+        let stranger = Identity::User { id: UserId(random.below(5)), name: format!("u{}", random.below(4)) };
+        let actor = if random.one_in(20) { stranger } else { Identity::Anonymous };
+        let entry = Entry { at, request, actor, command };
         let index = store.applied() + 1 + random.below(2);
 
         let before = store.clone();
@@ -421,6 +443,9 @@ fn run(seed: u64, tally: &mut Tally) {
         let context = || format!("seed {seed}, step {step}: {entry:?}");
         store.check().unwrap_or_else(|wrong| panic!("{wrong}, {}", context()));
         compare(&before, &store, &entry, &applied.changes);
+        if before.welcome(&entry.actor).is_err() && !applied.replay {
+            assert!(matches!(applied.outcome, Err(Rejection::Unwelcome(_))), "{}", context());
+        }
         if applied.outcome.is_err() || applied.replay || applied.changes.is_empty() {
             assert_eq!(store.objects_hash(), before.objects_hash(), "{}", context());
             assert_eq!(applied.changes, [], "{}", context());

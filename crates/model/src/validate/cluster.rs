@@ -10,6 +10,7 @@ use super::{
     traffic::validate_network,
 };
 use crate::{
+    access::{Label, MAX_LIFE, MAX_ROLES, Scope, UserRole},
     cluster::ClusterSettings,
     freeze::{FreezeSpec, MAX_WINDOWS},
     identity::JoinRole,
@@ -112,7 +113,25 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::RunCron(name) => problems.judge("name", text::dns_label(name)),
         Request::SetRegistry { spec, .. } => registry(&mut problems, spec),
         Request::RemoveRegistry(host) => problems.judge("host", text::registry_host(host)),
-        Request::RevokeToken(_)
+        Request::CreateUser(spec) => {
+            problems.judge("name", text::user_name(&spec.name));
+            user(&mut problems, Some(&spec.roles), Some(spec.life));
+        }
+        Request::UpdateUser { user: of, change } => {
+            reference(&mut problems, "user", of);
+            user(&mut problems, change.roles.as_deref(), change.life);
+        }
+        Request::CertifyUser { user, csr } => {
+            reference(&mut problems, "user", user);
+            certificate_request(&mut problems, csr);
+        }
+        Request::RemoveUser(of) => reference(&mut problems, "user", of),
+        Request::CanI { object, .. } => {
+            object.iter().for_each(|of| reference(&mut problems, "object", of));
+        }
+        Request::ListUsers
+        | Request::Whoami
+        | Request::RevokeToken(_)
         | Request::TransferLeader { .. }
         | Request::RemoveMember(_)
         | Request::ListServices
@@ -148,6 +167,31 @@ fn freeze(problems: &mut Problems, spec: &FreezeSpec) {
         "a window ends before it begins".into()
     });
     sentence(problems, "reason", &spec.reason);
+}
+
+/// What a user may do, and for how long without asking again.
+fn user(problems: &mut Problems, roles: Option<&[UserRole]>, life: Option<Duration>) {
+    if let Some(roles) = roles {
+        problems.ensure(!roles.is_empty(), "roles", || "a user has at least one role: --role ROLE".into());
+        problems.at_most(roles.len(), MAX_ROLES, "roles", "roles");
+        for (place, role) in roles.iter().enumerate() {
+            let path = format!("roles[{place}]");
+            problems.ensure(!roles[..place].contains(role), &path, || format!("{role} is there twice"));
+            match role {
+                UserRole::Team(Scope::Name(name)) => problems.judge(&path, text::dns_label(name)),
+                UserRole::Team(Scope::Label(Label { key, value }))
+                | UserRole::Beamline(Label { key, value }) => {
+                    labels(problems, &path, &[(key.clone(), value.clone())].into());
+                }
+                UserRole::Admin | UserRole::Operator | UserRole::Viewer => {}
+            }
+        }
+    }
+    if let Some(life) = life {
+        problems.ensure((Duration::from_secs(1)..=MAX_LIFE).contains(&life), "life", || {
+            format!("{life:?}; a user's certificate lives for 1 s to 30 days")
+        });
+    }
 }
 
 /// What a problem says of a secret is that it is wrong, never what it is.

@@ -1,5 +1,7 @@
 //! The forms of names, paths and references. Each check says what would be right.
 
+use crate::access::MAX_USER_NAME;
+
 /// A path of the host or of a container: the kernel's own bound.
 const MAX_PATH: usize = 4096;
 /// A DNS label.
@@ -104,6 +106,20 @@ pub(super) fn label_key(text: &str) -> Result<(), String> {
     let good = (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(fits);
     good.then_some(()).ok_or_else(|| {
         format!("{} is no label; write 1 to {MAX_KEY} of letters, digits, . _ - and /", quote(text))
+    })
+}
+
+/// The name of a user of the cluster: it stands in a certificate's URI.
+pub(super) fn user_name(text: &str) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+    let good = (1..=MAX_USER_NAME).contains(&text.len())
+        && text.bytes().all(fits)
+        && text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    good.then_some(()).ok_or_else(|| {
+        format!(
+            "{} is no user's name; write 1 to {MAX_USER_NAME} of letters, digits, . _ - and @, beginning with a letter or digit",
+            quote(text)
+        )
     })
 }
 

@@ -44,6 +44,7 @@ impl Writer<'_> {
             created: self.at,
             freezes: Arc::default(),
             registries: Arc::default(),
+            users: Arc::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })
@@ -329,7 +330,7 @@ impl Writer<'_> {
         self.put_member(member);
     }
 
-    fn cluster(&self) -> Result<Arc<Cluster>, Rejection> {
+    pub(super) fn cluster(&self) -> Result<Arc<Cluster>, Rejection> {
         self.store.cluster.clone().ok_or_else(|| Rejection::Conflict("there is no cluster yet".into()))
     }
 }

@@ -4,7 +4,7 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`.
 
 mod cluster;
 mod cron;
@@ -15,6 +15,7 @@ mod node;
 mod observe;
 mod release;
 mod service;
+mod user;
 
 use model::{
     command::{Answer, Command, Entry, Rejection},
@@ -95,7 +96,9 @@ impl Store {
         }
         let mut rejected = Vec::new();
         let mut writer = Writer::new(self, &entry.actor);
-        let outcome = writer.command(&entry.command, &mut rejected);
+        // Removed since it asked: what it asked for does not happen.
+        let welcome = writer.store.welcome(&entry.actor);
+        let outcome = welcome.and_then(|()| writer.command(&entry.command, &mut rejected));
         let changes = writer.changes;
         if let Some(request) = entry.request {
             let gain = self.requests.record(request, outcome.clone());
@@ -161,6 +164,9 @@ impl Writer<'_> {
                 }
                 Ok(Answer::Done)
             }
+            Command::CreateUser { id, spec } => self.create_user(*id, spec),
+            Command::UpdateUser { id, change } => self.update_user(*id, change),
+            Command::RemoveUser { id } => self.remove_user(*id),
         }
     }
 }

@@ -1,0 +1,124 @@
+//! What every request takes. A new request without a line here does not compile.
+
+use model::{
+    access::Verb,
+    cron::CronSpec,
+    freeze::FreezeSpec,
+    id::{MemberId, TokenId},
+    request::{NodeChange, Request},
+    service::{RolloutStep, ServiceSpec, TemplateVersion},
+};
+
+/// What a request takes, with what of it counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Need<'a> {
+    /// To be known at all: lists are no secret among users, and hold no secrets.
+    Read,
+    /// To know who one is.
+    Myself,
+    /// Logs of a service or a task.
+    Logs(&'a str),
+    /// A new service.
+    Create(&'a ServiceSpec),
+    /// Another declaration of a service.
+    Redeclare { service: &'a str, spec: &'a ServiceSpec },
+    /// An earlier declaration of a service.
+    Return { service: &'a str, to: Option<TemplateVersion>, despite_freeze: bool },
+    /// Something of a service that leaves its name and labels as they are.
+    Service { verb: Verb, service: &'a str, despite_freeze: bool },
+    /// Replica counts.
+    Scale(&'a [(String, u32)]),
+    /// A cron, in place of the one of its name.
+    SetCron(&'a CronSpec),
+    /// Something of a cron.
+    Cron(&'a str),
+    /// A change of a node.
+    Node { node: &'a str, change: &'a NodeChange },
+    /// A freeze, in place of the one of its name.
+    SetFreeze(&'a FreezeSpec),
+    /// The end of a freeze.
+    RemoveFreeze(&'a str),
+    /// Networks, which services share.
+    Networks,
+    /// What only an admin does.
+    Admin(Verb),
+    /// The lead: for admins and managers.
+    Lead,
+    /// A manager's end: for admins and itself.
+    Leave(MemberId),
+    /// What a manager says of itself.
+    Member,
+    /// One's own certificate.
+    Renew,
+    /// To be admitted with a token.
+    Join(TokenId),
+}
+
+impl<'a> Need<'a> {
+    /// The whole table.
+    pub(super) fn of(request: &'a Request) -> Self {
+        let service = |verb, service: &'a str| Self::Service { verb, service, despite_freeze: false };
+        match request {
+            Request::CreateService(spec) => Self::Create(spec),
+            Request::UpdateService { service, spec, .. } => Self::Redeclare { service, spec },
+            Request::ScaleServices(scales) => Self::Scale(scales),
+            Request::RollbackService(service) => Self::Return { service, to: None, despite_freeze: false },
+            Request::ReturnTo { service, release, note } => {
+                Self::Return { service, to: *release, despite_freeze: note.despite_freeze.is_some() }
+            }
+            Request::Deploy { service, note, .. } => {
+                Self::Service { verb: Verb::Deploy, service, despite_freeze: note.despite_freeze.is_some() }
+            }
+            // An abort brings the previous declaration back.
+            Request::SteerRollout { service, step: RolloutStep::Abort, .. } => {
+                Self::Return { service, to: None, despite_freeze: false }
+            }
+            Request::SteerRollout {
+                service: of,
+                step: RolloutStep::Pause | RolloutStep::Resume | RolloutStep::Promote,
+                ..
+            } => service(Verb::Deploy, of),
+            Request::RemoveService(of) => service(Verb::Remove, of),
+            Request::UpdateNode { node, change } => Self::Node { node, change },
+            Request::RemoveNode { .. } => Self::Admin(Verb::Nodes),
+            Request::CreateToken { .. } | Request::RevokeToken(_) => Self::Admin(Verb::Tokens),
+            Request::SetSettings(_) => Self::Admin(Verb::Settings),
+            Request::TransferLeader { .. } => Self::Lead,
+            Request::RemoveMember(id) => Self::Leave(*id),
+            Request::ReplaceMember { .. } | Request::UpdateMember { .. } => Self::Member,
+            Request::CreateNetwork(_) | Request::RemoveNetwork(_) => Self::Networks,
+            Request::SetFreeze(spec) => Self::SetFreeze(spec),
+            Request::RemoveFreeze(name) => Self::RemoveFreeze(name),
+            Request::SetCron(spec) => Self::SetCron(spec),
+            Request::RemoveCron(name) | Request::SuspendCron { name, .. } | Request::RunCron(name) => {
+                Self::Cron(name)
+            }
+            Request::SetRegistry { .. } | Request::RemoveRegistry(_) => Self::Admin(Verb::Registries),
+            Request::Join(join) => Self::Join(join.token),
+            Request::RenewCertificate { .. } => Self::Renew,
+            Request::CreateUser(_)
+            | Request::UpdateUser { .. }
+            | Request::RemoveUser(_)
+            | Request::CertifyUser { .. } => Self::Admin(Verb::Users),
+            Request::ListServices
+            | Request::GetService(_)
+            | Request::ListTasks(_)
+            | Request::ListNetworks
+            | Request::ListFreezes
+            | Request::ListCrons
+            | Request::ListRegistries
+            | Request::GetNetwork(_)
+            | Request::GetEndpoints(_)
+            | Request::ListNodes
+            | Request::GetNode(_)
+            | Request::ListMembers
+            | Request::ListTokens
+            | Request::GetStatus
+            | Request::Explain(_)
+            | Request::Watch { .. }
+            | Request::ListUsers => Self::Read,
+            Request::Logs { of, .. } => Self::Logs(of),
+            Request::Whoami | Request::CanI { .. } => Self::Myself,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Requests about users, and what follows when one was changed or removed: its streams are looked at again at once.
+//!
+//! A change of a user holds for everything that comes after it in the log. So while one is on its way, what that user asks waits:
+//! it would be decided on the roles of before and lie in the log behind the change.
+
+use std::sync::Arc;
+
+use model::{
+    access::{User, UserChange, UserSpec, Whoami},
+    command::Command,
+    id::UserId,
+    identity::Identity,
+    request::{ApiError, ErrorCode, Request, Response},
+};
+
+use crate::{
+    Action, Manager,
+    access::{can, rights, roles},
+    issue::Issue,
+    proposal::Purpose,
+};
+
+impl Manager {
+    pub(crate) fn create_user(&mut self, spec: UserSpec) -> Result<Command, ApiError> {
+        self.same_versions("a user")?;
+        Ok(Command::CreateUser { id: UserId(self.next_id()), spec })
+    }
+
+    pub(crate) fn update_user(&self, reference: &str, change: UserChange) -> Result<Command, ApiError> {
+        Ok(Command::UpdateUser { id: self.store.resolve_user(reference)?.id, change })
+    }
+
+    pub(crate) fn remove_user(&self, reference: &str) -> Result<Command, ApiError> {
+        Ok(Command::RemoveUser { id: self.store.resolve_user(reference)?.id })
+    }
+
+    /// A certificate for a user, asked for by `actor`.
+    pub(crate) fn certify_user(
+        &self,
+        handle: u64,
+        actor: &Identity,
+        reference: &str,
+        csr: String,
+    ) -> Result<Issue, ApiError> {
+        let user = self.store.resolve_user(reference)?;
+        if user.disabled {
+            let message = format!("user {} is disabled: enable it first", user.spec.name);
+            return Err(ApiError::new(ErrorCode::Conflict, message));
+        }
+        Ok(Issue { actor: actor.clone(), ..Issue::renewal(handle, user.identity(), csr) })
+    }
+
+    /// What a change of a user is proposed for; anything else is an ordinary change.
+    pub(crate) fn purpose_of(handle: u64, command: &Command) -> Purpose {
+        match command {
+            Command::UpdateUser { id, .. } | Command::RemoveUser { id } => {
+                Purpose::ChangeUser { handle, user: *id }
+            }
+            _ => Purpose::Client { handle },
+        }
+    }
+
+    /// # Errors
+    /// A change of this user is on its way.
+    pub(crate) fn is_settled(&self, identity: &Identity) -> Result<(), ApiError> {
+        let Identity::User { id, name } = identity else { return Ok(()) };
+        let changing = |purpose: &Purpose| matches!(purpose, Purpose::ChangeUser { user, .. } if user == id);
+        if !self.proposals.any(changing) {
+            return Ok(());
+        }
+        let message = format!("the roles of user {name} are being changed at this moment: ask again");
+        Err(ApiError::new(ErrorCode::Unavailable, message))
+    }
+
+    /// The cluster's record changed: if users of it did, everything that streams to them is looked at again.
+    pub(crate) fn on_users_changed(&mut self) {
+        let now = self.store.cluster().map(|cluster| cluster.users.clone()).unwrap_or_default();
+        let before = std::mem::replace(&mut self.told.users, now.clone());
+        if Arc::ptr_eq(&before, &now) {
+            return;
+        }
+        let same = |user: &&User| now.iter().any(|other| other.id == user.id && grants(other) == grants(user));
+        let changed: Vec<Identity> =
+            before.iter().filter(|user| !same(user)).map(User::identity).collect();
+        if changed.is_empty() {
+            return;
+        }
+        let refused = |identity: &Identity| {
+            let watch = Request::Watch { after: None, until: None };
+            changed.contains(identity).then(|| self.authorize(identity, &watch).err()).flatten()
+        };
+        for (handle, error) in self.watchers.refused(refused) {
+            self.watchers.remove(handle);
+            self.reply(handle, Err(error));
+        }
+        self.act(Action::Recheck(changed));
+    }
+
+    /// What is asked about oneself.
+    pub(crate) fn about_oneself(&self, identity: &Identity, request: &Request) -> Result<Response, ApiError> {
+        if let Request::CanI { verb, object } = request {
+            return can(&self.store, identity, *verb, object.as_deref()).map(Response::Verdict);
+        }
+        let roles = roles(&self.store, identity)?;
+        let life = match identity {
+            Identity::User { id, .. } => self.store.user(*id).map(|user| user.spec.life),
+            _ => None,
+        };
+        let rights = rights(&roles);
+        Ok(Response::Whoami(Box::new(Whoami {
+            identity: identity.clone(),
+            roles,
+            life,
+            clock: self.now.wall,
+            rights,
+        })))
+    }
+}
+
+/// What of a user says whether a stream may go on.
+fn grants(user: &User) -> (&[model::access::UserRole], bool) {
+    (&user.spec.roles, user.disabled)
+}
