@@ -21,7 +21,7 @@ use model::{
     time::{Instant, Now, WallTime},
 };
 use pki::ClusterCa;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     edge,
@@ -83,7 +83,15 @@ pub struct Shared {
     pub standing: watch::Receiver<Standing>,
     /// Identities that are refused.
     pub revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
+    /// Identities that may do something else than before.
+    pub changed: broadcast::Sender<Arc<[Identity]>>,
 }
+
+/// Hears which identities may do something else than before.
+pub type Changed = broadcast::Receiver<Arc<[Identity]>>;
+
+/// Changes of users that a stream may be behind by; one that is behind by more is asked again whoever changed.
+const CHANGES: usize = 64;
 
 /// Cuts the connections of these identities.
 pub type Cutter = Box<dyn Fn(&[Identity]) + Send>;
@@ -97,6 +105,7 @@ pub struct CoreLoop {
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
     revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
+    changed: broadcast::Sender<Arc<[Identity]>>,
     cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
@@ -154,7 +163,8 @@ impl CoreLoop {
     pub fn new(parts: Parts) -> (Self, Shared) {
         let (standing, watch) = watch::channel(Standing::default());
         let revoked = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
-        let shared = Shared { standing: watch, revoked: revoked.clone() };
+        let (changed, _) = broadcast::channel(CHANGES);
+        let shared = Shared { standing: watch, revoked: revoked.clone(), changed: changed.clone() };
         let core_loop = Self {
             manager: parts.manager,
             storage: parts.storage,
@@ -163,6 +173,7 @@ impl CoreLoop {
             inputs: parts.inputs.1,
             standing,
             revoked,
+            changed,
             cut: parts.cut,
             replies: HashMap::new(),
             agents: HashMap::new(),
@@ -296,7 +307,10 @@ impl CoreLoop {
                     tracing::debug!(connection, reason, "closing an agent's session");
                     self.agents.remove(&connection);
                 }
-                Action::Sign { job, csr, identity, serial } => self.sign(job, csr, identity, serial),
+                Action::Sign { job, csr, identity, serial, life } => {
+                    self.sign(job, csr, identity, serial, life.unwrap_or(CERTIFICATE_LIFE));
+                }
+                Action::Recheck(identities) => self.recheck(identities),
                 Action::AskRegistry { job, question } => self.ask_registry(job, *question),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
@@ -366,13 +380,25 @@ impl CoreLoop {
         }
     }
 
-    fn sign(&mut self, job: u64, csr: String, identity: Identity, serial: u64) {
+    /// Streams ask again, and connections of those who are not welcome any more are cut.
+    fn recheck(&self, identities: Vec<Identity>) {
+        let store = self.manager.store();
+        let gone: Vec<Identity> =
+            identities.iter().filter(|identity| store.welcome(identity).is_err()).cloned().collect();
+        if !gone.is_empty() {
+            (self.cut)(&gone);
+        }
+        // Nobody hears it while nothing streams.
+        let _ = self.changed.send(identities.into());
+    }
+
+    fn sign(&mut self, job: u64, csr: String, identity: Identity, serial: u64, life: Duration) {
         let authority = self.authority();
         let wall = now(self.origin).wall;
         self.in_background(move || {
             let certificate = authority.map_err(|e| e.message).and_then(|authority| {
                 let name = model::identity::CertName { cluster: authority.cluster(), identity };
-                let issued = authority.issue(csr.as_bytes(), &name, CERTIFICATE_LIFE, wall, serial);
+                let issued = authority.issue(csr.as_bytes(), &name, life, wall, serial);
                 issued.map_err(|e| e.to_string())
             });
             Event::Signed { job, certificate }

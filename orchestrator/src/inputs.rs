@@ -30,7 +30,7 @@ impl Class {
     pub fn of(identity: &Identity) -> Self {
         match identity {
             Identity::Node(_) => Self::Nodes,
-            Identity::Manager(_) | Identity::Operator { .. } => Self::Operators,
+            Identity::Manager(_) | Identity::Operator { .. } | Identity::User { .. } => Self::Operators,
             Identity::Joiner(_) | Identity::Anonymous => Self::Pipelines,
         }
     }

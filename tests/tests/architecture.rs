@@ -45,7 +45,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
         &["model", "planted", "proto", "rpc", "wal", "ledger", "pki", "telemetry", "manager-core"],
     ),
     ("agent", &["model", "planted", "proto", "rpc", "ledger", "pki", "telemetry", "agent-core", "mesh"]),
-    ("cli", &["model", "proto", "rpc"]),
+    ("cli", &["model", "pki", "proto", "rpc"]),
     ("mimic", &[]),
     ("fuzz", &[]),
 ];

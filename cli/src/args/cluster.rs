@@ -211,6 +211,11 @@ pub enum ContextCommand {
         /// Its name; without it, the current one
         name: Option<String>,
     },
+    /// Replace the certificate, while it is valid, by one over a new key with a life of its own
+    Renew {
+        /// Its name; without it, the current one
+        name: Option<String>,
+    },
     /// Forget contexts
     Rm {
         /// Their names

@@ -10,6 +10,7 @@ mod hook;
 mod job;
 mod registry;
 mod service;
+mod user;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -29,6 +30,7 @@ pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
 };
+pub use user::{CanI, Out, UserCommand, UserCreate, UserUpdate};
 
 /// Talks to an Orch cluster.
 #[derive(Debug, Parser)]
@@ -110,6 +112,16 @@ pub enum Command {
     /// Make, list and revoke join tokens
     #[command(subcommand, visible_alias = "tokens")]
     Token(TokenCommand),
+    /// Make, change and remove users: who may do what
+    #[command(subcommand, visible_alias = "users")]
+    User(UserCommand),
+    /// Show who one is, which roles one has, and until when
+    Whoami,
+    /// Ask whether one may do something: exit code 0 yes, 4 no
+    #[command(
+        after_help = "Examples:\n  orchctl can-i deploy ispyb\n  orchctl can-i drain n1\n  orchctl can-i --list"
+    )]
+    CanI(CanI),
     /// List the tasks of all services
     Ps(Ps),
     /// Print logs of a service or a task

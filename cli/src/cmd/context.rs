@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Session;
+use super::{Session, whoami};
 use crate::{
     args::ContextCommand,
     context::{Context, Contexts},
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// Why it did not do what it was asked.
-pub fn run(session: &Session, command: ContextCommand) -> Result<Code, Failure> {
+pub async fn run(session: &Session, command: ContextCommand) -> Result<Code, Failure> {
     let mut contexts = Contexts::load(&session.config)?;
     match command {
         ContextCommand::Ls { quiet } => list(session, &contexts, quiet),
@@ -22,6 +22,7 @@ pub fn run(session: &Session, command: ContextCommand) -> Result<Code, Failure> 
             let name = name.or_else(|| session.global.context.clone());
             show(session, contexts.choose(name.as_deref())?);
         }
+        ContextCommand::Renew { name } => return whoami::renew(session, name).await,
         ContextCommand::Use { name } => {
             contexts.get(&name)?;
             contexts.current = Some(name);

@@ -20,6 +20,8 @@ mod service;
 mod shell;
 mod status;
 mod token;
+mod user;
+mod whoami;
 
 use std::path::PathBuf;
 
@@ -103,12 +105,15 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Registry(command) => registry::run(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
+        Command::User(command) => user::run(&session, command).await,
+        Command::Whoami => whoami::run(&session).await,
+        Command::CanI(question) => whoami::can_i(&session, question).await,
         Command::Ps(ps) => ps::run(&session, ps).await,
         Command::Logs(logs) => logs::run(&session, logs).await,
         Command::Events(events) => events::run(&session, events).await,
         Command::Status => status::run(&session).await,
         Command::Why { reference } => status::why(&session, reference).await,
-        Command::Context(command) => context::run(&session, command),
+        Command::Context(command) => context::run(&session, command).await,
         Command::Dev(command) => dev::run(&session, command).await,
         Command::Completions { .. } | Command::Man { .. } | Command::Version => Ok(Code::DONE),
     }

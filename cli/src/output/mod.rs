@@ -10,6 +10,7 @@ pub mod json;
 pub mod progress;
 pub mod rows;
 pub mod table;
+pub mod users;
 
 #[cfg(test)]
 mod tests;

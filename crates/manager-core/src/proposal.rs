@@ -55,10 +55,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     fn is_client(&self) -> bool {
-        matches!(
-            self,
-            Self::Client { .. } | Self::Probe { .. } | Self::Issue(_) | Self::ChangeUser { .. }
-        )
+        matches!(self, Self::Client { .. } | Self::Probe { .. } | Self::Issue(_) | Self::ChangeUser { .. })
     }
 }
 
@@ -191,7 +188,9 @@ impl Manager {
 
     fn refuse(&mut self, purpose: Purpose, error: ApiError) {
         match purpose {
-            Purpose::Client { handle } | Purpose::Probe { handle, .. } | Purpose::ChangeUser { handle, .. } => {
+            Purpose::Client { handle }
+            | Purpose::Probe { handle, .. }
+            | Purpose::ChangeUser { handle, .. } => {
                 self.reply(handle, Err(error));
             }
             Purpose::Issue(issue) => self.reply(issue.handle, Err(error)),

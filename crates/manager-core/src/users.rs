@@ -79,9 +79,9 @@ impl Manager {
         if Arc::ptr_eq(&before, &now) {
             return;
         }
-        let same = |user: &&User| now.iter().any(|other| other.id == user.id && grants(other) == grants(user));
-        let changed: Vec<Identity> =
-            before.iter().filter(|user| !same(user)).map(User::identity).collect();
+        let same =
+            |user: &&User| now.iter().any(|other| other.id == user.id && grants(other) == grants(user));
+        let changed: Vec<Identity> = before.iter().filter(|user| !same(user)).map(User::identity).collect();
         if changed.is_empty() {
             return;
         }

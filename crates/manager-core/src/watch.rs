@@ -36,10 +36,7 @@ impl Watchers {
     }
 
     /// The watches that may not go on, each with the refusal.
-    pub(crate) fn refused(
-        &self,
-        refusal: impl Fn(&Identity) -> Option<ApiError>,
-    ) -> Vec<(u64, ApiError)> {
+    pub(crate) fn refused(&self, refusal: impl Fn(&Identity) -> Option<ApiError>) -> Vec<(u64, ApiError)> {
         let watches = self.open.iter();
         watches.filter_map(|(handle, watch)| Some((*handle, refusal(&watch.identity)?))).collect()
     }

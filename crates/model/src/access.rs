@@ -117,7 +117,8 @@ impl FromStr for UserRole {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || ParseRoleError(text.chars().take(128).collect());
         let label = |text: &str| {
-            let (key, value) = text.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())?;
+            let (key, value) =
+                text.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())?;
             Some(Label { key: key.to_owned(), value: value.to_owned() })
         };
         match text.split_once(':') {

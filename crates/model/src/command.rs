@@ -10,7 +10,10 @@ use crate::{
     cluster::{Authority, ClusterSettings, Token},
     cron::{CronSpec, CronStep},
     freeze::FreezeSpec,
-    id::{ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId},
+    id::{
+        ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId,
+        UserId,
+    },
     identity::{Identity, JoinRole},
     job::JobState,
     network::NetworkSpec,

@@ -23,7 +23,9 @@ pub enum NameError {
     #[error(transparent)]
     Unknown(#[from] model::identity::ParseCertNameError),
     /// An operator's name that would not survive the way through a URI.
-    #[error("{0:?} cannot be an operator's or a user's name: 1 to {NAME_LIMIT} of a-z A-Z 0-9 . _ - @ are allowed")]
+    #[error(
+        "{0:?} cannot be an operator's or a user's name: 1 to {NAME_LIMIT} of a-z A-Z 0-9 . _ - @ are allowed"
+    )]
     Operator(String),
     /// Zero is no Raft id, and nobody holds no certificate.
     #[error("a certificate needs a holder: a manager (with an id above zero), a node, an operator or a user")]

@@ -136,7 +136,8 @@ impl World {
             Action::Revoked(identities) => {
                 self.managers[manager].process.as_mut().expect("it just acted").revoked.extend(identities);
             }
-            Action::Peers(_) => {}
+            // No stream of this world outlives its answer but watches, and those end in the core.
+            Action::Peers(_) | Action::Recheck(_) => {}
             Action::Reply { handle, result, more } => self.reply(manager, handle, result, more),
             Action::SendAgent { connection, message } => self.send_to_agent(manager, connection, message),
             Action::CloseAgent { connection, reason } => {
@@ -418,5 +419,6 @@ fn kind(action: &Action) -> u64 {
         Action::Halt { .. } => 12,
         Action::Retire { .. } => 13,
         Action::AskRegistry { .. } => 14,
+        Action::Recheck(_) => 15,
     }
 }

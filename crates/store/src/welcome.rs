@@ -33,7 +33,8 @@ impl Store {
             ))
         })?;
         if user.disabled {
-            let message = format!("user {name} is disabled; ask an admin: orchctl user update {name} --enable");
+            let message =
+                format!("user {name} is disabled; ask an admin: orchctl user update {name} --enable");
             return Err(Rejection::Unwelcome(message));
         }
         Ok(user)

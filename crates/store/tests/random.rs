@@ -168,7 +168,10 @@ impl Chooser<'_> {
                 let UserSpec { roles, life, .. } = self.user_spec();
                 let disabled = self.random.one_in(3).then(|| self.random.one_in(2));
                 let roles = Some(roles).filter(|_| self.random.one_in(2));
-                Command::UpdateUser { id: self.user(), change: UserChange { roles, life: Some(life), disabled } }
+                Command::UpdateUser {
+                    id: self.user(),
+                    change: UserChange { roles, life: Some(life), disabled },
+                }
             }
             42 if self.random.one_in(2) => Command::RemoveUser { id: self.user() },
             _ => {

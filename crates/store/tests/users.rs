@@ -84,7 +84,9 @@ fn a_disabled_user_is_refused_until_it_is_enabled() {
         change: UserChange { disabled: Some(disabled), ..UserChange::default() },
     };
     world.done(disable(true));
-    assert!(matches!(asked_by(&mut world, ann(), 1, "no"), Err(Rejection::Unwelcome(why)) if why.contains("disabled")));
+    assert!(
+        matches!(asked_by(&mut world, ann(), 1, "no"), Err(Rejection::Unwelcome(why)) if why.contains("disabled"))
+    );
     world.done(disable(false));
     assert!(asked_by(&mut world, ann(), 1, "yes").is_ok());
     let same = world.apply(disable(false));

@@ -40,7 +40,7 @@ impl Bounds {
     /// The caller has as many under way as it may; the message says how many that are.
     pub fn enter(&self, identity: &Identity, address: IpAddr) -> Result<Place<Caller>, ApiError> {
         let (caller, bound) = match identity {
-            Identity::Manager(_) | Identity::Operator { .. } => {
+            Identity::Manager(_) | Identity::Operator { .. } | Identity::User { .. } => {
                 (Caller::Known(identity.to_string()), OF_AN_OPERATOR)
             }
             Identity::Node(_) => (Caller::Known(identity.to_string()), OF_A_NODE),

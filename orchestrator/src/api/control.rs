@@ -29,6 +29,7 @@ use super::{
     bounds::{Caller, SMALL_CALL},
     ending,
     forward::Forwarder,
+    recheck::while_allowed,
 };
 use crate::{
     core_loop::{Input, Standing},
@@ -147,12 +148,18 @@ impl control_server::Control for Control {
 
     async fn logs(&self, request: Request<CallRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let call = self.read(request)?;
-        if !matches!(call.request, ApiRequest::Logs { .. }) {
+        let ApiRequest::Logs { of, .. } = &call.request else {
             return Err(Status::invalid_argument("this method only reads logs"));
-        }
+        };
         loop {
+            // Before it is asked, so that no change falls between the answer and the first line.
+            let changes = self.context.shared.changed.subscribe();
             let error = match self.here(&call).await {
-                Ok(reply) => return Ok(Response::new(call.holding(self.log_lines(reply)))),
+                Ok(reply) => {
+                    let (context, identity) = (self.context.clone(), call.identity.clone());
+                    let lines = while_allowed(self.log_lines(reply), changes, context, identity, of.clone());
+                    return Ok(Response::new(call.holding(lines)));
+                }
                 Err(error) => error,
             };
             let error = match self.leader(&error) {

@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod control;
 pub mod forward;
 pub mod peers;
+mod recheck;
 
 use std::{
     net::IpAddr,

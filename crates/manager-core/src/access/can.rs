@@ -60,12 +60,9 @@ pub(super) fn extent(roles: &[UserRole], verb: Verb) -> Extent {
     let gives = |role: &UserRole| match role {
         UserRole::Admin => Extent::All,
         UserRole::Operator => match verb {
-            Verb::Nodes
-            | Verb::Tokens
-            | Verb::Users
-            | Verb::Registries
-            | Verb::Settings
-            | Verb::Managers => Extent::Nothing,
+            Verb::Nodes | Verb::Tokens | Verb::Users | Verb::Registries | Verb::Settings | Verb::Managers => {
+                Extent::Nothing
+            }
             Verb::Read
             | Verb::Logs
             | Verb::Create
@@ -99,13 +96,7 @@ pub(super) fn extent(roles: &[UserRole], verb: Verb) -> Extent {
 fn is_of_services(verb: Verb) -> bool {
     matches!(
         verb,
-        Verb::Logs
-            | Verb::Create
-            | Verb::Update
-            | Verb::Deploy
-            | Verb::Scale
-            | Verb::Rollback
-            | Verb::Remove
+        Verb::Logs | Verb::Create | Verb::Update | Verb::Deploy | Verb::Scale | Verb::Rollback | Verb::Remove
     )
 }
 
@@ -154,9 +145,9 @@ fn hypothesis(store: &Store, verb: Verb, object: &str) -> Result<Request, ApiErr
         Verb::Tokens => Request::RevokeToken(TokenId(0)),
         Verb::Users => Request::RemoveUser(of),
         Verb::Registries => Request::RemoveRegistry(of),
-        Verb::Settings => Request::SetSettings(
-            store.cluster().map(|cluster| cluster.settings.clone()).unwrap_or_default(),
-        ),
+        Verb::Settings => {
+            Request::SetSettings(store.cluster().map(|cluster| cluster.settings.clone()).unwrap_or_default())
+        }
         Verb::Managers => Request::RemoveMember(MemberId(0)),
     })
 }

@@ -42,9 +42,7 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
             identity,
             "read, hand the lead over, leave, come back, renew its certificate and change its address",
         ),
-        Identity::Node(_) => {
-            allow(matches!(need, Need::Renew), identity, "only renew its own certificate")
-        }
+        Identity::Node(_) => allow(matches!(need, Need::Renew), identity, "only renew its own certificate"),
         Identity::Joiner(token) => {
             allow(matches!(need, Need::Join(id) if id == *token), identity, "only join")
         }
@@ -167,7 +165,8 @@ impl<'a> Person<'a> {
                 self.must(self.is(&UserRole::Admin), || "change managers".into(), "admin")
             }
             Need::Member | Need::Join(_) => {
-                let message = format!("{} may not do this: it is for managers and machines that join", self.identity);
+                let message =
+                    format!("{} may not do this: it is for managers and machines that join", self.identity);
                 Err(ApiError::new(ErrorCode::Denied, message))
             }
         }
@@ -254,7 +253,10 @@ impl<'a> Person<'a> {
         match others.into_iter().find(moved) {
             Some(scope) => {
                 let way = if new.is_in(scope) { "into" } else { "out of" };
-                self.refuse(&format!("take \"{}\" {way} the scope of another team, {scope}", new.name), "operator")
+                self.refuse(
+                    &format!("take \"{}\" {way} the scope of another team, {scope}", new.name),
+                    "operator",
+                )
             }
             None => Ok(()),
         }
@@ -298,7 +300,11 @@ impl<'a> Person<'a> {
             Some(freeze) => self.freeze(&freeze.spec),
             None => {
                 let some = self.operates() || self.beamlines().next().is_some();
-                self.must(some, || format!("change freeze \"{name}\""), "operator, or beamline with its label")
+                self.must(
+                    some,
+                    || format!("change freeze \"{name}\""),
+                    "operator, or beamline with its label",
+                )
             }
         }
     }
@@ -320,7 +326,8 @@ impl<'a> Person<'a> {
         let own = service.is_some_and(|service| self.has(self.subject(service)));
         let node = |task: &Task| task.node.and_then(|node| self.store.node(node));
         let mut placed = tasks.into_iter().filter(|task| task.node.is_some()).peekable();
-        let here = placed.peek().is_some() && placed.all(|task| node(task).is_some_and(|node| self.watches(node)));
+        let here =
+            placed.peek().is_some() && placed.all(|task| node(task).is_some_and(|node| self.watches(node)));
         self.must(
             own || here,
             || format!("read logs of \"{of}\""),

@@ -1,0 +1,500 @@
+//! Every request against every kind of caller, as a table; and what a table cannot show: scopes that somebody tries to leave.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use model::{
+    access::{Extent, UserChange, UserRole, UserSpec, Verb},
+    cluster::{Authority, ClusterSettings, Token},
+    command::{Command, Entry},
+    cron::CronSpec,
+    freeze::{FreezeSpec, Window},
+    id::{ClusterId, CronId, Generation, MemberId, NodeId, ServiceId, TaskId, TokenId, UserId},
+    identity::{Identity, JoinRole, Role},
+    job::JobPolicy,
+    network::NetworkSpec,
+    node::{Availability, Facts, Incarnation, NodeSpec},
+    registry::RegistrySpec,
+    request::{ErrorCode, JoinRequest, NodeChange, Request, TaskFilter},
+    service::{Mode, ReleaseNote, RolloutStep, ServiceSpec, Slot, TemplateVersion},
+    session::LogOptions,
+    task::Inheritance,
+    time::ClusterTime,
+};
+use store::Store;
+
+use super::{can, can::extent, decide};
+
+macro_rules! kinds {
+    ($($name:ident)*) => {
+        const KINDS: &[&str] = &[$(stringify!($name),)*];
+
+        /// A new request does not compile without a name here, and without a row in the table the test fails.
+        fn kind(request: &Request) -> &'static str {
+            match request {
+                $(Request::$name { .. } => stringify!($name),)*
+            }
+        }
+    };
+}
+
+kinds! {
+    CreateService UpdateService ScaleServices RollbackService ReturnTo Deploy SteerRollout RemoveService UpdateNode RemoveNode
+    CreateToken RevokeToken SetSettings TransferLeader RemoveMember ReplaceMember UpdateMember CreateNetwork RemoveNetwork SetFreeze
+    RemoveFreeze SetCron RemoveCron SuspendCron RunCron SetRegistry RemoveRegistry Join RenewCertificate CreateUser UpdateUser
+    RemoveUser CertifyUser ListServices GetService ListTasks ListNetworks ListFreezes ListCrons ListRegistries GetNetwork
+    GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
+}
+
+const CALLERS: [&str; 12] = [
+    "admin",
+    "operator",
+    "viewer",
+    "team:ispyb",
+    "team:app=mx",
+    "beamline:line=id23",
+    "break-glass",
+    "manager",
+    "node",
+    "joiner",
+    "anonymous",
+    "removed",
+];
+
+/// `y` allowed, `-` denied, `!` not known. In the order of [`CALLERS`].
+const TABLE: &str = "
+create ispyb2 app=mx            yy--y-y----!
+create shop2 app=shop           yy----y----!
+update ispyb                    yy-yy-y----!
+update ispyb app=shop           yy----y----!
+update shop                     yy----y----!
+scale ispyb                     yy-yy-y----!
+scale ispyb shop                yy----y----!
+rollback ispyb                  yy-yy-y----!
+return ispyb 1                  yy-yy-y----!
+return ispyb 1 despite freeze   yy----y----!
+deploy ispyb                    yy-yy-y----!
+deploy ispyb despite freeze     yy----y----!
+deploy shop                     yy----y----!
+resume ispyb                    yy-yy-y----!
+abort shop                      yy----y----!
+remove ispyb                    yy-yy-y----!
+remove shop                     yy----y----!
+remove nothing                  yy-yy-y----!
+drain n1                        yy---yy----!
+drain n2                        yy----y----!
+label n1                        y-----y----!
+remove node n1                  y-----y----!
+create token                    y-----y----!
+revoke token                    y-----y----!
+set settings                    y-----y----!
+transfer lead                   y-----yy---!
+remove manager 1                y-----yy---!
+remove manager 2                y-----y----!
+replace manager                 -------y---!
+update manager                  -------y---!
+create network                  yy----y----!
+remove network                  yy----y----!
+freeze id23                     yy---yy----!
+freeze all                      yy----y----!
+freeze id23 as machine          yy----y----!
+unfreeze beam                   yy---yy----!
+unfreeze machine                yy----y----!
+set cron report                 yy--y-y----!
+set cron report app=shop        yy----y----!
+remove cron report              yy--y-y----!
+suspend cron report             yy--y-y----!
+run cron report                 yy--y-y----!
+set registry                    y-----y----!
+remove registry                 y-----y----!
+join                            ---------yy!
+renew certificate               yyyyyyyyy--!
+create user                     y-----y----!
+update user                     y-----y----!
+remove user                     y-----y----!
+certify user                    y-----y----!
+list services                   yyyyyyyy---!
+get service                     yyyyyyyy---!
+list tasks                      yyyyyyyy---!
+list networks                   yyyyyyyy---!
+list freezes                    yyyyyyyy---!
+list crons                      yyyyyyyy---!
+list registries                 yyyyyyyy---!
+get network                     yyyyyyyy---!
+get endpoints                   yyyyyyyy---!
+list nodes                      yyyyyyyy---!
+get node                        yyyyyyyy---!
+list members                    yyyyyyyy---!
+list tokens                     yyyyyyyy---!
+get status                      yyyyyyyy---!
+explain                         yyyyyyyy---!
+watch                           yyyyyyyy---!
+logs ispyb                      yyyyyyyy---!
+logs shop                       yyy---yy---!
+logs task on n1                 yyyyyyyy---!
+list users                      yyyyyyyy---!
+whoami                          yyyyyyyy---!
+can-i                           yyyyyyyy---!
+";
+
+struct World {
+    store: Store,
+    users: u64,
+}
+
+impl World {
+    /// Services ispyb (app=mx, on n1) and shop (app=shop, on n2), node n1 of line=id23, node n2 of none, a cron of app=mx, a
+    /// freeze of line=id23 and one of all nodes.
+    fn new() -> Self {
+        let mut world = Self { store: Store::new(), users: 0 };
+        world.apply(Command::Bootstrap {
+            cluster: ClusterId(1),
+            settings: ClusterSettings::default(),
+            authority: Authority::default(),
+            name: "m1".into(),
+            address: "m1:1".into(),
+        });
+        world.apply(Command::CreateToken(Token {
+            id: TokenId(1),
+            role: JoinRole::Agent,
+            expires: ClusterTime(u64::MAX),
+            uses_left: 9,
+            created: ClusterTime(0),
+            node_spec: NodeSpec::default(),
+        }));
+        for (id, labels) in [(1, vec![("line".to_owned(), "id23".to_owned())]), (2, vec![])] {
+            let (node, serial) = (NodeId(id), id + 1);
+            let facts = Facts { hostname: format!("n{id}"), ..Facts::default() };
+            world.apply(Command::JoinNode { id: node, token: TokenId(1), facts: facts.clone(), serial });
+            let spec = NodeSpec { labels: labels.into_iter().collect(), ..NodeSpec::default() };
+            world.apply(Command::UpdateNode { id: node, expected: None, spec });
+            world.apply(Command::NodeUp { id: node, incarnation: Incarnation(1), facts });
+        }
+        for (id, name) in [(1, "ispyb"), (2, "shop")] {
+            let app = if name == "shop" { "shop" } else { "mx" };
+            let id = ServiceId(id);
+            world.apply(Command::CreateService { id, spec: service(name, app) });
+            let mut next = (*service(name, app)).clone();
+            next.template.container.image = "app:2".into();
+            let expected = world.store.service(id).expect("created").generation;
+            world.apply(Command::UpdateService {
+                id,
+                expected,
+                spec: next.into(),
+                note: ReleaseNote::default(),
+            });
+            world.apply(Command::Decide(vec![model::command::Decision::CreateTask {
+                id: TaskId(id.0),
+                service: id,
+                slot: Slot::Replica(1),
+                template: TemplateVersion(2),
+                node: Some(NodeId(id.0)),
+                pending: None,
+                inherited: Inheritance::default(),
+                alongside: None,
+            }]));
+        }
+        world.apply(Command::SetCron { id: CronId(1), spec: cron("mx"), next: None });
+        for (name, nodes) in [("beam", vec![("line", "id23")]), ("machine", vec![])] {
+            world.apply(Command::SetFreeze(freeze(name, &nodes)));
+        }
+        world
+    }
+
+    fn apply(&mut self, command: Command) {
+        let index = self.store.applied() + 1;
+        let entry = Entry { at: ClusterTime(index), request: None, actor: Identity::Anonymous, command };
+        let applied = self.store.apply(index, &entry);
+        applied.outcome.expect("the fixture is right");
+        assert_eq!(applied.rejected, []);
+    }
+
+    fn user(&mut self, roles: &[&str]) -> Identity {
+        self.users += 1;
+        let (id, name) = (UserId(self.users), format!("u{}", self.users));
+        let roles = roles.iter().map(|role| role.parse().expect("a role")).collect();
+        self.apply(Command::CreateUser {
+            id,
+            spec: UserSpec { name: name.clone(), roles, life: Duration::from_secs(60) },
+        });
+        Identity::User { id, name }
+    }
+
+    fn caller(&mut self, name: &str) -> Identity {
+        match name {
+            "break-glass" => Identity::Operator { name: "admin".into(), role: Role::Admin },
+            "manager" => Identity::Manager(MemberId(1)),
+            "node" => Identity::Node(NodeId(1)),
+            "joiner" => Identity::Joiner(TokenId(5)),
+            "anonymous" => Identity::Anonymous,
+            "removed" => Identity::User { id: UserId(999), name: "gone".into() },
+            role => self.user(&[role]),
+        }
+    }
+
+    /// `y`, `-` or `!`.
+    fn verdict(&self, identity: &Identity, request: &Request) -> char {
+        match decide(&self.store, identity, request).map_err(|error| error.code) {
+            Ok(()) => 'y',
+            Err(ErrorCode::Unauthenticated) if matches!(identity, Identity::User { .. }) => '!',
+            Err(ErrorCode::Denied | ErrorCode::Unauthenticated) => '-',
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+fn service(name: &str, app: &str) -> Arc<ServiceSpec> {
+    let labels = [("app".to_owned(), app.to_owned())].into();
+    let mut spec =
+        ServiceSpec { name: name.into(), labels, mode: Mode::Replicated(1), ..ServiceSpec::default() };
+    spec.template.container.image = "app:1".into();
+    spec.into()
+}
+
+fn cron(app: &str) -> Arc<CronSpec> {
+    let mut job = (*service("report", app)).clone();
+    job.job = Some(JobPolicy::default());
+    CronSpec { name: "report".into(), schedule: "1 1 * * *".into(), job: job.into(), ..CronSpec::default() }
+        .into()
+}
+
+fn freeze(name: &str, nodes: &[(&str, &str)]) -> FreezeSpec {
+    let nodes = nodes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let windows = vec![Window { from: ClusterTime(1), until: ClusterTime(u64::MAX) }];
+    FreezeSpec { name: name.into(), nodes, windows, reason: String::new() }
+}
+
+fn despite() -> Box<ReleaseNote> {
+    Box::new(ReleaseNote { despite_freeze: Some("it burns".into()), ..ReleaseNote::default() })
+}
+
+fn update(service_name: &str, app: &str) -> Request {
+    let spec = service(service_name, app);
+    Request::UpdateService { service: service_name.into(), expected: Generation(1), spec }
+}
+
+fn drain(node: &str) -> Request {
+    let change = NodeChange { availability: Some(Availability::Drain), ..NodeChange::default() };
+    Request::UpdateNode { node: node.into(), change }
+}
+
+fn steer(service: &str, step: RolloutStep) -> Request {
+    Request::SteerRollout { service: service.into(), release: None, step }
+}
+
+fn logs(of: &str) -> Request {
+    Request::Logs { of: of.into(), options: LogOptions::default() }
+}
+
+/// Each row of the table as a request.
+fn rows() -> Vec<(&'static str, Request)> {
+    let scale =
+        |names: &[&str]| Request::ScaleServices(names.iter().map(|name| ((*name).to_owned(), 2)).collect());
+    let deploy =
+        |service: &str, note| Request::Deploy { service: service.into(), image: "app:3".into(), note };
+    let back = |note| Request::ReturnTo { service: "ispyb".into(), release: Some(TemplateVersion(1)), note };
+    let label = NodeChange { set_labels: vec![("line".into(), "id23".into())], ..NodeChange::default() };
+    let join = JoinRequest {
+        role: JoinRole::Agent,
+        token: TokenId(5),
+        secret: Vec::new(),
+        csr: String::new(),
+        facts: Facts::default(),
+        address: String::new(),
+    };
+    let user = UserSpec { name: "x".into(), roles: vec![UserRole::Admin], life: Duration::from_secs(1) };
+    let csr = String::new;
+    vec![
+        ("create ispyb2 app=mx", Request::CreateService(service("ispyb2", "mx"))),
+        ("create shop2 app=shop", Request::CreateService(service("shop2", "shop"))),
+        ("update ispyb", update("ispyb", "mx")),
+        ("update ispyb app=shop", update("ispyb", "shop")),
+        ("update shop", update("shop", "shop")),
+        ("scale ispyb", scale(&["ispyb"])),
+        ("scale ispyb shop", scale(&["ispyb", "shop"])),
+        ("rollback ispyb", Request::RollbackService("ispyb".into())),
+        ("return ispyb 1", back(Box::default())),
+        ("return ispyb 1 despite freeze", back(despite())),
+        ("deploy ispyb", deploy("ispyb", Box::default())),
+        ("deploy ispyb despite freeze", deploy("ispyb", despite())),
+        ("deploy shop", deploy("shop", Box::default())),
+        ("resume ispyb", steer("ispyb", RolloutStep::Resume)),
+        ("abort shop", steer("shop", RolloutStep::Abort)),
+        ("remove ispyb", Request::RemoveService("ispyb".into())),
+        ("remove shop", Request::RemoveService("shop".into())),
+        ("remove nothing", Request::RemoveService("nothing".into())),
+        ("drain n1", drain("n1")),
+        ("drain n2", drain("n2")),
+        ("label n1", Request::UpdateNode { node: "n1".into(), change: label }),
+        ("remove node n1", Request::RemoveNode { node: "n1".into(), force: false }),
+        (
+            "create token",
+            Request::CreateToken {
+                role: JoinRole::Agent,
+                ttl: Duration::from_secs(1),
+                uses: 1,
+                node_spec: NodeSpec::default(),
+            },
+        ),
+        ("revoke token", Request::RevokeToken(TokenId(1))),
+        ("set settings", Request::SetSettings(ClusterSettings::default())),
+        ("transfer lead", Request::TransferLeader { to: None }),
+        ("remove manager 1", Request::RemoveMember(MemberId(1))),
+        ("remove manager 2", Request::RemoveMember(MemberId(2))),
+        ("replace manager", Request::ReplaceMember { address: String::new(), csr: csr() }),
+        ("update manager", Request::UpdateMember { address: String::new(), version: String::new() }),
+        ("create network", Request::CreateNetwork(NetworkSpec::default())),
+        ("remove network", Request::RemoveNetwork("net".into())),
+        ("freeze id23", Request::SetFreeze(freeze("run", &[("line", "id23"), ("rack", "2")]))),
+        ("freeze all", Request::SetFreeze(freeze("run", &[]))),
+        ("freeze id23 as machine", Request::SetFreeze(freeze("machine", &[("line", "id23")]))),
+        ("unfreeze beam", Request::RemoveFreeze("beam".into())),
+        ("unfreeze machine", Request::RemoveFreeze("machine".into())),
+        ("set cron report", Request::SetCron(cron("mx"))),
+        ("set cron report app=shop", Request::SetCron(cron("shop"))),
+        ("remove cron report", Request::RemoveCron("report".into())),
+        ("suspend cron report", Request::SuspendCron { name: "report".into(), suspended: true }),
+        ("run cron report", Request::RunCron("report".into())),
+        ("set registry", Request::SetRegistry { spec: RegistrySpec::default(), check: false }),
+        ("remove registry", Request::RemoveRegistry("r".into())),
+        ("join", Request::Join(Box::new(join))),
+        ("renew certificate", Request::RenewCertificate { csr: csr() }),
+        ("create user", Request::CreateUser(user)),
+        ("update user", Request::UpdateUser { user: "u1".into(), change: UserChange::default() }),
+        ("remove user", Request::RemoveUser("u1".into())),
+        ("certify user", Request::CertifyUser { user: "u1".into(), csr: csr() }),
+        ("list services", Request::ListServices),
+        ("get service", Request::GetService("shop".into())),
+        ("list tasks", Request::ListTasks(TaskFilter::default())),
+        ("list networks", Request::ListNetworks),
+        ("list freezes", Request::ListFreezes),
+        ("list crons", Request::ListCrons),
+        ("list registries", Request::ListRegistries),
+        ("get network", Request::GetNetwork("net".into())),
+        ("get endpoints", Request::GetEndpoints("shop".into())),
+        ("list nodes", Request::ListNodes),
+        ("get node", Request::GetNode("n2".into())),
+        ("list members", Request::ListMembers),
+        ("list tokens", Request::ListTokens),
+        ("get status", Request::GetStatus),
+        ("explain", Request::Explain("shop".into())),
+        ("watch", Request::Watch { after: None, until: None }),
+        ("logs ispyb", logs("ispyb")),
+        ("logs shop", logs("shop")),
+        ("logs task on n1", logs("ispyb.1")),
+        ("list users", Request::ListUsers),
+        ("whoami", Request::Whoami),
+        ("can-i", Request::CanI { verb: Verb::Deploy, object: Some("shop".into()) }),
+    ]
+}
+
+#[test]
+fn every_request_is_decided_as_the_table_says_for_every_kind_of_caller() {
+    let mut world = World::new();
+    let callers = CALLERS.map(|name| world.caller(name));
+    let rows = rows();
+    let line = |(name, request): &(&str, Request)| {
+        let verdicts: String = callers.iter().map(|caller| world.verdict(caller, request)).collect();
+        format!("{name:<32}{verdicts}")
+    };
+    let found: Vec<String> = rows.iter().map(line).collect();
+    assert_eq!(found.join("\n"), TABLE.trim(), "callers: {CALLERS:?}");
+    let tried: BTreeSet<_> = rows.iter().map(|(_, request)| kind(request)).collect();
+    let missing: Vec<_> = KINDS.iter().filter(|kind| !tried.contains(*kind)).collect();
+    assert!(missing.is_empty(), "requests without a row: {missing:?}");
+}
+
+#[test]
+fn a_team_takes_no_service_into_or_out_of_the_scope_of_another_team() {
+    let mut world = World::new();
+    let ann = world.user(&["team:ispyb"]);
+    let both = world.user(&["team:ispyb", "team:app=mx"]);
+    assert_eq!(world.verdict(&ann, &update("ispyb", "mx")), 'y');
+    assert_eq!(
+        world.verdict(&ann, &update("ispyb", "other")),
+        '-',
+        "it leaves team:app=mx, which is not ann's"
+    );
+    assert_eq!(world.verdict(&both, &update("ispyb", "other")), 'y', "it stays theirs by its name");
+    world.user(&["team:app=other"]);
+    assert_eq!(world.verdict(&both, &update("ispyb", "other")), '-', "it would come into another team's");
+    world.user(&["team:portal"]);
+    let mx = world.user(&["team:app=mx"]);
+    let create = |name| Request::CreateService(service(name, "mx"));
+    assert_eq!(world.verdict(&mx, &create("fresh")), 'y');
+    assert_eq!(world.verdict(&mx, &create("portal")), '-', "the name is another team's");
+}
+
+#[test]
+fn a_way_back_is_judged_by_the_declaration_that_it_leads_to() {
+    let mut world = World::new();
+    let mx = world.user(&["team:app=mx"]);
+    // An admin gave shop to the team; before, it was not theirs.
+    let service_id = ServiceId(2);
+    let expected = world.store.service(service_id).expect("there").generation;
+    let spec = service("shop", "mx");
+    world.apply(Command::UpdateService { id: service_id, expected, spec, note: ReleaseNote::default() });
+    let deploy = Request::Deploy { service: "shop".into(), image: "app:9".into(), note: Box::default() };
+    assert_eq!(world.verdict(&mx, &deploy), 'y');
+    for request in [Request::RollbackService("shop".into()), steer("shop", RolloutStep::Abort)] {
+        assert_eq!(world.verdict(&mx, &request), '-', "{request:?} would take it away from them");
+    }
+}
+
+#[test]
+fn roles_add_up_and_a_disabled_user_has_none() {
+    let mut world = World::new();
+    let user = world.user(&["team:ispyb", "beamline:line=id23", "viewer"]);
+    for (request, expected) in [
+        (drain("n1"), 'y'),
+        (drain("n2"), '-'),
+        (update("ispyb", "mx"), 'y'),
+        (logs("shop"), 'y'),
+        (Request::RemoveUser("u1".into()), '-'),
+    ] {
+        assert_eq!(world.verdict(&user, &request), expected, "{request:?}");
+    }
+    let Identity::User { id, .. } = user else { panic!("a user") };
+    let change = UserChange { disabled: Some(true), ..UserChange::default() };
+    world.apply(Command::UpdateUser { id, change });
+    assert_eq!(world.verdict(&user, &Request::ListServices), '!');
+}
+
+#[test]
+fn a_refusal_says_which_role_it_takes_and_whom_to_ask() {
+    let mut world = World::new();
+    let (viewer, admin) = (world.user(&["viewer"]), world.user(&["admin"]));
+    let refusal = decide(&world.store, &viewer, &update("ispyb", "mx")).expect_err("may only read");
+    for word in ["user u1", "role viewer", "update \"ispyb\"", "team:ispyb", "u2"] {
+        assert!(refusal.message.contains(word), "{word}: {refusal}");
+    }
+    assert!(decide(&world.store, &admin, &update("ispyb", "mx")).is_ok());
+}
+
+#[test]
+fn can_i_without_an_object_and_with_one_agree_with_the_decision() {
+    let mut world = World::new();
+    // An object of their own, and one of nobody's, for each verb.
+    let objects = |verb: Verb| match verb {
+        Verb::Create => ("app=mx", "app=shop"),
+        Verb::Drain => ("n1", "n2"),
+        Verb::Freeze => ("line=id23", "line=id1"),
+        Verb::Logs => ("ispyb", "shop"),
+        _ => ("ispyb", "shop"),
+    };
+    for role in ["admin", "operator", "viewer", "team:app=mx", "beamline:line=id23"] {
+        let user = world.user(&[role]);
+        let roles: Vec<UserRole> = vec![role.parse().expect("a role")];
+        for verb in Verb::ALL {
+            let ask = |object| can(&world.store, &user, *verb, object).expect("decided").allowed;
+            let (own, foreign) = objects(*verb);
+            let expected = match extent(&roles, *verb) {
+                Extent::All => (true, true, true),
+                Extent::Only(_) => (true, true, false),
+                Extent::Nothing => (false, false, false),
+            };
+            assert_eq!((ask(None), ask(Some(own)), ask(Some(foreign))), expected, "{role} {verb}");
+        }
+    }
+    let missing = can(&world.store, &Identity::Manager(MemberId(1)), Verb::Deploy, Some("nothing"));
+    assert_eq!(missing.expect_err("there is none").code, ErrorCode::NotFound);
+}
