@@ -8,6 +8,7 @@ mod lifecycle;
 mod membership;
 mod tokens;
 mod units;
+mod users;
 
 use std::time::Duration;
 

@@ -1,10 +1,13 @@
 //! What nobody should send: each message that crosses the wire, mutated, into the handler that takes it. It is refused or
 //! done; nothing panics, because a panic ends the manager.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fuzz::Fuzz;
 use manager_core::{Action, Event, Manager, Recovered, SnapshotBlob};
 use model::{
+    access::{UserChange, UserSpec, Verb},
     cron::CronSpec,
     freeze::{FreezeSpec, Window},
     id::{MemberId, NodeId},
@@ -163,7 +166,17 @@ fn fuzz_requests() {
         job: sum.clone().into(),
         ..CronSpec::default()
     };
+    let team = vec!["team:app=mx".parse().expect("a role")];
+    let user = UserSpec { name: "ann".into(), roles: team.clone(), life: Duration::from_secs(60) };
+    let change = UserChange { roles: Some(team), ..UserChange::default() };
     let requests = [
+        Request::CreateUser(user),
+        Request::UpdateUser { user: "ann".into(), change },
+        Request::CertifyUser { user: "ann".into(), csr: crate::world::CSR.into() },
+        Request::RemoveUser("ann".into()),
+        Request::ListUsers,
+        Request::Whoami,
+        Request::CanI { verb: Verb::Logs, object: Some(web.clone()) },
         Request::CreateService(sum.into()),
         Request::SetCron(cron.into()),
         Request::SuspendCron { name: "sync".into(), suspended: true },

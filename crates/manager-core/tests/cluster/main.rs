@@ -11,4 +11,5 @@ mod replacement;
 mod requests;
 mod routes;
 mod sessions;
+mod users;
 mod world;
