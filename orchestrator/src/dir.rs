@@ -5,6 +5,7 @@
 //! DIR/manager.toml    settings, optional, the administrator's
 //! DIR/ca.pem  DIR/certificate.pem  DIR/key.pem (0600)
 //! DIR/raft/           write-ahead log and snapshots
+//! DIR/manager.sock    where root on this machine is an admin without a certificate, while the manager runs
 //! DIR/peers.toml      where the other managers were last, for the day that the log cannot tell
 //! DIR/replacement.toml  while a manager that lost its log becomes another one: see `replace`
 //! ```
@@ -135,6 +136,11 @@ impl DataDir {
     /// Where the log lies.
     pub fn raft(&self) -> PathBuf {
         self.root.join("raft")
+    }
+
+    /// Where root on this machine asks.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("manager.sock")
     }
 
     /// Makes the directory for a new manager; refuses one that holds a manager already.

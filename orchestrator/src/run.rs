@@ -7,7 +7,10 @@ use manager_core::{Config, Manager};
 use model::request::{ApiError, ErrorCode, Request, Response};
 use pki::LeafCertificate;
 use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
-use rpc::tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls};
+use rpc::{
+    local::LocalIncoming,
+    tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -92,6 +95,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let ended = spawn_core(core_loop)?;
     let stop = CancellationToken::new();
     let context = Context::new(inputs, shared.clone(), LogStreams::default(), incoming.offences());
+    let local = serve_local(&dir, context.clone(), client_tls.clone(), stop.clone());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
     let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
     let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));
@@ -103,6 +107,7 @@ pub async fn run(root: &Path) -> Result<()> {
     renewal.abort();
     memory.abort();
     stop.cancel();
+    let server = async { tokio::join!(server, local) };
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::debug!("calls were still open at the end");
     }
@@ -186,6 +191,34 @@ async fn serve(
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
         .context("the server failed")
+}
+
+/// Serves root on this machine. A manager that cannot do so says it and goes on: everybody else reaches it.
+fn serve_local(
+    dir: &DataDir,
+    context: Context,
+    tls: ClientTls,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    let path = dir.socket();
+    let incoming = LocalIncoming::bind(&path);
+    tokio::spawn(async move {
+        let control = Control { context, forwarder: Forwarder::new(tls) };
+        let control = ControlServer::new(control)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let server = tonic::transport::Server::builder().add_service(control);
+        let served = match incoming {
+            Ok(incoming) => {
+                let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+                served.await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = served {
+            tracing::warn!(path = %path.display(), error, "no local socket: root here has no way in without a certificate");
+        }
+    })
 }
 
 /// Waits for the core's end; a signal asks it to stop.

@@ -54,6 +54,9 @@ pub struct Global {
     /// Use this context instead of the current one.
     #[arg(long, global = true, env = "ORCH_CONTEXT", value_name = "NAME", help_heading = "Global")]
     pub context: Option<String>,
+    /// Ask the manager on this machine through its local socket, as root: no context and no certificate is needed
+    #[arg(long, global = true, env = "ORCH_SOCKET", value_name = "PATH", help_heading = "Global")]
+    pub socket: Option<PathBuf>,
     /// Print JSON: one document, or one per line where it streams.
     #[arg(long, global = true, help_heading = "Global")]
     pub json: bool,

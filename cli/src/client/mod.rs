@@ -113,6 +113,20 @@ impl Client {
         })
     }
 
+    /// A client of the manager on this machine, through its local socket.
+    pub fn local(socket: &Path, stale: bool, timeout: Option<Duration>) -> Self {
+        let address = socket.display().to_string();
+        Self {
+            managers: vec![Manager { address: address.clone(), channel: rpc::local::channel(socket) }],
+            preferred: Cell::new(0),
+            context: address,
+            stale,
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            patience: Cell::new(REACH_PATIENCE),
+            stale_said: Cell::new(false),
+        }
+    }
+
     /// When the user wants an end of everything.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline

@@ -47,6 +47,9 @@ impl Session {
     /// # Errors
     /// There is none, or its context is not usable.
     pub fn client(&self) -> Result<Client, Failure> {
+        if let Some(socket) = &self.global.socket {
+            return Ok(Client::local(socket, self.global.stale, self.global.timeout));
+        }
         let contexts = Contexts::load(&self.config)?;
         let context = contexts.choose(self.global.context.as_deref())?;
         Client::new(context, &self.config, self.global.stale, self.global.timeout)

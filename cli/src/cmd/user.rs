@@ -18,6 +18,9 @@ use crate::{
     output::{self, age, users},
 };
 
+/// What a cluster's context is called that was made without one.
+const NAME: &str = "orch";
+
 /// Runs a command about users.
 ///
 /// # Errors
@@ -90,9 +93,15 @@ async fn certify(session: &Session, client: &Client, user: &User, place: &Path) 
     else {
         return Err(unexpected());
     };
-    let own = Contexts::load(&session.config)?;
+    let name = match &session.global.socket {
+        Some(_) => NAME.to_owned(),
+        None => {
+            let own = Contexts::load(&session.config)?;
+            own.choose(session.global.context.as_deref())?.name.clone()
+        }
+    };
     let context = Context {
-        name: own.choose(session.global.context.as_deref())?.name.clone(),
+        name,
         managers: managers.into_iter().map(|manager| manager.address).collect(),
         ca: authority,
         certificate,

@@ -108,8 +108,11 @@ async fn ask(client: &Client) -> Result<Whoami, Failure> {
     }
 }
 
-/// The certificate of the chosen context.
+/// The certificate of the chosen context; a local socket needs none.
 fn leaf(session: &Session) -> Result<Option<LeafCertificate>, Failure> {
+    if session.global.socket.is_some() {
+        return Ok(None);
+    }
     let contexts = Contexts::load(&session.config)?;
     let context = contexts.choose(session.global.context.as_deref())?;
     let credentials = context.credentials(&session.config)?;

@@ -6,7 +6,7 @@
 //! question, asked for every message, because a connection outlives such decisions.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,6 +29,8 @@ pub struct Peer(Arc<Connection>);
 struct Connection {
     address: SocketAddr,
     certificate: Option<PeerCertificate>,
+    /// Whom the kernel vouches for, on a local socket.
+    local: Option<Identity>,
     cut: CancellationToken,
     welcome: AtomicBool,
 }
@@ -54,7 +56,7 @@ impl Peer {
         peer.ok_or_else(|| Status::internal("the connection carries no peer identity"))
     }
 
-    /// Where the connection comes from.
+    /// Where the connection comes from; port 0 of the loopback address for a local socket.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
@@ -66,7 +68,8 @@ impl Peer {
 
     /// Who is asking.
     pub fn identity(&self) -> Identity {
-        self.certificate().map_or(Identity::Anonymous, |certificate| certificate.name.identity.clone())
+        let certified = self.certificate().map(|certificate| certificate.name.identity.clone());
+        certified.or_else(|| self.0.local.clone()).unwrap_or(Identity::Anonymous)
     }
 
     /// Notes that something that was asked here was allowed. A connection without a certificate of which that is not so is cut
@@ -86,7 +89,14 @@ impl Peer {
 
     pub(crate) fn new(address: SocketAddr, certificate: Option<PeerCertificate>) -> Self {
         let welcome = AtomicBool::new(certificate.is_some());
-        Self(Arc::new(Connection { address, certificate, cut: CancellationToken::new(), welcome }))
+        let cut = CancellationToken::new();
+        Self(Arc::new(Connection { address, certificate, local: None, cut, welcome }))
+    }
+
+    pub(crate) fn local(identity: Identity) -> Self {
+        let (address, cut) = ((Ipv4Addr::LOCALHOST, 0).into(), CancellationToken::new());
+        let welcome = AtomicBool::new(true);
+        Self(Arc::new(Connection { address, certificate: None, local: Some(identity), cut, welcome }))
     }
 
     pub(crate) fn cut(&self) -> CancellationToken {

@@ -183,3 +183,33 @@ fn a_second_context_is_not_written_over_the_first() {
     site.cluster.ctl().ok(&[&words[..], &["--force"]].concat()).expect("replaced");
     assert_ne!(std::fs::read_to_string(&out).expect("there"), before);
 }
+
+#[test]
+fn root_on_a_managers_machine_needs_no_certificate_and_makes_an_admin() {
+    let site = Site::open(3);
+    let socket = site.cluster.manager(2).dir().join("manager.sock");
+    let socket = socket.to_str().expect("a path");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(socket).expect("a socket").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A context file that is not there: nothing but the socket is used.
+    let nobody = site.cluster.ctl().with_config(site.path("none.toml"));
+    assert_eq!(nobody.say(&["service", "ls"]).code, 1);
+    let me = nobody.json(&["--socket", socket, "whoami"]).expect("known");
+    assert_eq!(me["roles"][0], "admin");
+    let out = site.path("ann.out.toml");
+    let words = [
+        "--socket",
+        socket,
+        "user",
+        "create",
+        "ann",
+        "--role",
+        "admin",
+        "--out",
+        out.to_str().expect("a path"),
+    ];
+    nobody.ok(&words).expect("a follower hands it on");
+    nobody.ok(&["context", "import", out.to_str().expect("a path")]).expect("imported");
+    nobody.ok(&["token", "create", "--quiet"]).expect("an admin by a certificate");
+}
