@@ -69,6 +69,12 @@ impl World {
         if self.phase != Phase::Storm || !self.clients.working {
             return;
         }
+        if let Some((identity, request)) =
+            self.guests.as_mut().and_then(|guests| guests.step(Self::operator()))
+        {
+            self.submit(Purpose::Work { operator }, identity, Wish { request, on: None });
+            return;
+        }
         let members: Vec<_> = self.managers.iter().map(|host| host.member).collect();
         let wish = self.workload.wish(&self.clients.known[operator], &members);
         if self.knobs.skip.contains(Item::Step(self.workload.steps)) {
@@ -165,6 +171,14 @@ impl World {
         open.done = true;
         let purpose = open.purpose.clone();
         let (on, ask) = (open.on.clone(), open.ask);
+        let open = &self.clients.operations[operation];
+        let wrong = self
+            .guests
+            .as_mut()
+            .and_then(|guests| guests.settled(&open.identity, &open.request, open.attempt == 1, &result));
+        if let Some(wrong) = wrong {
+            self.violate("I19", wrong, Vec::new());
+        }
         self.clients.count(if result.is_ok() { "answered" } else { "refused" });
         if let (Some((key, number)), Some(ask)) = (on, ask) {
             let outcome = outcome_of(ask, &result);

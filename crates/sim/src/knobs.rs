@@ -80,6 +80,8 @@ pub struct Knobs {
     pub releases: bool,
     /// There are jobs and crons, and some minutes for them.
     pub jobs: bool,
+    /// Users come, ask and are removed.
+    pub guests: bool,
     /// Services have published ports, and clients ask for something so often, in milliseconds; `None`: nobody does.
     pub traffic_ms: Option<u64>,
 }
@@ -154,6 +156,7 @@ impl Knobs {
             probes: Dice::new(seed, "probe knobs").permille(350),
             releases: Dice::new(seed, "release knobs").permille(350),
             jobs,
+            guests: Dice::new(seed, "guest knobs").permille(200),
             traffic_ms: {
                 let mut traffic = Dice::new(seed, "traffic knobs");
                 traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))
