@@ -75,7 +75,6 @@ pub struct UserCreate {
 
 /// `user update`
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["role", "ttl", "disable", "enable"])]
 pub struct UserUpdate {
     /// Name or id
     pub user: String,

@@ -44,7 +44,11 @@ pub async fn run(session: &Session, command: UserCommand) -> Result<Code, Failur
         }
         UserCommand::Update(update) => {
             let name = update.user.clone();
-            client.change(Request::UpdateUser { user: name.clone(), change: change(update) }).await?;
+            let change = change(update);
+            if change == UserChange::default() {
+                return Err(Failure::invalid("nothing to change: --role, --ttl, --disable or --enable"));
+            }
+            client.change(Request::UpdateUser { user: name.clone(), change }).await?;
             let user = find(&client, &name).await?;
             session.print(&user, || users::one(&user, age::now()));
         }
