@@ -25,7 +25,7 @@ use model::{
 use store::{Change, Store};
 
 const SEEDS: u64 = 8;
-const STEPS: u64 = 1_500;
+const STEPS: u64 = 1_700;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
@@ -60,7 +60,7 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(43) {
+        match self.random.below(41) {
             0 => bootstrap(),
             1 => Command::SetSettings(Default::default()),
             2..=4 => Command::CreateService { id: self.service(), spec: self.spec() },
@@ -163,17 +163,7 @@ impl Chooser<'_> {
                 spec: NetworkSpec { name: format!("n{}", self.random.below(3)), ..NetworkSpec::default() },
             },
             36 if self.random.one_in(2) => Command::RemoveNetwork { id: NetworkId(self.random.below(4)) },
-            40 => Command::CreateUser { id: self.user(), spec: self.user_spec() },
-            41 => {
-                let UserSpec { roles, life, .. } = self.user_spec();
-                let disabled = self.random.one_in(3).then(|| self.random.one_in(2));
-                let roles = Some(roles).filter(|_| self.random.one_in(2));
-                Command::UpdateUser {
-                    id: self.user(),
-                    change: UserChange { roles, life: Some(life), disabled },
-                }
-            }
-            42 if self.random.one_in(2) => Command::RemoveUser { id: self.user() },
+            40 => self.user_command(),
             _ => {
                 let count = 1 + self.random.below(6);
                 Command::Decide((0..count).map(|_| self.decision()).collect())
@@ -362,6 +352,19 @@ impl Chooser<'_> {
         TaskId(self.random.below(60))
     }
 
+    fn user_command(&mut self) -> Command {
+        let (id, UserSpec { name, roles, life }) = (self.user(), self.user_spec());
+        match self.random.below(4) {
+            0 => Command::RemoveUser { id },
+            1 => {
+                let disabled = self.random.one_in(3).then(|| self.random.one_in(2));
+                let roles = Some(roles).filter(|_| self.random.one_in(2));
+                Command::UpdateUser { id, change: UserChange { roles, life: Some(life), disabled } }
+            }
+            _ => Command::CreateUser { id, spec: UserSpec { name, roles, life } },
+        }
+    }
+
     fn user(&mut self) -> UserId {
         UserId(self.random.below(5))
     }
@@ -437,7 +440,7 @@ fn run(seed: u64, tally: &mut Tally) {
         let request = random.one_in(3).then(|| RequestId(random.below(600)));
         let at = ClusterTime(if random.one_in(50) { 5 } else { now });
         let stranger = Identity::User { id: UserId(random.below(5)), name: format!("u{}", random.below(4)) };
-        let actor = if random.one_in(20) { stranger } else { Identity::Anonymous };
+        let actor = if random.one_in(50) { stranger } else { Identity::Anonymous };
         let entry = Entry { at, request, actor, command };
         let index = store.applied() + 1 + random.below(2);
 
