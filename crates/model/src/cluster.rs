@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::User,
+    deployer::DeployToken,
     freeze::Freeze,
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
@@ -87,6 +88,9 @@ pub struct Cluster {
     /// Users, by name.
     #[serde(default, skip_serializing_if = "none_of")]
     pub users: Arc<Vec<User>>,
+    /// Deploy tokens, by name, expired ones included.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub deploy_tokens: Arc<Vec<DeployToken>>,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

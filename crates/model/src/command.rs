@@ -9,10 +9,11 @@ use crate::{
     access::{UserChange, UserSpec},
     cluster::{Authority, ClusterSettings, Token},
     cron::{CronSpec, CronStep},
+    deployer::{DeployTokenSpec, TokenDigest},
     freeze::FreezeSpec,
     id::{
-        ClusterId, CronId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId,
-        UserId,
+        ClusterId, CronId, DeployTokenId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId,
+        TaskId, TokenId, UserId,
     },
     identity::{Identity, JoinRole},
     job::JobState,
@@ -314,6 +315,22 @@ pub enum Command {
         /// Which.
         id: UserId,
     },
+    /// A new deploy token. Rejected when the name is taken.
+    CreateDeployToken {
+        /// Chosen by the leader.
+        id: DeployTokenId,
+        /// What it grants, valid.
+        spec: DeployTokenSpec,
+        /// Of its secret.
+        digest: TokenDigest,
+        /// When it ends.
+        expires: ClusterTime,
+    },
+    /// Ends a deploy token: nothing of it is applied from then on.
+    RemoveDeployToken {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// One of the managers' own decisions, with what it was decided on.
@@ -499,6 +516,13 @@ pub enum Answer {
         /// Which.
         id: UserId,
     },
+    /// The deploy token; its text is composed by the client, who has the secret.
+    DeployToken {
+        /// Which.
+        id: DeployTokenId,
+        /// When it ends.
+        expires: ClusterTime,
+    },
 }
 
 /// Why a command was not applied. The state is unchanged.
@@ -551,7 +575,7 @@ pub enum Rejection {
     /// It is not valid.
     #[error("{0}")]
     Invalid(String),
-    /// Whoever asked for it was not welcome any more when it was applied.
+    /// Who asked for it may not, or was not welcome any more when it was applied.
     #[error("{0}")]
     Unwelcome(String),
 }

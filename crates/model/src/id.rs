@@ -119,6 +119,10 @@ id!(
     TokenId
 );
 id!(
+    /// One deploy token (the public part); a removed and re-created name gets another.
+    DeployTokenId
+);
+id!(
     /// One request of a client, chosen by the client, so that a retry is applied once and answered the same.
     RequestId
 );

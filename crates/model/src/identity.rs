@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, MemberId, NodeId, TokenId, UserId};
+use crate::id::{ClusterId, DeployTokenId, MemberId, NodeId, TokenId, UserId};
 
 /// The one DNS name that every manager's certificate carries.
 ///
@@ -48,6 +48,15 @@ pub enum Identity {
         /// Its name, for messages and records.
         name: String,
     },
+    /// Presents a deploy token that nobody has verified yet: only the leader does, so this one is told who leads.
+    Bearer(DeployTokenId),
+    /// Presented a deploy token whose secret was verified.
+    Deployer {
+        /// Which token.
+        id: DeployTokenId,
+        /// The token's name, for messages and records.
+        name: String,
+    },
 }
 
 impl fmt::Display for Identity {
@@ -59,6 +68,8 @@ impl fmt::Display for Identity {
             Self::Joiner(token) => write!(f, "the bearer of join token {token}"),
             Self::Anonymous => f.write_str("anonymous"),
             Self::User { name, .. } => write!(f, "user {name}"),
+            Self::Bearer(token) => write!(f, "the bearer of deploy token {token}"),
+            Self::Deployer { name, .. } => write!(f, "deploy token {name}"),
         }
     }
 }
@@ -105,8 +116,10 @@ impl fmt::Display for CertName {
             Identity::Node(id) => write!(f, "node/{id}"),
             Identity::Operator { name, role: Role::Admin } => write!(f, "operator/{name}/admin"),
             Identity::Operator { name, role: Role::Viewer } => write!(f, "operator/{name}/viewer"),
-            Identity::Joiner(_) | Identity::Anonymous => f.write_str("anonymous"),
             Identity::User { id, name } => write!(f, "user/{id}/{name}"),
+            Identity::Joiner(_) | Identity::Anonymous | Identity::Bearer(_) | Identity::Deployer { .. } => {
+                f.write_str("anonymous")
+            }
         }
     }
 }
@@ -155,7 +168,10 @@ mod tests {
             let name = CertName { cluster: ClusterId(9), identity };
             assert_eq!(name.to_string().parse(), Ok(name));
         }
-        let anonymous = CertName { cluster: ClusterId(9), identity: Identity::Anonymous };
-        assert!(anonymous.to_string().parse::<CertName>().is_err());
+        let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into() };
+        for identity in [Identity::Anonymous, Identity::Bearer(DeployTokenId(1)), deployer] {
+            let anonymous = CertName { cluster: ClusterId(9), identity };
+            assert!(anonymous.to_string().parse::<CertName>().is_err());
+        }
     }
 }

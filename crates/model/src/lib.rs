@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`access`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`access`], [`deployer`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
 
 pub mod access;
@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod command;
 pub mod container;
 pub mod cron;
+pub mod deployer;
 pub mod event;
 pub mod freeze;
 pub mod hash;

@@ -9,12 +9,13 @@ use crate::{
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     cron::{Cron, CronSpec},
+    deployer::{DeployTokenSpec, DeployTokenView, TokenDigest},
     event::{Event, Revision},
     freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
     identity::{Identity, JoinRole},
     network::{Network, NetworkSpec},
-    node::{Availability, Facts, Node, NodeClass, NodeSpec},
+    node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
     registry::{LoginKind, RegistrySpec},
     route::IngressPort,
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, Slot, TemplateVersion},
@@ -223,6 +224,17 @@ pub enum Request {
         /// The certificate request, PEM.
         csr: String,
     },
+    /// A new deploy token. Its secret stays with the caller.
+    CreateDeployToken {
+        /// What it grants.
+        spec: Box<DeployTokenSpec>,
+        /// How long it lives; at most 90 days.
+        ttl: Duration,
+        /// Of its secret.
+        digest: TokenDigest,
+    },
+    /// End a deploy token, by its whole name.
+    RemoveDeployToken(String),
 
     /// Services.
     ListServices,
@@ -280,6 +292,8 @@ pub enum Request {
         /// On what; `None` = on anything at all.
         object: Option<Reference>,
     },
+    /// All deploy tokens, without their secrets.
+    ListDeployTokens,
 }
 
 impl Request {
@@ -307,6 +321,7 @@ impl Request {
                 | Self::ListUsers
                 | Self::Whoami
                 | Self::CanI { .. }
+                | Self::ListDeployTokens
         )
     }
 }
@@ -400,6 +415,25 @@ pub struct ServiceView {
     pub service: Service,
     /// Its tasks, ended ones included.
     pub tasks: Vec<Task>,
+    /// The nodes of these tasks; managers of before do not say them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<TaskNode>,
+    /// Tasks wanted; managers of before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
+}
+
+/// A node as the reader of a service needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskNode {
+    /// Which.
+    pub id: NodeId,
+    /// Its host's name.
+    pub name: String,
+    /// Whether it is up.
+    pub state: NodeState,
+    /// A window of a freeze is open for it.
+    pub frozen: bool,
 }
 
 /// A node with its tasks.
@@ -615,6 +649,8 @@ pub enum Response {
     Whoami(Box<Whoami>),
     /// Whether the caller may.
     Verdict(Verdict),
+    /// Deploy tokens.
+    DeployTokens(Vec<DeployTokenView>),
 }
 
 /// A task in a list.

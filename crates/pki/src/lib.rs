@@ -9,10 +9,11 @@
 //! of this may run inside the replicated state machine; it runs in a daemon, which proposes the result.
 //!
 //! Reading order: `name` says who can hold a certificate, `ca` issues, `certificate` reads one back and judges it,
-//! `validity` speaks about time, `key` and `request` are what the joiner holds, `token` is what lets it in.
+//! `validity` speaks about time, `key` and `request` are what the joiner holds, `token` is what lets it in, `deploy_token` what a pipeline presents.
 
 mod ca;
 mod certificate;
+mod deploy_token;
 mod error;
 mod fingerprint;
 mod key;
@@ -23,6 +24,7 @@ mod validity;
 
 pub use ca::{BACKDATE, CA_LIFETIME, ClusterCa, FoundError};
 pub use certificate::{CaCertificate, LeafCertificate};
+pub use deploy_token::{DeploySecret, DeployToken, DeployTokenError};
 pub use error::{CertificateError, IssueError, KeyError};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::PrivateKey;

@@ -52,7 +52,11 @@ pub(crate) fn single_uri<'a>(uris: impl IntoIterator<Item = &'a str>) -> Result<
 /// Refuses what would not come back from a certificate as the same identity.
 pub(crate) fn check_holder(name: &CertName) -> Result<(), NameError> {
     match &name.identity {
-        Identity::Manager(MemberId(0)) | Identity::Joiner(_) | Identity::Anonymous => Err(NameError::Nobody),
+        Identity::Manager(MemberId(0))
+        | Identity::Joiner(_)
+        | Identity::Anonymous
+        | Identity::Bearer(_)
+        | Identity::Deployer { .. } => Err(NameError::Nobody),
         Identity::Manager(_) | Identity::Node(_) => Ok(()),
         Identity::Operator { name, .. } | Identity::User { name, .. } => check_operator(name),
     }

@@ -167,6 +167,6 @@ fn exactly_five<'a>(fields: &[&'a str]) -> Result<[&'a str; 5], TokenError> {
         .map_err(|_| if fields.len() < 5 { TokenError::Truncated } else { TokenError::TooLong })
 }
 
-fn check_digits(body: &str) -> String {
+pub(crate) fn check_digits(body: &str) -> String {
     to_hex(&sha256(body.as_bytes()))[..CHECK_DIGITS].to_owned()
 }

@@ -122,6 +122,10 @@ bugs! {
     ExcludedForGood,
     /// An agent does not tell its mesh of a replica that has left.
     StaleRoutes,
+    /// A deploy token that was removed or has expired goes on to be accepted.
+    TokenOutlivesRemoval,
+    /// A deploy token lets its bearer change anything.
+    DeployerUnbounded,
 }
 
 impl fmt::Display for Bug {

@@ -231,7 +231,11 @@ impl Store {
             Identity::Manager(id) => *id <= cluster.last_member && !self.members.contains_key(id),
             Identity::Node(id) => !self.nodes.contains_key(id),
             Identity::User { .. } => self.welcome(identity).is_err(),
-            Identity::Operator { .. } | Identity::Joiner(_) | Identity::Anonymous => false,
+            Identity::Operator { .. }
+            | Identity::Joiner(_)
+            | Identity::Anonymous
+            | Identity::Bearer(_)
+            | Identity::Deployer { .. } => false,
         }
     }
 

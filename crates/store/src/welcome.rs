@@ -1,19 +1,58 @@
-//! Who is still welcome: the identity of a client is looked at when it asks, and once more when its entry is applied, so that
-//! nothing that somebody asked for happens after that somebody was removed, however long it was under way.
+//! Whether who asked for a change may still: asked before it is proposed and again when it is applied, since an identity can
+//! be taken away between the two, however long the change was under way.
 
-use model::{access::User, command::Rejection, id::UserId, identity::Identity};
+use model::{
+    access::User,
+    command::{Command, Rejection},
+    deployer::{DeployToken, DeployVerb, beyond_image, beyond_image_on_return},
+    id::{DeployTokenId, ServiceId, UserId},
+    identity::Identity,
+    service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion},
+    time::ClusterTime,
+};
+
+use planted::Bug;
 
 use crate::Store;
 
 impl Store {
-    /// Whether an identity that was verified may ask anything at all. What comes with a certificate that says all there is to say,
-    /// and machines, of which [`is_revoked`](Self::is_revoked) tells, are welcome here.
+    /// All deploy tokens, by name, expired ones included.
+    pub fn deploy_tokens(&self) -> &[DeployToken] {
+        self.cluster().map(|cluster| cluster.deploy_tokens.as_slice()).unwrap_or_default()
+    }
+
+    /// One deploy token. Linear in their number, which is bounded.
+    pub fn deploy_token(&self, id: DeployTokenId) -> Option<&DeployToken> {
+        self.deploy_tokens().iter().find(|token| token.id == id)
+    }
+
+    /// Whether an identity may ask for anything at the time of the last entry.
     ///
     /// # Errors
-    /// [`Rejection::Unwelcome`], with what to do.
+    /// [`Rejection::Unwelcome`]: why not.
     pub fn welcome(&self, identity: &Identity) -> Result<(), Rejection> {
+        self.welcome_at(identity, self.time)
+    }
+
+    /// As [`welcome`](Self::welcome), at another time: a token may have ended since the last entry.
+    ///
+    /// # Errors
+    /// [`Rejection::Unwelcome`]: why not.
+    pub fn welcome_at(&self, identity: &Identity, at: ClusterTime) -> Result<(), Rejection> {
         match identity {
+            Identity::Deployer { .. } if planted::is(Bug::TokenOutlivesRemoval) => Ok(()),
+            Identity::Deployer { id, name } => match self.deploy_token(*id).map(|token| token.expires) {
+                Some(expires) if expires > at => Ok(()),
+                Some(expires) => Err(unwelcome(format!(
+                    "deploy token \"{name}\" expired at {expires}; ask an administrator for a new one"
+                ))),
+                None => Err(unwelcome(format!(
+                    "deploy token \"{name}\" was removed; ask an administrator for a new one"
+                ))),
+            },
             Identity::User { id, name } => self.known_user(*id, name).map(|_| ()),
+            Identity::Bearer(_) => Err(unwelcome("nobody has verified this deploy token".into())),
+            // Their certificates are judged by `is_revoked` when they ask, and what they are told applies whatever becomes of them.
             Identity::Manager(_)
             | Identity::Node(_)
             | Identity::Operator { .. }
@@ -28,15 +67,121 @@ impl Store {
     /// [`Rejection::Unwelcome`], with what to do.
     pub fn known_user(&self, id: UserId, name: &str) -> Result<&User, Rejection> {
         let user = self.user(id).filter(|user| user.spec.name == name).ok_or_else(|| {
-            Rejection::Unwelcome(format!(
+            unwelcome(format!(
                 "user {name} is not (or no longer) of this cluster: its certificate is worth nothing; ask an admin"
             ))
         })?;
         if user.disabled {
-            let message =
-                format!("user {name} is disabled; ask an admin: orchctl user update {name} --enable");
-            return Err(Rejection::Unwelcome(message));
+            return Err(unwelcome(format!(
+                "user {name} is disabled; ask an admin: orchctl user update {name} --enable"
+            )));
         }
         Ok(user)
     }
+
+    /// Whether a change is within what its identity may ever do (invariant I21), on the state that it is applied to.
+    ///
+    /// # Errors
+    /// [`Rejection::Unwelcome`]: why not.
+    pub(crate) fn within_scope(&self, identity: &Identity, command: &Command) -> Result<(), Rejection> {
+        let Identity::Deployer { id, name } = identity else { return Ok(()) };
+        if planted::is(Bug::DeployerUnbounded) {
+            return Ok(());
+        }
+        // Whether it is still there says `welcome`.
+        let Some(token) = self.deploy_token(*id) else { return Ok(()) };
+        let scope = Scope { store: self, token };
+        match command {
+            Command::UpdateService { id, spec, note, .. } => scope.deploys(*id, spec, note),
+            Command::RollbackService { id, to, note } => scope.returns(*id, *to, note),
+            Command::SteerRollout { id, step: RolloutStep::Abort, .. } => {
+                scope.returns(*id, None, &ReleaseNote::default())
+            }
+            _ => Err(beyond(name, "it may change the image of one service and nothing else")),
+        }
+    }
+
+    /// What differs beside the image between the declaration of a service and the one that a way back brings; `None`: there is none.
+    pub fn beyond_image_of_return(
+        &self,
+        service: &Service,
+        to: Option<TemplateVersion>,
+    ) -> Option<(Vec<&'static str>, String)> {
+        let spec: &ServiceSpec = match to {
+            Some(number) => &service.release(number)?.spec,
+            None => service.previous.as_ref()?,
+        };
+        Some((beyond_image_on_return(&service.spec, spec), spec.template.container.image.clone()))
+    }
+}
+
+/// What one token may do to one state.
+struct Scope<'a> {
+    store: &'a Store,
+    token: &'a DeployToken,
+}
+
+impl Scope<'_> {
+    fn deploys(&self, id: ServiceId, spec: &ServiceSpec, note: &ReleaseNote) -> Result<(), Rejection> {
+        self.may(DeployVerb::Deploy)?;
+        let Some(old) = self.own(id)? else { return Ok(()) };
+        self.only_image(&beyond_image(&old.spec, spec), &spec.template.container.image)?;
+        self.obeys_freezes(note)
+    }
+
+    fn returns(
+        &self,
+        id: ServiceId,
+        to: Option<TemplateVersion>,
+        note: &ReleaseNote,
+    ) -> Result<(), Rejection> {
+        self.may(DeployVerb::Rollback)?;
+        let Some(old) = self.own(id)? else { return Ok(()) };
+        if let Some((differs, image)) = self.store.beyond_image_of_return(old, to) {
+            self.only_image(&differs, &image)?;
+        }
+        self.obeys_freezes(note)
+    }
+
+    fn may(&self, verb: DeployVerb) -> Result<(), Rejection> {
+        let allowed = self.token.spec.allow.contains(&verb);
+        if allowed { Ok(()) } else { Err(self.beyond(&format!("it may not {verb}"))) }
+    }
+
+    /// The token's service; `None` when there is no such service any more, which applying the change says better.
+    fn own(&self, id: ServiceId) -> Result<Option<&Service>, Rejection> {
+        let Some(service) = self.store.service(id) else { return Ok(None) };
+        if service.spec.name == self.token.spec.service {
+            return Ok(Some(service));
+        }
+        Err(self.beyond(&format!("it is for service \"{}\" only", self.token.spec.service)))
+    }
+
+    fn only_image(&self, differs: &[&str], image: &str) -> Result<(), Rejection> {
+        if !differs.is_empty() {
+            return Err(self
+                .beyond(&format!("it may change the image alone, and this changes {}", differs.join(", "))));
+        }
+        if !self.token.spec.holds(image) {
+            return Err(self.beyond(&format!("it is for images of {} only", self.token.spec.image)));
+        }
+        Ok(())
+    }
+
+    fn obeys_freezes(&self, note: &ReleaseNote) -> Result<(), Rejection> {
+        let obeys = note.despite_freeze.is_none();
+        if obeys { Ok(()) } else { Err(self.beyond("it may not override a freeze")) }
+    }
+
+    fn beyond(&self, why: &str) -> Rejection {
+        beyond(&self.token.spec.name, why)
+    }
+}
+
+fn beyond(name: &str, why: &str) -> Rejection {
+    unwelcome(format!("deploy token \"{name}\" does not allow this: {why}"))
+}
+
+fn unwelcome(why: String) -> Rejection {
+    Rejection::Unwelcome(why)
 }

@@ -10,9 +10,13 @@ use std::{sync::Arc, time::Duration};
 use common::{bootstrap, encode, facts, load, spec, token};
 use model::{
     access::{UserChange, UserRole, UserSpec},
+    cluster::Cluster,
     command::{Command, Decision, Entry, Rejection},
     container::{PortSpec, Protocol},
-    id::{Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId},
+    deployer::{DeployToken, DeployTokenSpec, DeployVerb, TokenDigest, beyond_image},
+    id::{
+        DeployTokenId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId,
+    },
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
@@ -60,7 +64,10 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(41) {
+        match self.random.below(44) {
+            43 => self.image(),
+            41 => self.deploy_token(),
+            42 if self.random.one_in(3) => Command::RemoveDeployToken { name: self.deploy_token_name() },
             0 => bootstrap(),
             1 => Command::SetSettings(Default::default()),
             2..=4 => Command::CreateService { id: self.service(), spec: self.spec() },
@@ -168,6 +175,41 @@ impl Chooser<'_> {
                 let count = 1 + self.random.below(6);
                 Command::Decide((0..count).map(|_| self.decision()).collect())
             }
+        }
+    }
+
+    fn deploy_token(&mut self) -> Command {
+        let spec = DeployTokenSpec {
+            name: self.deploy_token_name(),
+            service: format!("s{}", self.random.below(4)),
+            image: "web".into(),
+            allow: DeployVerb::ALL.into_iter().filter(|_| !self.random.one_in(4)).collect(),
+        };
+        let expires = ClusterTime(self.store.time().0 + self.random.below(400_000));
+        let id = DeployTokenId(self.random.below(6));
+        Command::CreateDeployToken { id, spec, digest: TokenDigest([1; 32]), expires }
+    }
+
+    /// Another image and nothing else.
+    fn image(&mut self) -> Command {
+        let id = self.service();
+        let known = self.store.service(id);
+        let mut spec = known.map_or_else(|| self.spec(), |service| service.spec.clone());
+        Arc::make_mut(&mut spec).template.container.image = format!("web:{}", self.random.below(9));
+        let expected = known.map_or(Generation(0), |service| service.generation);
+        Command::UpdateService { id, expected, spec, note: Default::default() }
+    }
+
+    fn deploy_token_name(&mut self) -> String {
+        format!("ci-{}", self.random.below(5))
+    }
+
+    /// Mostly somebody without bounds.
+    fn actor(&mut self) -> Identity {
+        match self.random.below(50) {
+            0 => Identity::User { id: UserId(self.random.below(5)), name: format!("u{}", self.random.below(4)) },
+            1..=8 => Identity::Deployer { id: DeployTokenId(self.random.below(6)), name: "ci".into() },
+            _ => Identity::Anonymous,
         }
     }
 
@@ -420,7 +462,36 @@ struct Tally {
     decided: u64,
     undecided: u64,
     replayed: u64,
+    deployed: u64,
     tasks: usize,
+}
+
+/// Of two states the second differs by the image of one service and the use of a token, or not at all (invariant I21).
+fn only_an_image(before: &Store, after: &Store) -> Result<bool, String> {
+    let mut changed = 0;
+    for (old, new) in before.services().zip(after.services()) {
+        let beyond = beyond_image(&old.spec, &new.spec);
+        if old.id != new.id || !beyond.is_empty() {
+            return Err(format!("{} became {}: {beyond:?}", old.spec.name, new.spec.name));
+        }
+        changed += u32::from(old != new);
+    }
+    let whole = before.service_count() == after.service_count()
+        && before.nodes().eq(after.nodes())
+        && before.tasks().eq(after.tasks())
+        && before.members().eq(after.members())
+        && before.tokens().eq(after.tokens())
+        && before.networks().eq(after.networks())
+        && before.crons().eq(after.crons());
+    let cluster = |store: &Store| {
+        let cluster = store.cluster().cloned()?;
+        let tokens = cluster.deploy_tokens.iter().cloned().map(|token| DeployToken { used: None, ..token });
+        Some(Cluster { deploy_tokens: Arc::new(tokens.collect()), generation: Generation(0), ..cluster })
+    };
+    if changed > 1 || !whole || cluster(before) != cluster(after) {
+        return Err(format!("{changed} services changed, or something else"));
+    }
+    Ok(changed == 1)
 }
 
 fn run(seed: u64, tally: &mut Tally) {
@@ -433,14 +504,13 @@ fn run(seed: u64, tally: &mut Tally) {
             loaded = Some(load(&encode(&store)));
         }
         now += random.below(2_000);
-        let command = match step {
-            0 => bootstrap(),
-            _ => Chooser { random: &mut random, store: &store }.command(),
+        let mut chooser = Chooser { random: &mut random, store: &store };
+        let (command, actor) = match step {
+            0 => (bootstrap(), Identity::Anonymous),
+            _ => (chooser.command(), chooser.actor()),
         };
         let request = random.one_in(3).then(|| RequestId(random.below(600)));
         let at = ClusterTime(if random.one_in(50) { 5 } else { now });
-        let stranger = Identity::User { id: UserId(random.below(5)), name: format!("u{}", random.below(4)) };
-        let actor = if random.one_in(50) { stranger } else { Identity::Anonymous };
         let entry = Entry { at, request, actor, command };
         let index = store.applied() + 1 + random.below(2);
 
@@ -451,6 +521,11 @@ fn run(seed: u64, tally: &mut Tally) {
         compare(&before, &store, &entry, &applied.changes);
         if before.welcome(&entry.actor).is_err() && !applied.replay {
             assert!(matches!(applied.outcome, Err(Rejection::Unwelcome(_))), "{}", context());
+        }
+        if matches!(entry.actor, Identity::Deployer { .. }) {
+            let changed =
+                only_an_image(&before, &store).unwrap_or_else(|what| panic!("{what}, {}", context()));
+            tally.deployed += u64::from(changed);
         }
         if applied.outcome.is_err() || applied.replay || applied.changes.is_empty() {
             assert_eq!(store.objects_hash(), before.objects_hash(), "{}", context());
@@ -482,13 +557,14 @@ fn whatever_is_applied_the_state_stays_consistent_and_the_same_everywhere() {
     for seed in 1..=SEEDS {
         run(seed, &mut tally);
     }
-    let Tally { accepted, refused, decided, undecided, replayed, tasks } = tally;
+    let Tally { accepted, refused, decided, undecided, replayed, deployed, tasks } = tally;
     println!(
         "accepted {accepted}, refused {refused}, decided {decided}, undecided {undecided}, replayed {replayed}"
     );
     for (what, count) in [("accepted", accepted), ("refused", refused), ("decided", decided)] {
         assert!(count > SEEDS * 100, "only {count} commands were {what}");
     }
+    assert!(deployed > 20, "only {deployed} images were brought by deployers");
     assert!(undecided > 100 && replayed > 100 && tasks > 8, "{undecided} {replayed} {tasks}");
 }
 

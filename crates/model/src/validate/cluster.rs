@@ -12,6 +12,7 @@ use super::{
 use crate::{
     access::{Label, MAX_LIFE, MAX_ROLES, Scope, UserRole},
     cluster::ClusterSettings,
+    deployer::{DeployTokenSpec, MAX_DEPLOY_TOKEN_TTL},
     freeze::{FreezeSpec, MAX_WINDOWS},
     identity::JoinRole,
     network::AddressPool,
@@ -129,6 +130,8 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         Request::CanI { object, .. } => {
             object.iter().for_each(|of| reference(&mut problems, "object", of));
         }
+        Request::CreateDeployToken { spec, ttl, .. } => deploy_token(&mut problems, spec, *ttl),
+        Request::RemoveDeployToken(name) => problems.judge("name", text::dns_label(name)),
         Request::ListUsers
         | Request::Whoami
         | Request::RevokeToken(_)
@@ -143,6 +146,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListMembers
         | Request::ListTokens
         | Request::GetStatus
+        | Request::ListDeployTokens
         | Request::Watch { .. } => {}
     }
     problems.0
@@ -223,6 +227,20 @@ fn registry(problems: &mut Problems, spec: &RegistrySpec) {
             "plain HTTP has no certificates: choose one of the two".into()
         });
     }
+}
+
+fn deploy_token(problems: &mut Problems, spec: &DeployTokenSpec, ttl: Duration) {
+    problems.judge("name", text::dns_label(&spec.name));
+    problems.judge("service", text::dns_label(&spec.service));
+    problems.judge("image", text::image(&spec.image));
+    let whole = spec.image.contains('@') || spec.image.starts_with("sha256:");
+    problems.ensure(!whole && text::split_tag(&spec.image).1.is_none(), "image", || {
+        "write a repository, without tag and digest, such as registry.example/ispyb".into()
+    });
+    problems.ensure(!spec.allow.is_empty(), "allow", || "it would let nobody do anything".into());
+    problems.ensure(ttl >= Duration::from_secs(1) && ttl <= MAX_DEPLOY_TOKEN_TTL, "ttl", || {
+        format!("{ttl:?}; a deploy token lives for 1 s to 90 days")
+    });
 }
 
 fn despite(problems: &mut Problems, reason: Option<&str>) {

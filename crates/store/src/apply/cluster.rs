@@ -45,6 +45,7 @@ impl Writer<'_> {
             freezes: Arc::default(),
             registries: Arc::default(),
             users: Arc::default(),
+            deploy_tokens: Arc::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })

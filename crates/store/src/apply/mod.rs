@@ -4,11 +4,12 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`.
 
 mod cluster;
 mod cron;
 mod decide;
+mod deployer;
 mod job;
 mod network;
 mod node;
@@ -95,10 +96,13 @@ impl Store {
             return Applied::without_changes(outcome.clone(), true);
         }
         let mut rejected = Vec::new();
+        let judged =
+            self.welcome(&entry.actor).and_then(|()| self.within_scope(&entry.actor, &entry.command));
         let mut writer = Writer::new(self, &entry.actor);
-        // Removed since it asked: what it asked for does not happen.
-        let welcome = writer.store.welcome(&entry.actor);
-        let outcome = welcome.and_then(|()| writer.command(&entry.command, &mut rejected));
+        let outcome = judged.and_then(|()| writer.command(&entry.command, &mut rejected));
+        if outcome.is_ok() {
+            writer.note_use();
+        }
         let changes = writer.changes;
         if let Some(request) = entry.request {
             let gain = self.requests.record(request, outcome.clone());
@@ -167,6 +171,10 @@ impl Writer<'_> {
             Command::CreateUser { id, spec } => self.create_user(*id, spec),
             Command::UpdateUser { id, change } => self.update_user(*id, change),
             Command::RemoveUser { id } => self.remove_user(*id),
+            Command::CreateDeployToken { id, spec, digest, expires } => {
+                self.create_deploy_token(*id, spec, *digest, *expires)
+            }
+            Command::RemoveDeployToken { name } => self.remove_deploy_token(name),
         }
     }
 }
