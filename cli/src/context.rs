@@ -13,6 +13,11 @@
 //! certificate = "admin.pem"           # likewise
 //! key = "admin.key"                   # likewise, PKCS#8
 //! cluster = "0123456789abc"           # optional, for people
+//!
+//! [[context]]
+//! name = "ci"                         # a pipeline's: a deploy token in place of all three
+//! managers = ["m1.example:7420"]
+//! token = "ci.token"                  # a path, or the text itself
 //! ```
 //!
 //! `orch-manager init` writes the same format.
@@ -29,9 +34,10 @@ use serde::{Deserialize, Serialize};
 use crate::exit::{Code, Failure};
 
 const PEM_START: &str = "-----BEGIN";
+const TOKEN_START: &str = "ORCHD";
 
 /// One cluster, and who one is there.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// Unique in the file.
@@ -39,11 +45,17 @@ pub struct Context {
     /// `host:port`, tried in turn.
     pub managers: Vec<String>,
     /// The cluster's authority: PEM, or the path of a PEM file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca: String,
     /// The operator's certificate: PEM or path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub certificate: String,
     /// Its PKCS#8 key: PEM or path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// A deploy token, in place of the three: its text or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The cluster's id, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -231,7 +243,36 @@ impl Context {
                 )));
             }
         }
-        Ok(())
+        let certified = [&self.ca, &self.certificate, &self.key].map(|value| !value.is_empty());
+        match (self.token.is_some(), certified) {
+            (true, [false, false, false]) | (false, [true, true, true]) => Ok(()),
+            (true, _) => Err(Failure::invalid(format!(
+                "context \"{name}\" has a token, which takes the place of ca, certificate and key"
+            ))),
+            (false, _) => {
+                Err(Failure::invalid(format!("context \"{name}\" needs ca, certificate and key, or a token")))
+            }
+        }
+    }
+
+    /// Reads the deploy token, if the context has one; `file` is the file that it came from.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn token(&self, file: &Path) -> Result<Option<String>, Failure> {
+        let Some(value) = &self.token else { return Ok(None) };
+        if value.trim_start().to_ascii_uppercase().starts_with(TOKEN_START) {
+            return Ok(Some(value.clone()));
+        }
+        let path = file.parent().unwrap_or(Path::new(".")).join(value);
+        // Text that is neither is not repeated: it may be most of a secret.
+        let unreadable = |error: io::Error| {
+            let name = &self.name;
+            Failure::error(format!(
+                "context \"{name}\": the token is neither a deploy token nor a file: {error}"
+            ))
+        };
+        fs::read_to_string(path).map(Some).map_err(unreadable)
     }
 
     /// Reads what the context points to; `file` is the file that it came from.
@@ -253,6 +294,9 @@ impl Context {
     /// # Errors
     /// As for [`credentials`](Self::credentials).
     pub fn embedded(&self, file: &Path) -> Result<Self, Failure> {
+        if let Some(token) = self.token(file)? {
+            return Ok(Self { token: Some(token.trim().to_owned()), ..self.clone() });
+        }
         let Credentials { ca, certificate, key } = self.credentials(file)?;
         Ok(Self { ca, certificate, key, ..self.clone() })
     }
@@ -295,8 +339,30 @@ mod tests {
             ca: "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n".into(),
             certificate: "admin.pem".into(),
             key: "-----BEGIN PRIVATE KEY-----\nYQ==\n-----END PRIVATE KEY-----\n".into(),
-            cluster: None,
+            ..Context::default()
         }
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_certificate_and_key_and_is_read_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        fs::write(dir.path().join("ci.token"), "ORCHD1-abc\n").unwrap();
+        let ci = |token: &str| Context {
+            name: "ci".into(),
+            managers: vec!["h:1".into()],
+            token: Some(token.into()),
+            ..Context::default()
+        };
+        ci("ci.token").check().unwrap();
+        assert_eq!(ci("ci.token").embedded(&file).unwrap().token.as_deref(), Some("ORCHD1-abc"));
+        assert_eq!(ci("ORCHD1-abc").token(&file).unwrap().as_deref(), Some("ORCHD1-abc"));
+        let unreadable = ci("gone.token").token(&file).unwrap_err();
+        assert!(!unreadable.message.contains("gone.token"), "{unreadable}");
+        let both = Context { token: Some("ORCHD1-abc".into()), ..context("a") };
+        assert!(both.check().unwrap_err().message.contains("takes the place"));
+        let neither = Context { token: None, ..ci("x") };
+        assert!(neither.check().unwrap_err().message.contains("or a token"));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use model::{
     session::ManagerMessage,
     time::{Instant, Now, WallTime},
 };
-use pki::ClusterCa;
-use tokio::sync::{broadcast, mpsc, watch};
+use pki::{ClusterCa, DeployToken};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     edge,
@@ -47,6 +47,8 @@ pub enum Input {
         event: Event,
         /// For its answers.
         sink: ReplySink,
+        /// What proves an [`Identity::Bearer`]; the core never sees it.
+        token: Option<Arc<DeployToken>>,
     },
     /// An agent connected.
     AgentOpened {
@@ -83,15 +85,7 @@ pub struct Shared {
     pub standing: watch::Receiver<Standing>,
     /// Identities that are refused.
     pub revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
-    /// Identities that may do something else than before.
-    pub changed: broadcast::Sender<Arc<[Identity]>>,
 }
-
-/// Hears which identities may do something else than before.
-pub type Changed = broadcast::Receiver<Arc<[Identity]>>;
-
-/// Changes of users that a stream may be behind by; one that is behind by more is asked again whoever changed.
-const CHANGES: usize = 64;
 
 /// Cuts the connections of these identities.
 pub type Cutter = Box<dyn Fn(&[Identity]) + Send>;
@@ -105,7 +99,6 @@ pub struct CoreLoop {
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
     revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
-    changed: broadcast::Sender<Arc<[Identity]>>,
     cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
@@ -163,8 +156,7 @@ impl CoreLoop {
     pub fn new(parts: Parts) -> (Self, Shared) {
         let (standing, watch) = watch::channel(Standing::default());
         let revoked = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
-        let (changed, _) = broadcast::channel(CHANGES);
-        let shared = Shared { standing: watch, revoked: revoked.clone(), changed: changed.clone() };
+        let shared = Shared { standing: watch, revoked: revoked.clone() };
         let core_loop = Self {
             manager: parts.manager,
             storage: parts.storage,
@@ -173,7 +165,6 @@ impl CoreLoop {
             inputs: parts.inputs.1,
             standing,
             revoked,
-            changed,
             cut: parts.cut,
             replies: HashMap::new(),
             agents: HashMap::new(),
@@ -230,7 +221,7 @@ impl CoreLoop {
                 self.agents.insert(connection, sink);
                 Event::AgentOpened { connection, identity }
             }
-            Input::Request { event, sink } => self.request(event, sink)?,
+            Input::Request { event, sink, token } => self.request(event, sink, token.as_deref())?,
             Input::Stop => {
                 self.stopping = Some(std::time::Instant::now());
                 hand_over()
@@ -244,7 +235,7 @@ impl CoreLoop {
     }
 
     /// Registers a request; `None` when it was answered at once.
-    fn request(&mut self, event: Event, sink: ReplySink) -> Option<Event> {
+    fn request(&mut self, event: Event, sink: ReplySink, token: Option<&DeployToken>) -> Option<Event> {
         let Event::Request { handle, identity, request_id, consistency, deadline, request } = event else {
             return Some(event);
         };
@@ -252,7 +243,7 @@ impl CoreLoop {
             Request::Join(join) => {
                 self.verify(identity, *join).map(|(i, join)| (i, Request::Join(join.into())))
             }
-            other => Ok((identity, other)),
+            other => self.prove(identity, token).map(|identity| (identity, other)),
         };
         match verified {
             Ok((identity, request)) => {
@@ -277,6 +268,15 @@ impl CoreLoop {
         }
         let authority = self.authority()?;
         edge::verify_join(&authority, join)
+    }
+
+    /// Verifies a deploy token where this manager leads; elsewhere the core refers to the leader.
+    fn prove(&mut self, identity: Identity, token: Option<&DeployToken>) -> Result<Identity, ApiError> {
+        if !matches!(identity, Identity::Bearer(_)) || !self.standing.borrow().is_leader {
+            return Ok(identity);
+        }
+        let authority = self.authority()?;
+        edge::verify_bearer(&authority, &self.manager, token)
     }
 
     fn authority(&mut self) -> Result<Arc<ClusterCa>, ApiError> {
@@ -310,7 +310,6 @@ impl CoreLoop {
                 Action::Sign { job, csr, identity, serial, life } => {
                     self.sign(job, csr, identity, serial, life.unwrap_or(CERTIFICATE_LIFE));
                 }
-                Action::Recheck(identities) => self.recheck(identities),
                 Action::AskRegistry { job, question } => self.ask_registry(job, *question),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
@@ -378,18 +377,6 @@ impl CoreLoop {
             self.agents.remove(&connection);
             self.manager.handle_event(Event::AgentClosed { connection }, now(self.origin));
         }
-    }
-
-    /// Streams ask again, and connections of those who are not welcome any more are cut.
-    fn recheck(&self, identities: Vec<Identity>) {
-        let store = self.manager.store();
-        let gone: Vec<Identity> =
-            identities.iter().filter(|identity| store.welcome(identity).is_err()).cloned().collect();
-        if !gone.is_empty() {
-            (self.cut)(&gone);
-        }
-        // Nobody hears it while nothing streams.
-        let _ = self.changed.send(identities.into());
     }
 
     fn sign(&mut self, job: u64, csr: String, identity: Identity, serial: u64, life: Duration) {

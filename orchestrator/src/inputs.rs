@@ -31,7 +31,9 @@ impl Class {
         match identity {
             Identity::Node(_) => Self::Nodes,
             Identity::Manager(_) | Identity::Operator { .. } | Identity::User { .. } => Self::Operators,
-            Identity::Joiner(_) | Identity::Anonymous => Self::Pipelines,
+            Identity::Joiner(_) | Identity::Anonymous | Identity::Bearer(_) | Identity::Deployer { .. } => {
+                Self::Pipelines
+            }
         }
     }
 

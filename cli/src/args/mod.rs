@@ -5,6 +5,7 @@
 
 mod cluster;
 mod deploy;
+mod deploy_token;
 mod freeze;
 mod hook;
 mod job;
@@ -22,6 +23,7 @@ pub use cluster::{
     NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
 };
 pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
+pub use deploy_token::{DeployTokenCommand, DeployTokenCreate};
 pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
@@ -125,6 +127,9 @@ pub enum Command {
         after_help = "Examples:\n  orchctl can-i deploy ispyb\n  orchctl can-i drain n1\n  orchctl can-i --list"
     )]
     CanI(CanI),
+    /// Make, list and remove tokens with which a pipeline deploys one service
+    #[command(subcommand, visible_alias = "deploy-tokens")]
+    DeployToken(DeployTokenCommand),
     /// List the tasks of all services
     Ps(Ps),
     /// Print logs of a service or a task

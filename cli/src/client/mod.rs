@@ -4,6 +4,7 @@
 //! carries one request id over all its attempts, so that an attempt whose answer was lost is not applied twice. A manager
 //! that cannot be reached and one without a leader are tried again for a while: an election takes less than a second.
 
+pub mod bearer;
 mod hedge;
 pub mod random;
 mod stream;
@@ -27,7 +28,10 @@ use proto::{
     v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
 };
 use rpc::tls::{CertReloader, ClientTls, Credentials};
-use tonic::transport::Channel;
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 pub use stream::{LogItem, LogStream, WatchItem, WatchStream};
 use unreachable::Attempts;
@@ -58,6 +62,10 @@ pub struct Client {
     /// Which manager answered last.
     preferred: Cell<usize>,
     context: String,
+    /// The authority's certificate, where a context has it.
+    authority: Option<String>,
+    /// The deploy token, as it goes with every call.
+    token: Option<MetadataValue<Ascii>>,
     stale: bool,
     deadline: Option<Instant>,
     /// While no manager can be reached.
@@ -92,12 +100,22 @@ impl Client {
         stale: bool,
         timeout: Option<Duration>,
     ) -> Result<Self, Failure> {
-        let pem = context.credentials(file)?;
         let unusable = |error: rpc::tls::TlsError| {
             Failure::new(Code::DENIED, format!("context \"{}\" is not usable: {error}", context.name))
         };
-        let own = Credentials::from_pem(&pem.certificate, &pem.ca, &pem.key).map_err(unusable)?;
-        let tls = ClientTls::mutual(&pem.ca, CertReloader::new(own)).map_err(unusable)?;
+        let (tls, authority, token) = match context.token(file)? {
+            Some(text) => {
+                let token = bearer::token(&text)?;
+                let tls = ClientTls::pinned(*token.fingerprint().as_bytes()).map_err(unusable)?;
+                (tls, None, Some(bearer::metadata(&token)))
+            }
+            None => {
+                let pem = context.credentials(file)?;
+                let own = Credentials::from_pem(&pem.certificate, &pem.ca, &pem.key).map_err(unusable)?;
+                let tls = ClientTls::mutual(&pem.ca, CertReloader::new(own)).map_err(unusable)?;
+                (tls, Some(pem.ca), None)
+            }
+        };
         let manager = |address: &String| Manager {
             address: address.clone(),
             channel: rpc::tls::channel(address, tls.clone()),
@@ -106,6 +124,8 @@ impl Client {
             managers: context.managers.iter().map(manager).collect(),
             preferred: Cell::new(0),
             context: context.name.clone(),
+            authority,
+            token,
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
@@ -120,6 +140,8 @@ impl Client {
             managers: vec![Manager { address: address.clone(), channel: rpc::local::channel(socket) }],
             preferred: Cell::new(0),
             context: address,
+            authority: None,
+            token: None,
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
@@ -135,6 +157,11 @@ impl Client {
     /// From here on the caller waits for something that takes its time: a manager that is away for a while is no failure.
     pub fn wait_longer(&self) {
         self.patience.set(WAITING_PATIENCE);
+    }
+
+    /// The authority's certificate, PEM; `None` for the bearer of a deploy token, who knows its fingerprint only.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// The address of a manager, for other machines to begin with.
@@ -190,7 +217,7 @@ impl Client {
         loop {
             for _ in 0..self.managers.len() {
                 let envelope = self.envelope(payload.clone(), RequestId(0), Duration::ZERO);
-                let opening = stream::open_logs(self.stub(self.current()), envelope);
+                let opening = stream::open_logs(self.stub(self.current()), self.signed(envelope));
                 let opened = tokio::time::timeout(attempts.opening_limit(), opening).await;
                 match opened {
                     Err(_) => attempts.failed(self.current().address.clone(), &silent())?,
@@ -211,7 +238,7 @@ impl Client {
 
     async fn attempt(&self, manager: &Manager, envelope: CallRequest) -> Attempt {
         let limit = Duration::from_millis(envelope.deadline_ms) + Duration::from_secs(1);
-        match tokio::time::timeout(limit, self.stub(manager).call(envelope)).await {
+        match tokio::time::timeout(limit, self.stub(manager).call(self.signed(envelope))).await {
             Ok(Ok(reply)) => read_reply(reply.into_inner()),
             Ok(Err(status)) => read_status(status),
             Err(_) => Attempt::Failed(silent()),
@@ -237,6 +264,15 @@ impl Client {
             deadline_ms: u64::try_from(left.min(ATTEMPT_LIMIT).as_millis()).unwrap_or(u64::MAX),
             on_behalf_of: bytes::Bytes::new(),
         }
+    }
+
+    /// The envelope with what proves who asks, where that is not the connection.
+    fn signed(&self, envelope: CallRequest) -> tonic::Request<CallRequest> {
+        let mut request = tonic::Request::new(envelope);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
     }
 
     fn stub(&self, manager: &Manager) -> ControlClient<Channel> {

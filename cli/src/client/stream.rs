@@ -84,7 +84,8 @@ impl<'a> WatchStream<'a> {
         let request = codec::encode(&Request::Watch { after: self.after, until: self.until });
         let envelope = self.client.envelope(request, RequestId(0), Duration::ZERO);
         let mut stub = self.client.stub(self.client.current());
-        let opened = tokio::time::timeout(attempts.opening_limit(), stub.watch(envelope)).await;
+        let opened =
+            tokio::time::timeout(attempts.opening_limit(), stub.watch(self.client.signed(envelope))).await;
         match opened.unwrap_or_else(|_| Err(silent())) {
             Ok(stream) => Ok(Some(stream.into_inner())),
             Err(status) => self.broken(status, attempts).map(|()| None),
@@ -162,7 +163,7 @@ impl LogStream {
 /// Opens the streams on one manager.
 pub(super) async fn open_logs(
     mut stub: ControlClient<Channel>,
-    envelope: CallRequest,
+    envelope: tonic::Request<CallRequest>,
 ) -> Result<LogStream, Attempt> {
     let mut stream = stub.logs(envelope).await.map_err(read_status)?.into_inner();
     let first = stream.message().await.map_err(read_status)?;

@@ -47,7 +47,7 @@ pub async fn run(session: &Session, command: ContextCommand) -> Result<Code, Fai
                 ca: text(&ca),
                 certificate: text(&certificate),
                 key: text(&key),
-                cluster: None,
+                ..Context::default()
             };
             context.check()?;
             // Paths on the command line are relative to where one stands.

@@ -121,10 +121,16 @@ async fn release(session: &Session, args: &DeployRelease) -> Result<Code, Failur
 
 /// Whether a freeze holds some of its replicas back.
 async fn is_held(client: &Client, view: &ServiceView) -> Result<bool, Failure> {
+    let behind = |task: &&Task| task.is_active() && task.template != view.service.template;
+    let mut behind = view.tasks.iter().filter(behind).filter_map(|task| task.node);
+    if view.wanted.is_some() {
+        let frozen = |id| view.nodes.iter().any(|node| node.id == id && node.frozen);
+        return Ok(behind.any(frozen));
+    }
+    // Managers of before do not say it with the service.
     let open = freeze::views(client).await?.into_iter().filter(|freeze| freeze.open_until.is_some());
     let frozen: BTreeSet<NodeId> = open.flat_map(|freeze| freeze.nodes).map(|(id, _)| id).collect();
-    let behind = |task: &&Task| task.is_active() && task.template != view.service.template;
-    Ok(view.tasks.iter().filter(behind).filter_map(|task| task.node).any(|node| frozen.contains(&node)))
+    Ok(behind.any(|node| frozen.contains(&node)))
 }
 
 fn present(service: &Service, image: &str) -> Present {

@@ -3,6 +3,7 @@
 mod context;
 mod cron;
 mod deploy;
+mod deploy_token;
 mod dev;
 mod events;
 mod freeze;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 
 use crate::{
     args::{Cli, Command, Global},
-    client::Client,
+    client::{Client, bearer},
     context::{Contexts, default_path},
     exit::{Code, Failure},
     output::{self, json},
@@ -42,13 +43,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// A client of the chosen cluster.
+    /// A client of the chosen cluster: of the context that was named, else of the deploy token in the environment, else of the
+    /// current context.
     ///
     /// # Errors
     /// There is none, or its context is not usable.
     pub fn client(&self) -> Result<Client, Failure> {
         if let Some(socket) = &self.global.socket {
             return Ok(Client::local(socket, self.global.stale, self.global.timeout));
+        }
+        let named = self.global.context.is_some();
+        if let Some(context) = bearer::from_environment()?.filter(|_| !named) {
+            return Client::new(&context, &self.config, self.global.stale, self.global.timeout);
         }
         let contexts = Contexts::load(&self.config)?;
         let context = contexts.choose(self.global.context.as_deref())?;
@@ -111,6 +117,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::User(command) => user::run(&session, command).await,
         Command::Whoami => whoami::run(&session).await,
         Command::CanI(question) => whoami::can_i(&session, question).await,
+        Command::DeployToken(command) => deploy_token::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,
         Command::Logs(logs) => logs::run(&session, logs).await,
         Command::Events(events) => events::run(&session, events).await,

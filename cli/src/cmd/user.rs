@@ -110,6 +110,7 @@ async fn certify(session: &Session, client: &Client, user: &User, place: &Path) 
         ca: authority,
         certificate,
         key: pair.key_pem(),
+        token: None,
         cluster: Some(cluster.to_string()),
     };
     Contexts { current: None, contexts: vec![context] }.save(place)?;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use model::{
     cluster::Token,
     container::Protocol,
+    deployer::DeployTokenView,
     network::AddressPool,
     node::{Availability, Node},
     registry::LoginKind,
@@ -193,6 +194,27 @@ fn said_of(view: &RegistryView) -> String {
         Some(RegistrySaid { problem: None, .. }) => "answers".to_owned(),
         None => "not asked lately".to_owned(),
     }
+}
+
+/// `deploy-token ls`
+pub fn deploy_tokens(views: &[DeployTokenView], now: ClusterTime) -> Table {
+    let mut table = Table::new(["NAME", "SERVICE", "IMAGES", "ALLOWS", "EXPIRES", "LAST USE", "BY"]);
+    for view in views {
+        let spec = &view.spec;
+        let expires = if view.expired { "expired".to_owned() } else { age::until(view.expires, now) };
+        let used = view.used.map_or_else(|| "never".to_owned(), |at| age::since(at, now));
+        let by = view.by.to_string();
+        table.row([
+            spec.name.clone(),
+            spec.service.clone(),
+            spec.image.clone(),
+            spec.verbs(),
+            expires,
+            used,
+            by,
+        ]);
+    }
+    table
 }
 
 /// `token ls`

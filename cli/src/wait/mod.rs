@@ -117,7 +117,7 @@ pub async fn services(
                 seen = seen.min(at);
                 refresh_nodes(client, &mut nodes, &view).await?;
                 if view.service.spec.mode == Mode::Global {
-                    target.expected.global_tasks = wanted_tasks(client, target.id).await?;
+                    target.expected.global_tasks = wanted_tasks(client, &view).await?;
                 }
                 let Judgement { verdict, lines: more } = converge::judge(&view, &target.expected, &nodes);
                 lines.extend(more);
@@ -353,7 +353,11 @@ fn emptied(mut view: ServiceView) -> ServiceView {
     view
 }
 
-async fn wanted_tasks(client: &Client, id: ServiceId) -> Result<u32, Failure> {
+async fn wanted_tasks(client: &Client, view: &ServiceView) -> Result<u32, Failure> {
+    if let Some(wanted) = view.wanted {
+        return Ok(wanted);
+    }
+    let id = view.service.id;
     match client.call(Request::ListServices).await?.response {
         Response::Services(rows) => {
             Ok(rows.iter().find(|row| row.service.id == id).map_or(0, |row| row.wanted))
@@ -362,8 +366,13 @@ async fn wanted_tasks(client: &Client, id: ServiceId) -> Result<u32, Failure> {
     }
 }
 
-/// Reads the nodes again: states matter only where a task is to go, and there are few nodes per service.
+/// Takes the nodes from the view. Managers of before do not say them there: then they are read again, since states matter where
+/// a task is to go.
 async fn refresh_nodes(client: &Client, nodes: &mut Nodes, view: &ServiceView) -> Result<(), Failure> {
+    if view.wanted.is_some() {
+        nodes.extend(view.nodes.iter().map(|node| (node.id, (node.name.clone(), node.state))));
+        return Ok(());
+    }
     let known = view.tasks.iter().filter_map(|task| task.node).all(|node| nodes.contains_key(&node));
     let leaving = view.tasks.iter().any(|task| task.may_have_container() && !task.is_active());
     if known && !leaving {

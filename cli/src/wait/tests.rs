@@ -85,7 +85,11 @@ fn nodes(state: NodeState) -> Nodes {
 }
 
 fn judged(service: Service, tasks: Vec<Task>, expected: &Expected) -> Judgement {
-    judge(&ServiceView { service, tasks }, expected, &nodes(NodeState::Ready))
+    judge(
+        &ServiceView { service, tasks, nodes: Vec::new(), wanted: None },
+        expected,
+        &nodes(NodeState::Ready),
+    )
 }
 
 fn verdict(service: Service, tasks: Vec<Task>) -> Verdict {
@@ -112,7 +116,7 @@ fn a_missing_an_old_and_an_unhealthy_task_are_waited_for() {
 fn a_task_that_is_being_stopped_is_waited_for_unless_its_node_is_down() {
     let tasks = vec![running(2, 1), stopping(1, 1)];
     assert_eq!(verdict(service(1), tasks.clone()), Verdict::Working);
-    let view = ServiceView { service: service(1), tasks };
+    let view = ServiceView { service: service(1), tasks, nodes: Vec::new(), wanted: None };
     let judgement = judge(&view, &Expected::default(), &nodes(NodeState::Down));
     assert_eq!(judgement.verdict, Verdict::Converged);
     let ended =

@@ -13,7 +13,7 @@ use model::{
 
 /// A service with one replica in this state.
 pub fn view(state: TaskState) -> ServiceView {
-    ServiceView { service: service(1), tasks: vec![task(state)] }
+    ServiceView { service: service(1), tasks: vec![task(state)], nodes: Vec::new(), wanted: None }
 }
 
 pub fn service(generation: u64) -> Service {

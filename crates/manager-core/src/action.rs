@@ -137,9 +137,6 @@ pub enum Action {
     /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
     /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.
     Revoked(Vec<Identity>),
-    /// What these identities may do has changed, or they are not welcome any more: of everything that streams to them is to be
-    /// asked whether it may go on ([`Request::CanI`](model::request::Request::CanI)). Requests are refused already.
-    Recheck(Vec<Identity>),
     /// Who leads changed, for the status line and as the target of forwarding.
     Leader {
         /// This member leads and serves.

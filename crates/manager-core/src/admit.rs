@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{
     cluster::{ClusterSettings, Token},
     command::{Command, Rejection},
-    id::{MemberId, NetworkId, ServiceId, TokenId},
+    id::{DeployTokenId, MemberId, NetworkId, ServiceId, TokenId},
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Availability, Node, NodeSpec},
@@ -37,7 +37,10 @@ impl Manager {
                            another manager leads";
             return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));
         }
-        let allowed = self.authorize(&identity, &request).and_then(|()| self.is_settled(&identity));
+        let allowed = self
+            .authorize(&identity, &request)
+            .and_then(|()| self.is_settled(&identity))
+            .and_then(|()| self.is_resolved(&identity, &request));
         let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request)) {
             Ok(Work::Propose(command)) => {
                 let purpose = Self::purpose_of(handle, &command);
@@ -142,6 +145,12 @@ impl Manager {
             Request::CertifyUser { user, csr } => {
                 return self.certify_user(handle, identity, &user, csr).map(Work::Issue);
             }
+            Request::CreateDeployToken { spec, ttl, digest } => {
+                self.same_versions("a deploy token")?;
+                let expires = self.stamps.peek(self.now) + ttl;
+                Command::CreateDeployToken { id: DeployTokenId(self.next_id()), spec: *spec, digest, expires }
+            }
+            Request::RemoveDeployToken(name) => Command::RemoveDeployToken { name },
             Request::ListUsers
             | Request::Whoami
             | Request::CanI { .. }
@@ -161,7 +170,8 @@ impl Manager {
             | Request::GetStatus
             | Request::Explain(_)
             | Request::Watch { .. }
-            | Request::Logs { .. } => {
+            | Request::Logs { .. }
+            | Request::ListDeployTokens => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

@@ -165,7 +165,9 @@ impl Manager {
                     Identity::Operator { .. }
                     | Identity::Joiner(_)
                     | Identity::Anonymous
-                    | Identity::User { .. } => (None, None),
+                    | Identity::User { .. }
+                    | Identity::Bearer(_)
+                    | Identity::Deployer { .. } => (None, None),
                 };
                 let response = Response::Joined {
                     certificate,

@@ -148,6 +148,7 @@ impl Manager {
         self.end_issuing();
         self.end_sessions();
         self.end_reads();
+        self.end_held();
     }
 
     /// The first entry of a cluster, unless it is there already.

@@ -11,7 +11,7 @@
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
 //! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
-//! (`query`, `views`, `watch`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
+//! (`query`, `deployer`, `views`, `watch`, `held`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
 mod access;
@@ -20,10 +20,12 @@ mod admit;
 mod clock;
 pub mod config;
 mod crons;
+mod deployer;
 mod dispatch;
 pub mod event;
 mod fetches;
 mod hashes;
+mod held;
 mod issue;
 mod lead;
 mod manager;

@@ -26,6 +26,7 @@ use crate::{
     Action, Config, Event, Notice, Persist, Recovered, SpaceState,
     clock::{Stamps, Ticker},
     hashes::Hashes,
+    held::Held,
     issue::Issuing,
     lead::Lead,
     membership::Transfer,
@@ -64,6 +65,7 @@ pub struct Manager {
     pub(crate) transfer: Option<Transfer>,
     pub(crate) sessions: Sessions,
     pub(crate) watchers: Watchers,
+    pub(crate) held: Held,
     pub(crate) snapshots: Snapshots,
     pub(crate) hashes: Hashes,
     /// When each peer was last heard.
@@ -147,6 +149,7 @@ impl Manager {
             transfer: None,
             sessions: Sessions::default(),
             watchers: Watchers::default(),
+            held: Held::default(),
             snapshots: Snapshots::default(),
             hashes: Hashes::default(),
             heard: BTreeMap::new(),
@@ -163,7 +166,6 @@ impl Manager {
             manager.node.campaign();
         }
         manager.tell_revoked_members();
-        manager.on_users_changed();
         manager.settle();
         Ok(manager)
     }
@@ -198,8 +200,13 @@ impl Manager {
             return None;
         }
         let ticks = self.node.ticks_until_due().map(|ticks| self.ticker.at(ticks));
-        let mine =
-            [ticks, self.about_deadline(), self.queries.next_deadline(), self.sessions.next_deadline()];
+        let mine = [
+            ticks,
+            self.about_deadline(),
+            self.queries.next_deadline(),
+            self.held.next_deadline(),
+            self.sessions.next_deadline(),
+        ];
         let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
         let lead = working.and_then(|lead| lead.next_deadline(self.space));
         mine.into_iter().flatten().chain(lead).min()
@@ -287,6 +294,7 @@ impl Manager {
                 break;
             }
         }
+        self.cut_unwelcome();
         self.serve_watchers();
         self.tell_peers();
         self.tell_leader_about_me();
@@ -351,8 +359,8 @@ impl Manager {
     pub(crate) fn note_changes(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
+                Change::Cluster => self.held.identities_changed(),
                 Change::Member(_) => self.on_member_changed(),
-                Change::Cluster => self.on_users_changed(),
                 Change::Node(id) if self.store.node(*id).is_none() => self.on_node_removed(*id),
                 _ => {}
             }
@@ -370,7 +378,7 @@ impl Manager {
         self.applied_term = restored.term;
         self.snapshots.restart();
         self.on_member_changed();
-        self.on_users_changed();
+        self.held.identities_changed();
     }
 
     /// Leads, and has applied everything of earlier terms: only then it answers, decides and talks to agents.

@@ -93,6 +93,9 @@ impl Manager {
 
     /// Refuses, refers, parks or takes a request.
     fn route(&mut self, ask: Ask) {
+        if let Some(error) = self.not_verified_here(&ask.identity) {
+            return self.reply(ask.handle, Err(error));
+        }
         // What a user may do is for whoever answers to decide: the state of a manager that refers to the leader may lag behind it.
         let stale = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
         let local = stale && self.knows(&ask.identity);
@@ -125,6 +128,18 @@ impl Manager {
         match identity {
             Identity::User { id, .. } => self.store.user(*id).is_some(),
             _ => true,
+        }
+    }
+
+    /// Only the leader verifies deploy tokens, so that nobody else answers anything to their bearers.
+    fn not_verified_here(&self, identity: &Identity) -> Option<ApiError> {
+        let by_token = matches!(identity, Identity::Bearer(_) | Identity::Deployer { .. });
+        let serves = self.is_serving() && self.lead.is_some() && self.store.cluster().is_some();
+        match (by_token, serves, identity) {
+            (false, ..) | (true, true, Identity::Deployer { .. }) => None,
+            (true, false, _) if self.node.role() != consensus::Role::Leader => Some(self.refer()),
+            // The lead came here after the shell had looked.
+            (true, ..) => Some(ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again")),
         }
     }
 
@@ -211,25 +226,34 @@ impl Manager {
         if !self.queries.is_open(ask.handle) {
             return;
         }
+        let Ask { handle, identity, request, .. } = ask;
         // Since it asked, what it may do can have changed.
-        if let Err(error) = self.authorize(&ask.identity, &ask.request) {
-            return self.reply(ask.handle, Err(error));
+        if let Err(error) = self.authorize(&identity, &request) {
+            return self.reply(handle, Err(error));
         }
-        match ask.request {
+        match &request {
             Request::Watch { after, until } => {
-                self.begin_watch(ask.handle, ask.identity, (after, until), stale);
+                self.hold(handle, &identity, &request);
+                let only = self.events_for(&identity);
+                self.begin_watch(handle, (*after, *until), only, stale);
             }
-            request @ (Request::Whoami | Request::CanI { .. }) => {
-                let result = self.about_oneself(&ask.identity, &request);
-                self.reply_with(ask.handle, result, stale);
+            Request::Whoami | Request::CanI { .. } => {
+                let result = self.about_oneself(&identity, &request);
+                self.reply_with(handle, result, stale);
             }
             Request::Logs { of, options } => {
-                let result = self.plan_logs(&of, &options);
-                self.reply_with(ask.handle, result, stale);
+                let result = self.plan_logs(of, options);
+                if let Ok(plan) = &result
+                    && self.hold(handle, &identity, &request)
+                {
+                    self.queries.lift_deadline(handle);
+                    return self.stream(handle, plan.clone(), stale);
+                }
+                self.reply_with(handle, result, stale);
             }
             request => {
-                let result = self.view(&request);
-                self.reply_with(ask.handle, result, stale);
+                let result = self.view(request).map(|response| Self::shown_to(&identity, response));
+                self.reply_with(handle, result, stale);
             }
         }
     }
@@ -241,6 +265,7 @@ impl Manager {
 
     /// The only way to a final answer: a handle that is not open any more gets none.
     pub(crate) fn reply(&mut self, handle: u64, result: Result<Reply, ApiError>) {
+        self.held.remove(handle);
         if self.queries.close(handle) {
             self.act(Action::Reply { handle, result, more: false });
         }
@@ -248,6 +273,7 @@ impl Manager {
 
     pub(crate) fn on_cancel(&mut self, handle: u64) {
         self.queries.close(handle);
+        self.held.remove(handle);
         self.watchers.remove(handle);
     }
 

@@ -1,8 +1,8 @@
 //! What others are told when it changes: the shell of the leader, the peers and the revoked; the leader of this member.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use model::{access::User, id::MemberId, identity::Identity, time::Instant};
+use model::{id::MemberId, identity::Identity, time::Instant};
 
 use crate::{Action, Manager, peer::PeerMessage};
 
@@ -16,8 +16,6 @@ pub(crate) struct Told {
     peers: Option<Vec<(MemberId, String)>>,
     about_at: Option<Instant>,
     revoked: BTreeSet<MemberId>,
-    /// As of which streams were looked at last.
-    pub(crate) users: Arc<Vec<User>>,
 }
 
 impl Manager {

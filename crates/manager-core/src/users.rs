@@ -1,12 +1,10 @@
-//! Requests about users, and what follows when one was changed or removed: its streams are looked at again at once.
+//! Requests about users. What streams to one that was changed or removed is looked at again at once: see `held`.
 //!
 //! A change of a user holds for everything that comes after it in the log. So while one is on its way, what that user asks waits:
 //! it would be decided on the roles of before and lie in the log behind the change.
 
-use std::sync::Arc;
-
 use model::{
-    access::{User, UserChange, UserSpec, Whoami},
+    access::{UserChange, UserSpec, Whoami},
     command::Command,
     id::UserId,
     identity::Identity,
@@ -14,7 +12,7 @@ use model::{
 };
 
 use crate::{
-    Action, Manager,
+    Manager,
     access::{can, rights, roles},
     issue::Issue,
     proposal::Purpose,
@@ -72,30 +70,6 @@ impl Manager {
         Err(ApiError::new(ErrorCode::Unavailable, message))
     }
 
-    /// The cluster's record changed: if users of it did, everything that streams to them is looked at again.
-    pub(crate) fn on_users_changed(&mut self) {
-        let now = self.store.cluster().map(|cluster| cluster.users.clone()).unwrap_or_default();
-        let before = std::mem::replace(&mut self.told.users, now.clone());
-        if Arc::ptr_eq(&before, &now) {
-            return;
-        }
-        let same =
-            |user: &&User| now.iter().any(|other| other.id == user.id && grants(other) == grants(user));
-        let changed: Vec<Identity> = before.iter().filter(|user| !same(user)).map(User::identity).collect();
-        if changed.is_empty() {
-            return;
-        }
-        let refused = |identity: &Identity| {
-            let watch = Request::Watch { after: None, until: None };
-            changed.contains(identity).then(|| self.authorize(identity, &watch).err()).flatten()
-        };
-        for (handle, error) in self.watchers.refused(refused) {
-            self.watchers.remove(handle);
-            self.reply(handle, Err(error));
-        }
-        self.act(Action::Recheck(changed));
-    }
-
     /// What is asked about oneself.
     pub(crate) fn about_oneself(&self, identity: &Identity, request: &Request) -> Result<Response, ApiError> {
         if let Request::CanI { verb, object } = request {
@@ -115,9 +89,4 @@ impl Manager {
             rights,
         })))
     }
-}
-
-/// What of a user says whether a stream may go on.
-fn grants(user: &User) -> (&[model::access::UserRole], bool) {
-    (&user.spec.roles, user.disabled)
 }

@@ -13,7 +13,8 @@ use model::{
     node::{Node, NodeState},
     request::{
         ApiError, ClusterStatus, EndpointRow, EndpointsView, ErrorCode, FreezeView, LogSource, MemberStatus,
-        NetworkView, NodeView, Request, Response, ServiceRow, ServiceView, TaskFilter, TaskRow, Waiting,
+        NetworkView, NodeView, Request, Response, ServiceRow, ServiceView, TaskFilter, TaskNode, TaskRow,
+        Waiting,
     },
     service::{Mode, Service},
     session::{LogOptions, ManagerMessage},
@@ -33,9 +34,7 @@ impl Manager {
                 Response::Services(self.store.services().map(|service| self.service_row(service)).collect())
             }
             Request::GetService(reference) => {
-                let service = self.store.resolve_service(reference)?;
-                let tasks = self.store.tasks_of_service(service.id).cloned().collect();
-                Response::Service(Box::new(ServiceView { service: service.clone(), tasks }))
+                Response::Service(Box::new(self.service_view(self.store.resolve_service(reference)?)))
             }
             Request::ListTasks(filter) => Response::Tasks(self.task_rows(filter)?),
             Request::ListNetworks => {
@@ -58,6 +57,7 @@ impl Manager {
             }
             Request::ListMembers => Response::Members(self.member_rows()),
             Request::ListTokens => Response::Tokens(self.store.tokens().cloned().collect()),
+            Request::ListDeployTokens => Response::DeployTokens(self.deploy_token_views()),
             Request::GetStatus => Response::Status(Box::new(self.cluster_status()?)),
             Request::ListUsers => Response::Users(self.store.users().to_vec()),
             Request::Explain(reference) => Response::Explanation(control::explain(&self.store, reference)),
@@ -96,6 +96,8 @@ impl Manager {
             | Request::CertifyUser { .. }
             | Request::Whoami
             | Request::CanI { .. }
+            | Request::CreateDeployToken { .. }
+            | Request::RemoveDeployToken(_)
             | Request::Watch { .. }
             | Request::Logs { .. } => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
@@ -140,6 +142,25 @@ impl Manager {
             endpoints: rows.collect(),
             ingress: ingress.map(|node| (node.facts.hostname.clone(), node.facts.mesh.clone())).collect(),
             behind: self.routers_behind(),
+        }
+    }
+
+    fn service_view(&self, service: &Service) -> ServiceView {
+        let tasks: Vec<Task> = self.store.tasks_of_service(service.id).cloned().collect();
+        let active = self.store.replicas_of_service(service.id).filter(|task| task.is_active()).count();
+        let nodes: BTreeSet<_> = tasks.iter().filter_map(|task| task.node).collect();
+        let now = self.store.time();
+        let nodes = nodes.into_iter().filter_map(|id| self.store.node(id)).map(|node| TaskNode {
+            id: node.id,
+            name: node.facts.hostname.clone(),
+            state: node.state,
+            frozen: self.store.freeze_of(node.id, now).is_some(),
+        });
+        ServiceView {
+            nodes: nodes.collect(),
+            wanted: Some(wanted(service, to_u32(active))),
+            service: service.clone(),
+            tasks,
         }
     }
 

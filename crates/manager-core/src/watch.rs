@@ -1,8 +1,7 @@
 //! Watches: an ordered stream without a gap, or the word that it starts anew.
 
 use model::{
-    event::Revision,
-    identity::Identity,
+    event::{Event, EventKind, Revision},
     request::{ApiError, ErrorCode, Reply, Response},
 };
 
@@ -14,9 +13,10 @@ const MAX_EVENTS: usize = 256;
 const MAX_WATCHES: usize = 1_024;
 
 struct Watch {
-    identity: Identity,
     after: Revision,
     until: Option<u64>,
+    /// Events of this service only.
+    only: Option<String>,
     stale: bool,
 }
 
@@ -34,20 +34,14 @@ impl Watchers {
     pub(crate) fn remove(&mut self, handle: u64) {
         self.open.remove(&handle);
     }
-
-    /// The watches that may not go on, each with the refusal.
-    pub(crate) fn refused(&self, refusal: impl Fn(&Identity) -> Option<ApiError>) -> Vec<(u64, ApiError)> {
-        let watches = self.open.iter();
-        watches.filter_map(|(handle, watch)| Some((*handle, refusal(&watch.identity)?))).collect()
-    }
 }
 
 impl Manager {
     pub(crate) fn begin_watch(
         &mut self,
         handle: u64,
-        identity: Identity,
         (after, until): (Option<Revision>, Option<u64>),
+        only: Option<String>,
         stale: bool,
     ) {
         if self.watchers.open.len() >= MAX_WATCHES {
@@ -56,7 +50,7 @@ impl Manager {
         }
         self.queries.lift_deadline(handle);
         let after = after.unwrap_or_else(|| self.store.revision());
-        self.watchers.open.insert(handle, Watch { identity, after, until, stale });
+        self.watchers.open.insert(handle, Watch { after, until, only, stale });
         self.watchers.fresh = true;
         // So that a client knows that from here on it misses nothing.
         self.stream(handle, Response::Events(Vec::new()), stale);
@@ -96,10 +90,16 @@ impl Manager {
                 Ok(events) => {
                     let last = watch.until.unwrap_or(u64::MAX);
                     let wanted = events.take_while(|event| event.revision.index <= last);
-                    let events: Vec<_> = wanted.take(MAX_EVENTS).cloned().collect();
+                    let events: Vec<&Event> = wanted.take(MAX_EVENTS).collect();
                     let Some(last) = events.last() else { return };
                     watch.after = last.revision;
-                    Response::Events(events)
+                    let only = watch.only.as_deref();
+                    let shown = events.into_iter().filter(|event| only.is_none_or(|name| is_of(event, name)));
+                    let shown: Vec<Event> = shown.cloned().collect();
+                    if shown.is_empty() {
+                        continue;
+                    }
+                    Response::Events(shown)
                 }
                 Err(resync) => {
                     watch.after = resync.at;
@@ -111,8 +111,21 @@ impl Manager {
         }
     }
 
-    fn stream(&mut self, handle: u64, response: Response, stale: bool) {
+    pub(crate) fn stream(&mut self, handle: u64, response: Response, stale: bool) {
         let reply = Reply { response, index: self.node.applied(), stale };
         self.act(Action::Reply { handle, result: Ok(reply), more: true });
+    }
+}
+
+/// Whether an event is about the service of that name.
+fn is_of(event: &Event, service: &str) -> bool {
+    match &event.kind {
+        EventKind::Service { name, .. } | EventKind::Rollout { name, .. } | EventKind::Task { name, .. } => {
+            name == service
+        }
+        EventKind::Node { .. }
+        | EventKind::Member { .. }
+        | EventKind::Network { .. }
+        | EventKind::Token { .. } => false,
     }
 }

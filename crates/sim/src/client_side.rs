@@ -76,11 +76,19 @@ impl World {
             return;
         }
         let members: Vec<_> = self.managers.iter().map(|host| host.member).collect();
-        let wish = self.workload.wish(&self.clients.known[operator], &members);
+        let pipeline =
+            self.workload.pipelines.as_mut().and_then(|pipelines| pipelines.step(Self::operator()));
+        let (identity, wish) = match pipeline {
+            Some((identity, request)) => {
+                self.workload.steps += 1;
+                (identity, Wish { request, on: None })
+            }
+            None => (Self::operator(), self.workload.wish(&self.clients.known[operator], &members)),
+        };
         if self.knobs.skip.contains(Item::Step(self.workload.steps)) {
             return self.think_again(operator);
         }
-        self.submit(Purpose::Work { operator }, Self::operator(), wish);
+        self.submit(Purpose::Work { operator }, identity, wish);
     }
 
     fn think_again(&mut self, operator: usize) {
@@ -178,6 +186,13 @@ impl World {
             .and_then(|guests| guests.settled(&open.identity, &open.request, open.attempt == 1, &result));
         if let Some(wrong) = wrong {
             self.violate("I19", wrong, Vec::new());
+        }
+        let open = &self.clients.operations[operation];
+        let wrong = self.workload.pipelines.as_mut().and_then(|pipelines| {
+            pipelines.answered(&open.identity, &open.request, open.invoked, now, &result)
+        });
+        if let Some(what) = wrong {
+            self.violate("I21", what, Vec::new());
         }
         self.clients.count(if result.is_ok() { "answered" } else { "refused" });
         if let (Some((key, number)), Some(ask)) = (on, ask) {

@@ -19,7 +19,7 @@ use model::{
 use crate::{dice::Dice, engine::app::Behaviour};
 
 /// Names of services that are deployed.
-const RELEASED: [&str; 2] = ["shop", "mail"];
+pub(crate) const RELEASED: [&str; 2] = ["shop", "mail"];
 /// How a deployment's job begins: the release that it saw as the newest one follows.
 pub(crate) const AFTER: &str = "after ";
 

@@ -78,6 +78,8 @@ pub struct Knobs {
     pub probes: bool,
     /// Two services are deployed, steered and returned to older releases.
     pub releases: bool,
+    /// Pipelines with deploy tokens deploy these two, and try what they may not.
+    pub tokens: bool,
     /// There are jobs and crons, and some minutes for them.
     pub jobs: bool,
     /// Users come, ask and are removed.
@@ -122,6 +124,7 @@ impl Knobs {
         let mut upkeep = Dice::new(seed, "upkeep knobs");
         let mut versions = Dice::new(seed, "version knobs");
         let jobs = Dice::new(seed, "job knobs").permille(200);
+        let releases = Dice::new(seed, "release knobs").permille(350);
         Self {
             mixed: rough && versions.permille(250),
             // Where nothing else happens to nodes, floors are watched.
@@ -154,7 +157,8 @@ impl Knobs {
             engine_tenths: dice.range(3, 20),
             live_restore: dice.permille(500),
             probes: Dice::new(seed, "probe knobs").permille(350),
-            releases: Dice::new(seed, "release knobs").permille(350),
+            releases,
+            tokens: releases && Dice::new(seed, "token knobs").permille(500),
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),
             traffic_ms: {

@@ -5,7 +5,7 @@
 //! the end, `check` looks for a broken invariant. Not here: sockets, real files, real time; the daemons' shells.
 //!
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
-//! `agent`, `engine`, `router`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`, `router_side`; the people, `workload`, `deployers`, `guests`, `jobs`, `client`,
+//! `agent`, `engine`, `router`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`, `router_side`; the people, `workload`, `deployers`, `guests`, `pipelines`, `jobs`, `client`,
 //! `client_side`, `history`; `setup`, `faults`, `disk_faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
 //! many, `gate` those with a planted bug; `shrink` makes a broken one small by what it `skip`s; `main.rs` is the command line.
 
@@ -34,6 +34,7 @@ mod knobs;
 mod manager;
 mod manager_side;
 mod network;
+mod pipelines;
 mod queue;
 mod report;
 mod router;

@@ -136,8 +136,7 @@ impl World {
             Action::Revoked(identities) => {
                 self.managers[manager].process.as_mut().expect("it just acted").revoked.extend(identities);
             }
-            // No stream of this world outlives its answer but watches, and those end in the core.
-            Action::Peers(_) | Action::Recheck(_) => {}
+            Action::Peers(_) => {}
             Action::Reply { handle, result, more } => self.reply(manager, handle, result, more),
             Action::SendAgent { connection, message } => self.send_to_agent(manager, connection, message),
             Action::CloseAgent { connection, reason } => {
@@ -369,6 +368,10 @@ impl World {
     pub(crate) fn ask(&mut self, operation: usize, attempt: u32, manager: usize) {
         let caller = Caller::Operation { operation, attempt };
         let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
+        let Some(identity) = self.prove(manager, identity) else {
+            let refused = ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted");
+            return self.answer_later(caller, manager, Err(refused));
+        };
         self.note_change_on_full_disk(manager, &request);
         let consistency = model::request::Consistency::Linearizable;
         self.request(manager, caller, move |handle| Input::Request {
@@ -379,6 +382,17 @@ impl World {
             deadline: Some(std::time::Duration::from_secs(3)),
             request,
         });
+    }
+
+    /// What the shell does with a deploy token: where its manager leads it verifies it, elsewhere the core refers to the leader.
+    fn prove(&self, manager: usize, identity: Identity) -> Option<Identity> {
+        let (Identity::Bearer(id), Some(process)) = (&identity, &self.managers[manager].process) else {
+            return Some(identity);
+        };
+        if !process.core.status().serving {
+            return Some(identity);
+        }
+        process.core.proven(*id, |_| true)
     }
 
     /// Hands a request to a manager, or says that it is not reached.
@@ -419,6 +433,5 @@ fn kind(action: &Action) -> u64 {
         Action::Halt { .. } => 12,
         Action::Retire { .. } => 13,
         Action::AskRegistry { .. } => 14,
-        Action::Recheck(_) => 15,
     }
 }

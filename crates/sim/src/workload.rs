@@ -22,6 +22,7 @@ use crate::{
     history::{Ask, Value},
     jobs::Jobs,
     knobs::Knobs,
+    pipelines::Pipelines,
 };
 
 /// Names that services have; few, so that operators get in each other's way.
@@ -60,6 +61,8 @@ pub(crate) struct Workload {
     drains: u32,
     /// Where two services are deployed: how.
     pub(crate) deployers: Option<Deployers>,
+    /// Where there are deploy tokens: who has them.
+    pub(crate) pipelines: Option<Pipelines>,
     /// Where there are jobs and crons: which.
     jobs: Option<Jobs>,
     /// Steps so far.
@@ -78,6 +81,7 @@ impl Workload {
             traffic: knobs.traffic_ms.map(|_| Dice::new(seed, "drains")),
             drains: knobs.drains,
             deployers: knobs.releases.then(|| Deployers::new(seed)),
+            pipelines: knobs.tokens.then(|| Pipelines::new(seed)),
             jobs: knobs.jobs.then(|| Jobs::new(seed)),
             steps: 0,
         }

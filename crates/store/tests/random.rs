@@ -204,10 +204,16 @@ impl Chooser<'_> {
         format!("ci-{}", self.random.below(5))
     }
 
-    /// Mostly somebody without bounds.
-    fn actor(&mut self) -> Identity {
+    /// Mostly somebody without bounds, as for all decisions.
+    fn actor(&mut self, command: &Command) -> Identity {
+        if matches!(command, Command::Decide(_)) {
+            return Identity::Anonymous;
+        }
         match self.random.below(50) {
-            0 => Identity::User { id: UserId(self.random.below(5)), name: format!("u{}", self.random.below(4)) },
+            0 => Identity::User {
+                id: UserId(self.random.below(5)),
+                name: format!("u{}", self.random.below(4)),
+            },
             1..=8 => Identity::Deployer { id: DeployTokenId(self.random.below(6)), name: "ci".into() },
             _ => Identity::Anonymous,
         }
@@ -507,7 +513,11 @@ fn run(seed: u64, tally: &mut Tally) {
         let mut chooser = Chooser { random: &mut random, store: &store };
         let (command, actor) = match step {
             0 => (bootstrap(), Identity::Anonymous),
-            _ => (chooser.command(), chooser.actor()),
+            _ => {
+                let command = chooser.command();
+                let actor = chooser.actor(&command);
+                (command, actor)
+            }
         };
         let request = random.one_in(3).then(|| RequestId(random.below(600)));
         let at = ClusterTime(if random.one_in(50) { 5 } else { now });

@@ -44,7 +44,9 @@ impl Bounds {
                 (Caller::Known(identity.to_string()), OF_AN_OPERATOR)
             }
             Identity::Node(_) => (Caller::Known(identity.to_string()), OF_A_NODE),
-            Identity::Joiner(_) | Identity::Anonymous => (Caller::At(address), WITHOUT_A_CERTIFICATE),
+            Identity::Joiner(_) | Identity::Anonymous | Identity::Bearer(_) | Identity::Deployer { .. } => {
+                (Caller::At(address), WITHOUT_A_CERTIFICATE)
+            }
         };
         self.0.take(&caller, bound).ok_or_else(|| {
             let whose = match &caller {

@@ -1,7 +1,7 @@
 //! The control API: any manager takes any call. What only the leader can answer is handed to it, again and again within
 //! the caller's deadline, under the same request id.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use manager_core::Event;
 use model::{
@@ -10,6 +10,7 @@ use model::{
     request::{ApiError, Consistency, ErrorCode, Reply, Request as ApiRequest, Response as ApiResponse},
     session::LogFrame,
 };
+use pki::DeployToken;
 use proto::{
     codec,
     v1::{
@@ -25,11 +26,10 @@ use tokio_stream::{Stream, StreamExt, StreamMap, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Context,
+    Context, bearer,
     bounds::{Caller, SMALL_CALL},
     ending,
     forward::Forwarder,
-    recheck::while_allowed,
 };
 use crate::{
     core_loop::{Input, Standing},
@@ -45,6 +45,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Answers that wait for a slow reader of a watch; one that is behind by more is cut and resumes from its revision.
 const WATCH_QUEUE: usize = 256;
+/// A plan, and the word that a log may not be read any more.
+const LOGS_QUEUE: usize = 2;
 
 /// The service.
 pub struct Control {
@@ -60,6 +62,8 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 struct Call {
     raw: CallRequest,
     identity: Identity,
+    /// What a deployer presents.
+    token: Option<Arc<DeployToken>>,
     request: ApiRequest,
     deadline: Instant,
     /// Among the caller's calls under way; a call that was handed on has its own where it came in.
@@ -73,12 +77,9 @@ impl control_server::Control for Control {
     type LogsStream = Answers<LogsReply>;
 
     async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallReply>, Status> {
-        let call = self.read(request)?;
+        let call = self.read(request).await?;
         if matches!(call.request, ApiRequest::Watch { .. } | ApiRequest::Logs { .. }) {
             return Err(Status::invalid_argument("watches and logs have methods of their own"));
-        }
-        if call.is_unproven() {
-            self.context.turn(call.peer.address().ip()).await?;
         }
         let reply = loop {
             let error = match self.here(&call).await {
@@ -97,12 +98,9 @@ impl control_server::Control for Control {
                 None => error,
             };
             if !self.may_retry(&call, &error).await {
-                break Err(error.without_referral());
+                break Err(self.refusal(&call, error));
             }
         };
-        if call.is_unproven() && reply.as_ref().is_err_and(is_failed_proof) {
-            self.context.offences.note(call.peer.address().ip(), std::time::Instant::now());
-        }
         if reply.is_ok() {
             call.peer.welcome();
         }
@@ -110,7 +108,7 @@ impl control_server::Control for Control {
     }
 
     async fn watch(&self, request: Request<CallRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let call = self.read(request)?;
+        let call = self.read(request).await?;
         if !matches!(call.request, ApiRequest::Watch { .. }) {
             return Err(Status::invalid_argument("this method only watches"));
         }
@@ -140,24 +138,31 @@ impl control_server::Control for Control {
                 None => error,
             };
             if !self.may_retry(&call, &error).await {
-                let refusal = tokio_stream::once(Ok(to_reply(Err(error.without_referral()))));
-                return Ok(Response::new(Box::pin(refusal)));
+                let refusal = to_reply(Err(self.refusal(&call, error)));
+                return Ok(Response::new(Box::pin(tokio_stream::once(Ok(refusal)))));
             }
         }
     }
 
     async fn logs(&self, request: Request<CallRequest>) -> Result<Response<Self::LogsStream>, Status> {
-        let call = self.read(request)?;
-        let ApiRequest::Logs { of, .. } = &call.request else {
+        let call = self.read(request).await?;
+        if !matches!(call.request, ApiRequest::Logs { .. }) {
             return Err(Status::invalid_argument("this method only reads logs"));
         };
         loop {
-            // Before it is asked, so that no change falls between the answer and the first line.
-            let changes = self.context.shared.changed.subscribe();
-            let error = match self.here(&call).await {
+            let (mut answers, handle) = self.ask(&call, LOGS_QUEUE).await.map_err(status_of)?;
+            let end = self.cancel_on_drop(&call, handle);
+            let error = match answers.recv().await.unwrap_or_else(|| Err(ending())) {
                 Ok(reply) => {
-                    let (context, identity) = (self.context.clone(), call.identity.clone());
-                    let lines = while_allowed(self.log_lines(reply), changes, context, identity, of.clone());
+                    let refused = async move {
+                        let _held = end;
+                        match answers.recv().await {
+                            Some(Err(error)) => error,
+                            // Nobody will take it away.
+                            _ => std::future::pending().await,
+                        }
+                    };
+                    let lines = until_refused(self.log_lines(reply), refused);
                     return Ok(Response::new(call.holding(lines)));
                 }
                 Err(error) => error,
@@ -173,7 +178,7 @@ impl control_server::Control for Control {
                 None => error,
             };
             if !self.may_retry(&call, &error).await {
-                let plan = to_reply(Err(error.without_referral()));
+                let plan = to_reply(Err(self.refusal(&call, error)));
                 let refusal = tokio_stream::once(Ok(LogsReply { item: Some(Item::Plan(plan)) }));
                 return Ok(Response::new(Box::pin(refusal)));
             }
@@ -182,33 +187,61 @@ impl control_server::Control for Control {
 }
 
 impl Control {
-    fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
-        let mut identity = self.context.identity(&request)?;
+    async fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
+        let certified = self.context.identity(&request)?;
         let peer = Peer::of(&request)?.clone();
+        let from = peer.address().ip();
+        let token = match bearer::presented(&request) {
+            Ok(token) => token.map(Arc::new),
+            Err(refused) => {
+                self.context.offences.note(from, std::time::Instant::now());
+                self.context.turn(from).await?;
+                return Err(refused);
+            }
+        };
         let raw = request.into_inner();
         let handed_on = !raw.on_behalf_of.is_empty();
-        let place = if handed_on {
-            None
-        } else {
-            Some(self.context.bounds.enter(&identity, peer.address().ip()).map_err(refused)?)
+        let place = match &certified {
+            Identity::Manager(_) if handed_on => None,
+            _ => Some(self.context.bounds.enter(&certified, from).map_err(refused)?),
         };
-        if identity == Identity::Anonymous && raw.request.len() > SMALL_CALL {
+        if certified == Identity::Anonymous && raw.request.len() > SMALL_CALL {
             let message =
                 format!("{} bytes without a certificate: the bound is {SMALL_CALL}", raw.request.len());
             return Err(Status::resource_exhausted(message));
         }
-        if handed_on {
-            if !matches!(identity, Identity::Manager(_)) {
+        let (identity, token) = match (certified, handed_on) {
+            (Identity::Manager(_), true) => vouched(&raw.on_behalf_of, token)?,
+            (_, true) => {
                 return Err(Status::permission_denied("only managers speak on behalf of others"));
             }
-            identity = codec::decode(&raw.on_behalf_of).map_err(malformed)?;
-        }
+            (Identity::Anonymous, false) => {
+                (token.as_ref().map_or(Identity::Anonymous, |token| Identity::Bearer(token.id())), token)
+            }
+            (_, false) if token.is_some() => {
+                let why = "a call comes with a certificate or with a deploy token, not with both";
+                return Err(Status::invalid_argument(why));
+            }
+            (identity, false) => (identity, None),
+        };
         let request: ApiRequest = codec::decode(&raw.request).map_err(malformed)?;
         let wanted = match raw.deadline_ms {
             0 => DEFAULT_DEADLINE,
             millis => Duration::from_millis(millis).min(MAX_DEADLINE),
         };
-        Ok(Call { raw, identity, request, deadline: Instant::now() + wanted, place, peer })
+        let call = Call { raw, identity, token, request, deadline: Instant::now() + wanted, place, peer };
+        if call.is_unproven() {
+            self.context.turn(from).await?;
+        }
+        Ok(call)
+    }
+
+    /// The last word to a client. A proof that failed makes the next tries of its address wait.
+    fn refusal(&self, call: &Call, error: ApiError) -> ApiError {
+        if call.is_unproven() && call.has_failed(&error) {
+            self.context.offences.note(call.peer.address().ip(), std::time::Instant::now());
+        }
+        error.without_referral()
     }
 
     /// Hands the call to the core; returns where its answers come from, and its handle.
@@ -228,7 +261,8 @@ impl Control {
             request: call.request.clone(),
         };
         let inputs = self.context.inputs.of(Class::of(&call.identity));
-        inputs.send(Input::Request { event, sink }).await.map_err(|_| ending())?;
+        let token = call.token.clone();
+        inputs.send(Input::Request { event, sink, token }).await.map_err(|_| ending())?;
         Ok((answers, handle))
     }
 
@@ -361,17 +395,60 @@ impl Call {
         let mut raw = self.raw.clone();
         raw.on_behalf_of = codec::encode(&self.identity);
         raw.deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        Request::new(raw)
+        let mut onward = Request::new(raw);
+        if let Some(token) = &self.token {
+            bearer::present(&mut onward, token);
+        }
+        onward
     }
 
     /// Whether its sender has no certificate, so that what the call itself holds is all the proof there is.
     fn is_unproven(&self) -> bool {
-        self.identity == Identity::Anonymous && self.raw.on_behalf_of.is_empty()
+        matches!(self.identity, Identity::Anonymous | Identity::Bearer(_)) && self.raw.on_behalf_of.is_empty()
+    }
+
+    /// Whether a refusal means that what the call holds proves nothing.
+    fn has_failed(&self, refusal: &ApiError) -> bool {
+        match refusal.code {
+            ErrorCode::Unauthenticated => true,
+            // A join token is all that one who joins is asked about; a deploy token may be right and allow less than was asked.
+            ErrorCode::Denied => self.identity == Identity::Anonymous,
+            _ => false,
+        }
     }
 }
 
-fn is_failed_proof(error: &ApiError) -> bool {
-    matches!(error.code, ErrorCode::Denied | ErrorCode::Unauthenticated)
+/// For whom another manager speaks. What it cannot vouch for, the leader verifies itself.
+fn vouched(
+    encoded: &[u8],
+    token: Option<Arc<DeployToken>>,
+) -> Result<(Identity, Option<Arc<DeployToken>>), Status> {
+    match codec::decode(encoded).map_err(malformed)? {
+        Identity::Deployer { .. } => {
+            Err(Status::permission_denied("only the leader says whose a deploy token is"))
+        }
+        Identity::Bearer(id) if token.as_ref().is_none_or(|token| token.id() != id) => {
+            Err(Status::unauthenticated(bearer::REFUSED))
+        }
+        identity @ Identity::Bearer(_) => Ok((identity, token)),
+        identity => Ok((identity, None)),
+    }
+}
+
+/// Log lines until there are no more, or until they may not be read any more.
+fn until_refused(
+    lines: Answers<LogsReply>,
+    refused: impl Future<Output = ApiError> + Send + 'static,
+) -> Answers<LogsReply> {
+    let refused: Pin<Box<dyn Future<Output = ApiError> + Send>> = Box::pin(refused);
+    Box::pin(futures_util::stream::unfold(Some((lines, refused)), |open| async move {
+        let (mut lines, mut refused) = open?;
+        tokio::select! {
+            biased;
+            error = &mut refused => Some((Err(refused_status(error)), None)),
+            line = lines.next() => line.map(|line| (line, Some((lines, refused)))),
+        }
+    }))
 }
 
 /// Tells the core that nobody waits any more.
@@ -397,6 +474,15 @@ fn unreachable_leader(member: MemberId, address: &str, status: &Status) -> ApiEr
 
 fn malformed(error: codec::CodecError) -> Status {
     Status::invalid_argument(error.to_string())
+}
+
+/// Why a stream that was open ends.
+fn refused_status(error: ApiError) -> Status {
+    match error.code {
+        ErrorCode::Denied => Status::permission_denied(error.message),
+        ErrorCode::Unauthenticated => Status::unauthenticated(error.message),
+        _ => Status::unavailable(error.message),
+    }
 }
 
 fn refused(error: ApiError) -> Status {

@@ -4,11 +4,11 @@
 //! identity may do something is the core's decision.
 
 pub mod agents;
+pub mod bearer;
 pub mod bounds;
 pub mod control;
 pub mod forward;
 pub mod peers;
-mod recheck;
 
 use std::{
     net::IpAddr,

@@ -70,6 +70,9 @@ impl Ctl {
             None => Command::new(&self.program),
         };
         command.args(args).env("ORCH_CONFIG", &self.config).env_remove("ORCH_CONTEXT");
+        ["ORCH_TOKEN", "ORCH_TOKEN_FILE", "ORCH_MANAGERS"]
+            .iter()
+            .for_each(|name| _ = command.env_remove(name));
         command
     }
 

@@ -2,6 +2,7 @@
 //! clients write, and the recorded history is held against what was acknowledged.
 
 mod damage;
+mod deploy_tokens;
 mod faults;
 mod input;
 mod lifecycle;

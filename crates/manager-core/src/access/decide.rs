@@ -46,6 +46,11 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
         Identity::Joiner(token) => {
             allow(matches!(need, Need::Join(id) if id == *token), identity, "only join")
         }
+        // The one is told who leads before it is judged, the other is judged by its token.
+        Identity::Bearer(_) | Identity::Deployer { .. } => {
+            let message = format!("{identity} may ask once the leader has verified its token");
+            Err(ApiError::new(ErrorCode::Unauthenticated, message))
+        }
         // Only to be told who leads.
         Identity::Anonymous if matches!(need, Need::Join(_)) => Ok(()),
         Identity::Anonymous => {
@@ -64,7 +69,12 @@ pub(crate) fn roles(store: &Store, identity: &Identity) -> Result<Vec<UserRole>,
         Identity::User { id, name } => store.known_user(*id, name)?.spec.roles.clone(),
         Identity::Operator { role: Role::Admin, .. } => vec![UserRole::Admin],
         Identity::Operator { role: Role::Viewer, .. } => vec![UserRole::Viewer],
-        Identity::Manager(_) | Identity::Node(_) | Identity::Joiner(_) | Identity::Anonymous => Vec::new(),
+        Identity::Manager(_)
+        | Identity::Node(_)
+        | Identity::Joiner(_)
+        | Identity::Anonymous
+        | Identity::Bearer(_)
+        | Identity::Deployer { .. } => Vec::new(),
     })
 }
 

@@ -25,6 +25,9 @@ impl Manager {
     /// # Errors
     /// Why not, which role it takes, and whom to ask.
     pub(crate) fn authorize(&self, identity: &Identity, request: &Request) -> Result<(), ApiError> {
+        if let Identity::Deployer { .. } = identity {
+            return self.authorize_deployer(identity, request);
+        }
         let asks_again = matches!(
             (identity, request),
             (Identity::Manager(old), Request::ReplaceMember { .. }) if self.store.unheard_successor(*old).is_some()

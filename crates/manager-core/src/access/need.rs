@@ -81,7 +81,10 @@ impl<'a> Need<'a> {
             Request::RemoveService(of) => service(Verb::Remove, of),
             Request::UpdateNode { node, change } => Self::Node { node, change },
             Request::RemoveNode { .. } => Self::Admin(Verb::Nodes),
-            Request::CreateToken { .. } | Request::RevokeToken(_) => Self::Admin(Verb::Tokens),
+            Request::CreateToken { .. }
+            | Request::RevokeToken(_)
+            | Request::CreateDeployToken { .. }
+            | Request::RemoveDeployToken(_) => Self::Admin(Verb::Tokens),
             Request::SetSettings(_) => Self::Admin(Verb::Settings),
             Request::TransferLeader { .. } => Self::Lead,
             Request::RemoveMember(id) => Self::Leave(*id),
@@ -116,7 +119,8 @@ impl<'a> Need<'a> {
             | Request::GetStatus
             | Request::Explain(_)
             | Request::Watch { .. }
-            | Request::ListUsers => Self::Read,
+            | Request::ListUsers
+            | Request::ListDeployTokens => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::Whoami | Request::CanI { .. } => Self::Myself,
         }

@@ -9,6 +9,7 @@ use manager_core::{Action, Event, Manager, Recovered, SnapshotBlob};
 use model::{
     access::{UserChange, UserSpec, Verb},
     cron::CronSpec,
+    deployer::{DeployTokenSpec, DeployVerb, TokenDigest},
     freeze::{FreezeSpec, Window},
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
@@ -188,6 +189,18 @@ fn fuzz_requests() {
         Request::RemoveFreeze("beam".into()),
         Request::SetRegistry { spec: registry, check: true },
         Request::ListRegistries,
+        Request::CreateDeployToken {
+            spec: Box::new(DeployTokenSpec {
+                name: "ci".into(),
+                service: "web".into(),
+                image: "app".into(),
+                allow: DeployVerb::ALL.into(),
+            }),
+            ttl: std::time::Duration::from_secs(60),
+            digest: TokenDigest([7; 32]),
+        },
+        Request::ListDeployTokens,
+        Request::RemoveDeployToken("ci".into()),
         Request::RemoveRegistry("reg.example".into()),
         Request::CreateService(spec("api", 3).into()),
         Request::ScaleServices(vec![(web.clone(), 3), ("api".into(), 1)]),

@@ -312,7 +312,7 @@ impl World {
             Action::Revoked(identities) => {
                 self.hosts.get_mut(&member).expect("a host").revoked.extend(identities);
             }
-            Action::Leader { .. } | Action::Peers(_) | Action::Notice(_) | Action::Recheck(_) => {}
+            Action::Leader { .. } | Action::Peers(_) | Action::Notice(_) => {}
         }
     }
 

@@ -21,6 +21,7 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
+mod i21_deployers;
 mod jobs;
 mod releases;
 mod rotation;
@@ -193,6 +194,7 @@ impl World {
         if let Some(before) = before {
             self.check_slots(before, store);
             self.check_releases(before, store);
+            self.check_deployers(before, store);
             self.check_jobs(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);

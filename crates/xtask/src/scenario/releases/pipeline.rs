@@ -25,6 +25,7 @@ pub struct Project<'a> {
     login: (&'static str, &'static str),
     service: &'static str,
     scripts: BTreeMap<String, String>,
+    token: String,
     home: PathBuf,
     jobs: AtomicU32,
 }
@@ -48,7 +49,10 @@ impl<'a> Project<'a> {
         let scripts = jobs.iter().filter_map(|(name, job)| Some((name.clone(), script(job)?))).collect();
         let home = cluster.lab().dir().join("runner");
         std::fs::create_dir_all(&home)?;
-        Ok(Project { cluster, registry, login, service, scripts, home, jobs: AtomicU32::new(0) })
+        let image = registry.image(PROJECT);
+        let args = ["deploy-token", "create", "--quiet", "pipeline", "--service", service, "--image", &image];
+        let token = cluster.ctl().ok(&[&args[..], &["--allow", "deploy,rollback,logs"]].concat())?;
+        Ok(Project { cluster, registry, login, service, scripts, token, home, jobs: AtomicU32::new(0) })
     }
 
     /// Builds and pushes an image from these lines of a Dockerfile; its name with the digest. The runner keeps nothing of it.
@@ -97,7 +101,9 @@ impl<'a> Project<'a> {
         let mut command = self.cluster.lab().switch().command("sh");
         command.arg("-ec").arg(script);
         command.env("PATH", format!("{}:{path}", programs.display()));
-        command.env("ORCH_CONFIG", ctl.config()).env_remove("ORCH_CONTEXT");
+        // All that the runner has: no operator's context.
+        command.env_remove("ORCH_CONTEXT").env("ORCH_CONFIG", self.home.join("none.toml"));
+        command.env("ORCH_TOKEN", &self.token).env("ORCH_MANAGERS", self.cluster.address(0));
         command.env("DOCKER_HOST", self.engine().url()).env("DOCKER_CONFIG", &self.home);
         command.env("DOCKER_BUILDKIT", "0");
         let own = [
