@@ -73,7 +73,7 @@ pub fn rights(rights: &[Right]) -> Table {
 fn title(identity: &Identity) -> String {
     match identity {
         Identity::User { id, name } => format!("user {name} ({id})"),
-        Identity::Operator { name, .. } => format!("{name}, by its certificate alone"),
+        Identity::Operator { name, .. } => format!("operator {name}, who is no user"),
         other => other.to_string(),
     }
 }

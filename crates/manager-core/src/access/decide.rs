@@ -355,7 +355,7 @@ impl<'a> Person<'a> {
         let named: Vec<&str> = admins.take(NAMED).map(|user| user.spec.name.as_str()).collect();
         let whom = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
         let message = format!(
-            "{} has the role {} and may not {doing}: this takes {role}; ask an admin{whom}",
+            "{} has the role {} and may not {doing}: this takes the role {role}; ask an admin{whom}",
             self.identity,
             own.join(", ")
         );
@@ -372,5 +372,5 @@ fn declared_by(service: &Service, to: Option<TemplateVersion>) -> Option<&Servic
 }
 
 fn wanted(subject: Subject<'_>) -> String {
-    format!("operator, or team:{} or of a label of it", subject.name)
+    format!("operator, team:{}, or team with a label of it", subject.name)
 }
