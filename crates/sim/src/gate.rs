@@ -37,6 +37,8 @@ pub struct Caught {
     pub invariant: &'static str,
     /// What was seen.
     pub what: String,
+    /// Events of that world until then.
+    pub events: u64,
 }
 
 /// What became of every bug.
@@ -67,16 +69,17 @@ impl Gate {
             let report = Case { bug: Some(bug), ..Case::of_seed(seed) }.live();
             let violation = report.violation()?;
             let (invariant, what) = (violation.invariant, violation.what.clone());
-            Some(Caught { seeds: seed - self.from + 1, seed, invariant, what })
+            Some(Caught { seeds: seed - self.from + 1, seed, invariant, what, events: report.events })
         })
     }
 }
 
 impl Table {
-    /// The world that showed the first of the bugs.
-    pub fn first_caught(&self) -> Option<Case> {
-        let (_, bug, caught) = self.0.iter().find(|(.., caught)| caught.is_some())?;
-        Some(Case { bug: Some(*bug), ..Case::of_seed(caught.as_ref()?.seed) })
+    /// The world that showed its bug after the fewest events: a try of it is cheap, so that a shrinker gets far in little time.
+    pub fn smallest_caught(&self) -> Option<Case> {
+        let caught = self.0.iter().filter_map(|(_, bug, caught)| Some((*bug, caught.as_ref()?)));
+        let (bug, smallest) = caught.min_by_key(|(_, caught)| caught.events)?;
+        Some(Case { bug: Some(bug), ..Case::of_seed(smallest.seed) })
     }
 
     /// Bugs that no check saw.
