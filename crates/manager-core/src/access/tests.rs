@@ -7,6 +7,7 @@ use model::{
     cluster::{Authority, ClusterSettings, Token},
     command::{Command, Entry},
     cron::CronSpec,
+    deployer::TokenDigest,
     freeze::{FreezeSpec, Window},
     id::{ClusterId, CronId, Generation, MemberId, NodeId, ServiceId, TaskId, TokenId, UserId},
     identity::{Identity, JoinRole, Role},
@@ -43,6 +44,7 @@ kinds! {
     RemoveFreeze SetCron RemoveCron SuspendCron RunCron SetRegistry RemoveRegistry Join RenewCertificate CreateUser UpdateUser
     RemoveUser CertifyUser ListServices GetService ListTasks ListNetworks ListFreezes ListCrons ListRegistries GetNetwork
     GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
+    CreateDeployToken RemoveDeployToken ListDeployTokens
 }
 
 const CALLERS: [&str; 12] = [
@@ -134,6 +136,9 @@ logs task on n1                 yyyyyyyy---!
 list users                      yyyyyyyy---!
 whoami                          yyyyyyyy---!
 can-i                           yyyyyyyy---!
+create deploy token             y-----y----!
+remove deploy token             y-----y----!
+list deploy tokens              yyyyyyyy---!
 ";
 
 struct World {
@@ -336,6 +341,16 @@ fn rows() -> Vec<(&'static str, Request)> {
             },
         ),
         ("revoke token", Request::RevokeToken(TokenId(1))),
+        (
+            "create deploy token",
+            Request::CreateDeployToken {
+                spec: Box::default(),
+                ttl: Duration::from_secs(1),
+                digest: TokenDigest([1; 32]),
+            },
+        ),
+        ("remove deploy token", Request::RemoveDeployToken("ci".into())),
+        ("list deploy tokens", Request::ListDeployTokens),
         ("set settings", Request::SetSettings(ClusterSettings::default())),
         ("transfer lead", Request::TransferLeader { to: None }),
         ("remove manager 1", Request::RemoveMember(MemberId(1))),

@@ -158,6 +158,20 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
             Some("deploy tokens"),
         ),
         (Request::RemoveDeployToken("ci".into()), Some("deploy tokens")),
+        (
+            Request::CreateUser(model::access::UserSpec {
+                name: "me".into(),
+                roles: vec![model::access::UserRole::Admin],
+                life: TTL,
+            }),
+            Some("users"),
+        ),
+        (Request::UpdateUser { user: "ann".into(), change: Default::default() }, Some("users")),
+        (Request::RemoveUser("ann".into()), Some("users")),
+        (Request::CertifyUser { user: "ann".into(), csr: CSR.into() }, Some("users")),
+        (Request::ListUsers, Some("users")),
+        (Request::Whoami, Some("roles")),
+        (Request::CanI { verb: model::access::Verb::Deploy, object: None }, Some("roles")),
         (Request::SetSettings(settings), Some("settings")),
         (Request::TransferLeader { to: None }, Some("managers")),
         (Request::RemoveMember(ONE), Some("managers")),
@@ -204,7 +218,8 @@ fn every_request_is_answered_as_the_table_says_and_a_refusal_changes_nothing() {
     let bearer = token(&mut world, TTL);
     for (request, refusal) in table() {
         let before = world.store(ONE).objects_hash();
-        let handle = world.ask(ONE, bearer.clone(), Some(1 + world.roll(u64::MAX)), request.clone());
+        let request_id = 1 + world.roll(u64::MAX);
+        let handle = world.ask(ONE, bearer.clone(), Some(request_id), request.clone());
         world.until("it is answered", |world| world.answer(handle).is_some());
         let answer = world.answer(handle).cloned().expect("answered");
         match (refusal, answer) {
