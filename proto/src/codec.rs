@@ -69,6 +69,7 @@ mod tests {
                 id: ServiceId(u64::MAX),
                 spec: ServiceSpec { name: "ispyb".into(), ..ServiceSpec::default() }.into(),
             },
+            origin: Default::default(),
         };
         assert_eq!(decode::<Entry>(&encode(&entry)).expect("reads back"), entry);
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{UserChange, UserSpec},
+    audit::{Note, Origin},
     cluster::{Authority, ClusterSettings, Token},
     cron::{CronSpec, CronStep},
     deployer::{DeployTokenSpec, TokenDigest},
@@ -37,6 +38,9 @@ pub struct Entry {
     pub actor: Identity,
     /// What to do.
     pub command: Command,
+    /// Where the request came from; managers of 0.1.0 do not say it.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub origin: Origin,
 }
 
 /// What the state machine is told to do.
@@ -331,6 +335,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// From here on everything that is done or refused is recorded. Rejected when it has begun.
+    BeginAudit,
+    /// What is to be recorded and does not come into the log by itself. Rejected, though recorded, when it notes a refusal:
+    /// so a refused request that comes again is not taken for one that was done.
+    Audit(Vec<Note>),
 }
 
 /// One of the managers' own decisions, with what it was decided on.

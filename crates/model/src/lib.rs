@@ -8,9 +8,10 @@
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
 //! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`access`], [`deployer`],
-//! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`validate`].
+//! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`audit`], [`validate`].
 
 pub mod access;
+pub mod audit;
 pub mod cluster;
 pub mod command;
 pub mod container;

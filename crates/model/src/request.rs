@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{User, UserChange, UserSpec, Verb, Verdict, Whoami},
+    audit,
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     cron::{Cron, CronSpec},
@@ -294,6 +295,11 @@ pub enum Request {
     },
     /// All deploy tokens, without their secrets.
     ListDeployTokens,
+    /// The next part of the audit.
+    GetAudit {
+        /// Records after this one; 0 = from the first that is kept.
+        after: u64,
+    },
 }
 
 impl Request {
@@ -322,6 +328,7 @@ impl Request {
                 | Self::Whoami
                 | Self::CanI { .. }
                 | Self::ListDeployTokens
+                | Self::GetAudit { .. }
         )
     }
 }
@@ -651,6 +658,8 @@ pub enum Response {
     Verdict(Verdict),
     /// Deploy tokens.
     DeployTokens(Vec<DeployTokenView>),
+    /// A part of the audit.
+    Audit(Box<audit::Page>),
 }
 
 /// A task in a list.

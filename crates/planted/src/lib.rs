@@ -126,6 +126,10 @@ bugs! {
     TokenOutlivesRemoval,
     /// A deploy token lets its bearer change anything.
     DeployerUnbounded,
+    /// A request that is answered from memory is recorded once more.
+    ReplayAudited,
+    /// What the kept records are chained to is not moved on when older ones go.
+    AuditAnchorLost,
 }
 
 impl fmt::Display for Bug {
@@ -154,6 +158,7 @@ mod switch {
         static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
         static RARE: RefCell<Option<Choose>> = const { RefCell::new(None) };
         static RING: Cell<Option<usize>> = const { Cell::new(None) };
+        static AUDIT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
     /// Plants a bug into everything that this thread runs, or none.
@@ -171,6 +176,11 @@ mod switch {
         RING.set(events);
     }
 
+    /// Bounds the bytes of the audit on this thread; `None`: as in a daemon.
+    pub fn bound_audit(bytes: Option<usize>) {
+        AUDIT.set(bytes);
+    }
+
     pub(super) fn is(bug: Bug) -> bool {
         BUG.get() == Some(bug)
     }
@@ -182,10 +192,14 @@ mod switch {
     pub(super) fn ring() -> Option<usize> {
         RING.get()
     }
+
+    pub(super) fn audit() -> Option<usize> {
+        AUDIT.get()
+    }
 }
 
 #[cfg(feature = "bugs")]
-pub use switch::{Choose, bound_ring, force, plant};
+pub use switch::{Choose, bound_audit, bound_ring, force, plant};
 
 /// Whether this bug is planted here.
 #[inline]
@@ -216,6 +230,15 @@ pub fn rarely(path: Rare) -> bool {
 pub fn ring(usual: usize) -> usize {
     #[cfg(feature = "bugs")]
     return switch::ring().unwrap_or(usual);
+    #[cfg(not(feature = "bugs"))]
+    return usual;
+}
+
+/// How many bytes of the audit are kept where a daemon keeps `usual`.
+#[inline]
+pub fn audit(usual: usize) -> usize {
+    #[cfg(feature = "bugs")]
+    return switch::audit().unwrap_or(usual);
     #[cfg(not(feature = "bugs"))]
     return usual;
 }

@@ -37,6 +37,8 @@ impl Store {
         ensure(rebuilt.pending == self.index.pending, || "pending tasks differ".into())?;
         ensure(rebuilt.template_uses == self.index.template_uses, || "template uses differ".into())?;
         ensure(rebuilt.usage == self.index.usage, || "reservations or ports differ".into())?;
+        self.audit.verify().map_err(|broken| Inconsistency(broken.to_string()))?;
+        ensure(self.audit.bytes() == self.audit_bytes, || "the size of the audit differs".into())?;
         ensure(self.rebuilt_sum() == self.sum, || "the sum of hashes differs".into())
     }
 
@@ -78,7 +80,7 @@ impl Store {
     }
 
     pub(crate) fn rebuilt_sum(&self) -> u64 {
-        let mut sum = self.events.sum().wrapping_add(self.requests.sum());
+        let mut sum = self.events.sum().wrapping_add(self.requests.sum()).wrapping_add(self.audit.sum());
         let mut add = |hash: u64| sum = sum.wrapping_add(hash);
         self.cluster.iter().for_each(|cluster| add(object_hash(Table::Cluster, &**cluster)));
         self.services.values().for_each(|service| add(object_hash(Table::Service, &**service)));

@@ -30,6 +30,7 @@ pub(crate) enum Table {
     Request,
     Network,
     Cron,
+    Audit,
 }
 
 /// The hash of one object of a table.

@@ -8,10 +8,11 @@
 //! command or decision changes no object; a retried request is answered from memory. Cloning a [`Store`] costs nothing that
 //! grows with its size, so that a clone is the snapshot and every reader's view.
 //!
-//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `read.rs`, `resolve.rs`, `welcome.rs`, `events.rs`, then the
+//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `read.rs`, `resolve.rs`, `welcome.rs`, `events.rs`, `audit/`, then the
 //! machinery: `write.rs` (every change of a table), `index.rs`, `requests.rs`, `hash.rs`, `snapshot.rs`, `check.rs`.
 
 mod apply;
+mod audit;
 mod check;
 mod events;
 mod hash;
@@ -26,6 +27,7 @@ mod welcome;
 mod write;
 
 pub use apply::{Applied, Change};
+pub use audit::MAX_AUDIT_BYTES;
 pub use check::Inconsistency;
 pub use events::{MAX_EVENTS, Resync};
 pub use requests::MAX_REQUESTS;

@@ -303,7 +303,7 @@ impl Store {
     /// A hash over objects and events alone: what a rejected command leaves as it was. Linear in the number of
     /// remembered requests.
     pub fn objects_hash(&self) -> u64 {
-        self.sum.wrapping_sub(self.requests.sum())
+        self.sum.wrapping_sub(self.requests.sum()).wrapping_sub(self.audit.sum())
     }
 
     fn slot_range(&self, first: SlotKey, last: SlotKey) -> impl Iterator<Item = &Task> {

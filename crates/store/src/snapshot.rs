@@ -16,7 +16,7 @@ use model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
-use crate::{Store, events::EventRing, intern::Texts, requests::RequestRing};
+use crate::{Store, audit::Audit, events::EventRing, intern::Texts, requests::RequestRing};
 
 /// The stored form, as it is read; [`Store::serialize`] writes the same fields.
 #[derive(Default, Deserialize)]
@@ -35,11 +35,12 @@ struct Tables {
     removed_nodes: Vector<NodeId>,
     requests: RequestRing,
     events: EventRing,
+    audit: Audit,
 }
 
 impl Serialize for Store {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tables = serializer.serialize_struct("Store", 13)?;
+        let mut tables = serializer.serialize_struct("Store", 13 + usize::from(self.audit.is_begun()))?;
         tables.serialize_field("applied", &self.applied)?;
         tables.serialize_field("time", &self.time)?;
         tables.serialize_field("cluster", &self.cluster)?;
@@ -53,6 +54,9 @@ impl Serialize for Store {
         tables.serialize_field("removed_nodes", &self.removed_nodes)?;
         tables.serialize_field("requests", &self.requests)?;
         tables.serialize_field("events", &self.events)?;
+        if self.audit.is_begun() {
+            tables.serialize_field("audit", &self.audit)?;
+        }
         tables.end()
     }
 }
@@ -75,9 +79,12 @@ impl<'de> Deserialize<'de> for Store {
             removed_nodes: tables.removed_nodes,
             requests: tables.requests,
             events: tables.events,
+            audit_bytes: tables.audit.bytes(),
+            audit: tables.audit,
             images,
             ..Store::default()
         };
+        store.audit.verify().map_err(|broken| de::Error::custom(format_args!("the audit: {broken}")))?;
         store.check_references().map_err(de::Error::custom)?;
         store.index = store.rebuilt_index();
         store.sum = store.rebuilt_sum();

@@ -14,7 +14,7 @@ use model::{
     time::ClusterTime,
 };
 
-use crate::{events::EventRing, index::Index, intern::Texts, requests::RequestRing};
+use crate::{audit::Audit, events::EventRing, index::Index, intern::Texts, requests::RequestRing};
 
 /// Removed node ids that are remembered, so that a defect which chooses one again is refused. The managers choose ids
 /// at random out of 2^64, and a removed node is refused because it is not in the table: this is the second line.
@@ -37,6 +37,9 @@ pub struct Store {
     pub(crate) removed_nodes: Vector<NodeId>,
     pub(crate) requests: RequestRing,
     pub(crate) events: EventRing,
+    pub(crate) audit: Audit,
+    /// What the audit's records take, derived from them, never stored.
+    pub(crate) audit_bytes: u64,
     /// Derived from the tables, never stored.
     pub(crate) index: Index,
     /// Texts that tasks share.

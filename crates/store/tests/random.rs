@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use common::{bootstrap, encode, facts, load, spec, token};
 use model::{
     access::{UserChange, UserRole, UserSpec},
+    audit::{About, Note, Origin, Verdict},
     cluster::Cluster,
     command::{Command, Decision, Entry, Rejection},
     container::{PortSpec, Protocol},
@@ -64,7 +65,7 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(44) {
+        match self.random.below(45) {
             43 => self.image(),
             41 => self.deploy_token(),
             42 if self.random.one_in(3) => Command::RemoveDeployToken { name: self.deploy_token_name() },
@@ -169,6 +170,7 @@ impl Chooser<'_> {
                 base: [10, 128 + self.random.below(4) as u8, 0, 0].into(),
                 spec: NetworkSpec { name: format!("n{}", self.random.below(3)), ..NetworkSpec::default() },
             },
+            44 => Command::Audit(vec![self.note()]),
             36 if self.random.one_in(2) => Command::RemoveNetwork { id: NetworkId(self.random.below(4)) },
             40 => self.user_command(),
             _ => {
@@ -216,6 +218,17 @@ impl Chooser<'_> {
             },
             1..=8 => Identity::Deployer { id: DeployTokenId(self.random.below(6)), name: "ci".into() },
             _ => Identity::Anonymous,
+        }
+    }
+
+    fn note(&mut self) -> Note {
+        Note {
+            who: "operator vic".into(),
+            origin: Origin::default(),
+            request: self.random.one_in(2).then(|| RequestId(self.random.below(600))),
+            about: About::new("remove", "service", self.random.below(4)),
+            verdict: self.random.pick(&[Verdict::Accepted, Verdict::Denied, Verdict::Summed]),
+            reason: String::new(),
         }
     }
 
@@ -513,6 +526,7 @@ fn run(seed: u64, tally: &mut Tally) {
         let mut chooser = Chooser { random: &mut random, store: &store };
         let (command, actor) = match step {
             0 => (bootstrap(), Identity::Anonymous),
+            20 => (Command::BeginAudit, Identity::Anonymous),
             _ => {
                 let command = chooser.command();
                 let actor = chooser.actor(&command);
@@ -521,7 +535,7 @@ fn run(seed: u64, tally: &mut Tally) {
         };
         let request = random.one_in(3).then(|| RequestId(random.below(600)));
         let at = ClusterTime(if random.one_in(50) { 5 } else { now });
-        let entry = Entry { at, request, actor, command };
+        let entry = Entry { at, request, actor, command, origin: Default::default() };
         let index = store.applied() + 1 + random.below(2);
 
         let before = store.clone();
@@ -557,6 +571,8 @@ fn run(seed: u64, tally: &mut Tally) {
         }
         tally.tasks = tally.tasks.max(store.task_count());
     }
+    let (_, head) = store.audit_ends().expect("begun");
+    assert!(head.number > 100, "only {} records", head.number);
     let again = load(&encode(&store));
     assert_eq!(again.hash(), store.hash(), "seed {seed}");
 }
@@ -589,7 +605,7 @@ fn of_rejected_decisions_in_a_batch_nothing_remains() {
                 _ => Chooser { random: &mut random, store: &store }.command(),
             };
             let at = ClusterTime(1_000_000 + step * 1_000);
-            let entry = |command| Entry { at, request: None, actor: Identity::Anonymous, command };
+            let entry = |command| Entry { at, request: None, actor: Identity::Anonymous, command, origin: Default::default() };
             let before = store.clone();
             let applied = store.apply(step + 1, &entry(command.clone()));
             let Command::Decide(mut decisions) = command else { continue };

@@ -81,7 +81,7 @@ impl Applied {
 
 impl Store {
     /// Applies the entry at a log index. Deterministic, total, and once per [request id](Entry::request): a retry gets the
-    /// recorded answer. A rejected command changes no object; it is remembered like an accepted one. An index that is not
+    /// recorded answer. A rejected command changes no object; it is remembered and recorded like an accepted one. An index that is not
     /// beyond [`applied`](Self::applied) changes nothing at all.
     pub fn apply(&mut self, index: u64, entry: &Entry) -> Applied {
         if index <= self.applied {
@@ -93,8 +93,13 @@ impl Store {
         if let Some(outcome) = entry.request.and_then(|request| self.requests.get(request))
             && !planted::is(Bug::RetryApplied)
         {
-            return Applied::without_changes(outcome.clone(), true);
+            let outcome = outcome.clone();
+            if planted::is(Bug::ReplayAudited) {
+                self.record(entry, self.look_at(&entry.command), &outcome);
+            }
+            return Applied::without_changes(outcome, true);
         }
+        let look = self.look_at(&entry.command);
         let mut rejected = Vec::new();
         let judged =
             self.welcome(&entry.actor).and_then(|()| self.within_scope(&entry.actor, &entry.command));
@@ -108,6 +113,7 @@ impl Store {
             let gain = self.requests.record(request, outcome.clone());
             self.sum = self.sum.wrapping_add(gain);
         }
+        self.record(entry, look, &outcome);
         Applied { outcome, rejected, changes, replay: false }
     }
 }
@@ -175,6 +181,8 @@ impl Writer<'_> {
                 self.create_deploy_token(*id, spec, *digest, *expires)
             }
             Command::RemoveDeployToken { name } => self.remove_deploy_token(name),
+            Command::BeginAudit => self.begin_audit(),
+            Command::Audit(notes) => self.note_audit(notes),
         }
     }
 }

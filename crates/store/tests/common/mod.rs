@@ -45,7 +45,7 @@ impl World {
     }
 
     pub fn entry(&self, command: Command) -> Entry {
-        Entry { at: self.now, request: None, actor: Identity::Anonymous, command }
+        Entry { at: self.now, request: None, actor: Identity::Anonymous, command, origin: Default::default() }
     }
 
     pub fn apply(&mut self, command: Command) -> Applied {
