@@ -28,7 +28,7 @@ pub async fn ask(managers: &[String], tls: &ClientTls, request: &Request) -> Res
         request_id: crate::entropy::number()?,
         stale: false,
         deadline_ms: u64::try_from(DEADLINE.as_millis()).expect("fits"),
-        on_behalf_of: bytes::Bytes::new(),
+        ..CallRequest::default()
     };
     let mut failures = Vec::new();
     for round in 0..ROUNDS {

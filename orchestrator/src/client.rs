@@ -23,7 +23,7 @@ pub async fn call(managers: &[String], tls: &ClientTls, request: &Request) -> Re
             request_id,
             stale: false,
             deadline_ms: DEADLINE_MS,
-            on_behalf_of: Default::default(),
+            ..CallRequest::default()
         };
         match ControlClient::new(channel(address, tls.clone())).call(message).await {
             Ok(reply) => return answer(reply.into_inner().outcome),

@@ -221,7 +221,7 @@ impl CoreLoop {
                 self.agents.insert(connection, sink);
                 Event::AgentOpened { connection, identity }
             }
-            Input::Request { event, sink, token } => self.request(event, sink, token.as_deref())?,
+            Input::Request { event, sink, token } => self.request(event, sink, token.as_deref()),
             Input::Stop => {
                 self.stopping = Some(std::time::Instant::now());
                 hand_over()
@@ -234,25 +234,27 @@ impl CoreLoop {
         None
     }
 
-    /// Registers a request; `None` when it was answered at once.
-    fn request(&mut self, event: Event, sink: ReplySink, token: Option<&DeployToken>) -> Option<Event> {
-        let Event::Request { handle, identity, request_id, consistency, deadline, request } = event else {
-            return Some(event);
+    /// Registers a request, or its refusal.
+    fn request(&mut self, event: Event, sink: ReplySink, token: Option<&DeployToken>) -> Event {
+        let Event::Request { handle, identity, request_id, consistency, deadline, request, origin } = event
+        else {
+            return event;
         };
+        let about = model::audit::about::about(&request);
         let verified = match request {
             Request::Join(join) => {
-                self.verify(identity, *join).map(|(i, join)| (i, Request::Join(join.into())))
+                self.verify(identity.clone(), *join).map(|(i, join)| (i, Request::Join(join.into())))
             }
-            other => self.prove(identity, token).map(|identity| (identity, other)),
+            other => self.prove(identity.clone(), token).map(|identity| (identity, other)),
         };
         match verified {
             Ok((identity, request)) => {
                 self.replies.insert(handle, sink);
-                Some(Event::Request { handle, identity, request_id, consistency, deadline, request })
+                Event::Request { handle, identity, request_id, consistency, deadline, request, origin }
             }
-            Err(refusal) => {
-                let _ = sink.try_send(Err(refusal));
-                None
+            Err(error) => {
+                self.replies.insert(handle, sink);
+                Event::Refused { handle, identity, request_id, origin, about, error }
             }
         }
     }
@@ -417,6 +419,7 @@ fn hand_over() -> Event {
         consistency: model::request::Consistency::Stale,
         deadline: Some(HAND_OVER),
         request: Request::TransferLeader { to: None },
+        origin: Default::default(),
     }
 }
 

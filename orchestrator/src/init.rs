@@ -166,6 +166,7 @@ impl Founding {
             consistency: Consistency::Linearizable,
             deadline: None,
             request: Request::CreateToken { role, ttl: TOKEN_LIFE, uses: 1, node_spec: NodeSpec::default() },
+            origin: Default::default(),
         };
         self.manager.handle_event(event, now(self.origin));
         self.until(|f| !f.answers.is_empty())?;

@@ -3,6 +3,7 @@
 //! Flags of services use Docker Swarm's words. Values that have problems of their own (sizes, durations, mounts) are
 //! taken as text here and read in `spec`, so that all of them are reported at once.
 
+mod audit;
 mod cluster;
 mod deploy;
 mod deploy_token;
@@ -18,6 +19,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use model::event::Revision;
 
+pub use audit::{AuditCommand, AuditLs};
 pub use cluster::{
     AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
     NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
@@ -130,6 +132,9 @@ pub enum Command {
     /// Make, list and remove tokens with which a pipeline deploys one service
     #[command(subcommand, visible_alias = "deploy-tokens")]
     DeployToken(DeployTokenCommand),
+    /// Look at, check and export the record of everything that was done or refused
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// List the tasks of all services
     Ps(Ps),
     /// Print logs of a service or a task

@@ -1,5 +1,6 @@
 //! One file per command. A command reads its arguments, asks the client, and prints.
 
+mod audit;
 mod context;
 mod cron;
 mod deploy;
@@ -118,6 +119,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Whoami => whoami::run(&session).await,
         Command::CanI(question) => whoami::can_i(&session, question).await,
         Command::DeployToken(command) => deploy_token::run(&session, command).await,
+        Command::Audit(command) => audit::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,
         Command::Logs(logs) => logs::run(&session, logs).await,
         Command::Events(events) => events::run(&session, events).await,

@@ -4,6 +4,7 @@
 //! gets what it asked for.
 
 pub mod age;
+pub mod audit;
 pub mod event;
 pub mod jobs;
 pub mod json;

@@ -17,7 +17,13 @@ use model::{
 
 use planted::Bug;
 
-use crate::{Manager, SpaceState, issue::Issue, proposal::Purpose, query::Ask};
+use crate::{
+    Manager, SpaceState,
+    audit::{Asked, origin_of},
+    issue::Issue,
+    proposal::Purpose,
+    query::Ask,
+};
 
 /// What a change turns into.
 enum Work {
@@ -30,12 +36,13 @@ enum Work {
 impl Manager {
     /// Carries a change out; this member leads and serves.
     pub(crate) fn carry_on(&mut self, ask: Ask) {
+        let asked = Asked { origin: origin_of(&ask), ..Asked::of(&ask) };
         let Ask { handle, identity, request_id, request, .. } = ask;
         let full = self.space != SpaceState::Enough && !planted::is(Bug::FullDiskIgnored);
         if full && !matches!(request, Request::TransferLeader { .. }) {
             let message = "the leader's disk is nearly full: changes are refused until there is room again, or until \
                            another manager leads";
-            return self.reply(handle, Err(ApiError::new(ErrorCode::Exhausted, message)));
+            return self.refuse(&asked, ApiError::new(ErrorCode::Exhausted, message));
         }
         let allowed = self
             .authorize(&identity, &request)
@@ -44,26 +51,29 @@ impl Manager {
         let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request)) {
             Ok(Work::Propose(command)) => {
                 let purpose = Self::purpose_of(handle, &command);
-                self.propose_for(request_id, identity, command, purpose)
+                self.propose_for(&asked, command, purpose)
             }
-            Ok(Work::Issue(issue)) => self.queue_issue(Issue { request_id, actor: identity, ..issue }),
-            Ok(Work::Transfer(to)) => self.begin_transfer(handle, to),
+            Ok(Work::Issue(issue)) => {
+                let origin = asked.origin.clone();
+                self.queue_issue(Issue { request_id, actor: identity, origin, ..issue })
+            }
+            Ok(Work::Transfer(to)) => self.note_transfer(&asked, to),
             Ok(Work::RemoveMember(id)) => self.may_remove_member(id).and_then(|()| {
                 let command = Command::RemoveMember { id };
-                self.propose_for(request_id, identity, command, Purpose::Client { handle })
+                self.propose_for(&asked, command, Purpose::Client { handle })
             }),
             Err(error) => match request_id.filter(|_| error.code == ErrorCode::NotFound) {
                 // A retry of a removal finds nothing, although the removal was done: ask the log.
                 Some(_) => {
+                    let command = self.probe(&asked, &error);
                     let purpose = Purpose::Probe { handle, refusal: Box::new(error) };
-                    let command = Command::RevokeToken { id: TokenId(self.next_id()) };
-                    self.propose_for(request_id, identity, command, purpose)
+                    self.propose_for(&asked, command, purpose)
                 }
                 None => Err(error),
             },
         };
         if let Err(error) = outcome {
-            self.reply(handle, Err(error));
+            self.refuse(&asked, error);
         }
     }
 
@@ -171,7 +181,8 @@ impl Manager {
             | Request::Explain(_)
             | Request::Watch { .. }
             | Request::Logs { .. }
-            | Request::ListDeployTokens => {
+            | Request::ListDeployTokens
+            | Request::GetAudit { .. } => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

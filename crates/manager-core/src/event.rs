@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
+    audit::{About, Origin},
     id::{MemberId, RequestId},
     identity::Identity,
-    request::{Consistency, Request},
+    request::{ApiError, Consistency, Request},
     session::AgentMessage,
 };
 
@@ -80,6 +81,24 @@ pub enum Event {
         deadline: Option<Duration>,
         /// What is asked.
         request: Request,
+        /// Where it comes from; for a forwarded request as the forwarding manager saw it.
+        origin: Origin,
+    },
+    /// A client asked for a change and was refused by the shell of this member, which leads. Answered as a request is, when the refusal is
+    /// on record.
+    Refused {
+        /// Chosen by the shell, not in use.
+        handle: u64,
+        /// Who asked.
+        identity: Identity,
+        /// The request.
+        request_id: Option<RequestId>,
+        /// Where it comes from.
+        origin: Origin,
+        /// What it would have changed.
+        about: Option<About>,
+        /// Why not.
+        error: ApiError,
     },
     /// The client of a request or watch went away; no reply is wanted.
     Cancel {

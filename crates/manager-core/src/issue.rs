@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use model::{
+    audit::Origin,
     command::{Answer, Command},
     id::{MemberId, NodeId, RequestId, TokenId},
     identity::{Identity, JoinRole},
@@ -14,7 +15,7 @@ use model::{
 };
 use store::Applied;
 
-use crate::{Action, Manager, manager::ByHandle, proposal::Purpose};
+use crate::{Action, Manager, audit::Asked, manager::ByHandle, proposal::Purpose};
 
 /// Joins that wait at once: a thousand machines that are set up together.
 const MAX_WAITING: usize = 1_024;
@@ -41,6 +42,7 @@ pub(crate) struct Issue {
     pub(crate) actor: Identity,
     pub(crate) csr: String,
     pub(crate) subject: Subject,
+    pub(crate) origin: Origin,
 }
 
 impl Issue {
@@ -50,17 +52,29 @@ impl Issue {
             JoinRole::Agent => Subject::NewNode { token, facts },
             JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
         };
-        Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject }
+        Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject, origin: Origin::default() }
     }
 
     pub(crate) fn replacement(handle: u64, old: MemberId, address: String, csr: String) -> Self {
         let subject = Subject::Replacement { old, address };
-        Self { handle, request_id: None, actor: Identity::Manager(old), csr, subject }
+        Self { handle, request_id: None, actor: Identity::Manager(old), csr, subject, origin: Origin::default() }
     }
 
     pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {
         let subject = Subject::Known(identity.clone());
-        Self { handle, request_id: None, actor: identity, csr, subject }
+        Self { handle, request_id: None, actor: identity, csr, subject, origin: Origin::default() }
+    }
+}
+
+impl Issue {
+    fn asked(&self) -> Asked {
+        Asked {
+            handle: self.handle,
+            identity: self.actor.clone(),
+            request_id: self.request_id,
+            origin: self.origin.clone(),
+            about: None,
+        }
     }
 }
 
@@ -111,8 +125,8 @@ impl Manager {
                 Subject::Known(Identity::Node(id)) => Command::CertificateIssued { serial, node: Some(id) },
                 Subject::Known(_) => Command::CertificateIssued { serial, node: None },
             };
-            let (handle, request, actor) = (issue.handle, issue.request_id, issue.actor.clone());
-            match self.propose_for(request, actor, command, Purpose::Issue(Box::new(issue))) {
+            let (handle, asked) = (issue.handle, issue.asked());
+            match self.propose_for(&asked, command, Purpose::Issue(Box::new(issue))) {
                 Ok(()) => self.issuing.proposed = true,
                 Err(error) => self.reply(handle, Err(error)),
             }

@@ -146,6 +146,7 @@ impl Manager {
         self.lead = None;
         self.proposals_lost();
         self.end_issuing();
+        self.end_refusals();
         self.end_sessions();
         self.end_reads();
         self.end_held();
@@ -165,6 +166,7 @@ impl Manager {
             address: self.config.address.clone(),
         };
         self.propose_own(command, Purpose::Nobody);
+        self.propose_own(Command::BeginAudit, Purpose::BeginAudit);
     }
 
     pub(crate) fn work_as_leader(&mut self) {
@@ -172,6 +174,7 @@ impl Manager {
             return;
         }
         self.record_own_address();
+        self.begin_audit();
         self.expire_nodes();
         self.propose_reports();
         self.expire_registries();
@@ -179,6 +182,7 @@ impl Manager {
         self.decide();
         self.move_membership();
         self.next_issue();
+        self.note_refusals();
         self.begin_read_round();
         self.tell_managers();
         self.grant_pulls();

@@ -11,12 +11,13 @@
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
 //! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
-//! (`query`, `deployer`, `views`, `watch`, `held`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
+//! (`query`, `deployer`, `views`, `watch`, `held`, `audit`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
 mod access;
 mod action;
 mod admit;
+mod audit;
 mod clock;
 pub mod config;
 mod crons;

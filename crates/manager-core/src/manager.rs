@@ -24,6 +24,7 @@ use store::{Applied, Change, Store};
 
 use crate::{
     Action, Config, Event, Notice, Persist, Recovered, SpaceState,
+    audit::{Asked, Refusals},
     clock::{Stamps, Ticker},
     hashes::Hashes,
     held::Held,
@@ -62,6 +63,7 @@ pub struct Manager {
     pub(crate) proposals: Proposals,
     pub(crate) queries: Queries,
     pub(crate) issuing: Issuing,
+    pub(crate) refusals: Refusals,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) sessions: Sessions,
     pub(crate) watchers: Watchers,
@@ -146,6 +148,7 @@ impl Manager {
             proposals: Proposals::default(),
             queries: Queries::default(),
             issuing: Issuing::default(),
+            refusals: Refusals::default(),
             transfer: None,
             sessions: Sessions::default(),
             watchers: Watchers::default(),
@@ -209,7 +212,8 @@ impl Manager {
         ];
         let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
         let lead = working.and_then(|lead| lead.next_deadline(self.space));
-        mine.into_iter().flatten().chain(lead).min()
+        let sums = working.filter(|_| self.space == SpaceState::Enough).and_then(|_| self.refusals.next_deadline());
+        mine.into_iter().flatten().chain(lead).chain(sums).min()
     }
 
     /// The replicated state as applied here.
@@ -243,9 +247,12 @@ impl Manager {
             Event::Persisted { sequence } => self.node.persisted(sequence),
             Event::SnapshotEncoded { index, bytes } => self.on_snapshot_encoded(index, bytes),
             Event::Space(space) => self.on_space(space),
-            Event::Request { handle, identity, request_id, consistency, deadline, request } => {
-                let ask = crate::query::Ask { handle, identity, request_id, consistency, request };
+            Event::Request { handle, identity, request_id, consistency, deadline, request, origin } => {
+                let ask = crate::query::Ask { handle, identity, request_id, consistency, request, origin };
                 self.on_request(ask, deadline);
+            }
+            Event::Refused { handle, identity, request_id, origin, about, error } => {
+                self.on_refused(&Asked { handle, identity, request_id, origin, about }, error);
             }
             Event::Cancel { handle } => self.on_cancel(handle),
             Event::AgentOpened { connection, identity } => self.on_agent_opened(connection, identity),

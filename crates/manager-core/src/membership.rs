@@ -218,7 +218,8 @@ impl Manager {
         others.max_by_key(|(id, matched)| (*matched, std::cmp::Reverse(*id))).map(|(id, _)| id)
     }
 
-    pub(crate) fn begin_transfer(&mut self, handle: u64, to: Option<MemberId>) -> Result<(), ApiError> {
+    /// To whom the lead can be handed over now.
+    pub(crate) fn may_transfer(&self, to: Option<MemberId>) -> Result<MemberId, ApiError> {
         if self.transfer.is_some() {
             return Err(ApiError::new(ErrorCode::Conflict, "the lead is being handed over already"));
         }
@@ -233,6 +234,11 @@ impl Manager {
             let message = format!("manager {to} is a learner: it cannot lead");
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
+        Ok(to)
+    }
+
+    pub(crate) fn begin_transfer(&mut self, handle: u64, to: Option<MemberId>) -> Result<(), ApiError> {
+        let to = self.may_transfer(to)?;
         self.node.transfer_leader(to);
         self.transfer = Some(Transfer { handle, to, until: self.now.mono + TRANSFER_WITHIN });
         Ok(())

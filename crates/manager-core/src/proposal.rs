@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus::ProposeError;
 use model::{
+    audit::Origin,
     command::{Answer, Command, Entry, Rejection},
     id::{MemberId, NodeId, RequestId, UserId},
     identity::Identity,
@@ -16,7 +17,11 @@ use store::Applied;
 
 use planted::Bug;
 
-use crate::{Manager, issue::Issue};
+use crate::{
+    Manager,
+    audit::{Asked, Refused},
+    issue::Issue,
+};
 
 /// Clients' changes that wait or are on their way; beyond it a client is refused, because it would only wait longer.
 const MAX_CLIENT_PROPOSALS: usize = 4_096;
@@ -51,11 +56,24 @@ pub(crate) enum Purpose {
     About { member: MemberId },
     /// Nobody.
     Nobody,
+    /// The audit.
+    BeginAudit,
+    /// Those who were refused.
+    Note(Vec<Refused>),
+    /// Who wants another leader, and which.
+    Transfer { handle: u64, to: Option<MemberId> },
 }
 
 impl Purpose {
     fn is_client(&self) -> bool {
-        matches!(self, Self::Client { .. } | Self::Probe { .. } | Self::Issue(_) | Self::ChangeUser { .. })
+        matches!(
+            self,
+            Self::Client { .. }
+                | Self::Probe { .. }
+                | Self::Issue(_)
+                | Self::ChangeUser { .. }
+                | Self::Transfer { .. }
+        )
     }
 }
 
@@ -64,6 +82,7 @@ struct Queued {
     actor: Identity,
     command: Command,
     purpose: Purpose,
+    origin: Origin,
 }
 
 pub(crate) struct InFlight {
@@ -108,7 +127,7 @@ impl Manager {
     /// Queues a decision of the managers' own.
     pub(crate) fn propose_own(&mut self, command: Command, purpose: Purpose) {
         let actor = Identity::Manager(self.config.member);
-        self.enqueue(Queued { request: None, actor, command, purpose });
+        self.enqueue(Queued { request: None, actor, command, purpose, origin: Origin::default() });
     }
 
     /// Queues a client's change.
@@ -117,8 +136,7 @@ impl Manager {
     /// Too many wait already, or it is too large.
     pub(crate) fn propose_for(
         &mut self,
-        request: Option<RequestId>,
-        actor: Identity,
+        asked: &Asked,
         command: Command,
         purpose: Purpose,
     ) -> Result<(), ApiError> {
@@ -126,7 +144,14 @@ impl Manager {
             let message = format!("{MAX_CLIENT_PROPOSALS} changes are waiting already; retry in a moment");
             return Err(ApiError::new(ErrorCode::Exhausted, message));
         }
-        self.enqueue(Queued { request, actor, command, purpose });
+        let Asked { identity, request_id, origin, .. } = asked;
+        let (request, origin) = (*request_id, origin.clone());
+        // Notes name who asked themselves, and may be of somebody who is not welcome.
+        let actor = match command {
+            Command::Audit(_) => Identity::Manager(self.config.member),
+            _ => identity.clone(),
+        };
+        self.enqueue(Queued { request, actor, command, purpose, origin });
         Ok(())
     }
 
@@ -144,25 +169,26 @@ impl Manager {
         for _ in 0..MAX_BATCH {
             let Some(queued) = self.proposals.queue.pop_front() else { break };
             let at = self.stamps.take(self.now);
-            let entry = Entry { at, request: queued.request, actor: queued.actor, command: queued.command };
+            let Queued { request, actor, command, purpose, origin } = queued;
+            let entry = Entry { at, request, actor, command, origin };
             let bytes = proto::codec::encode(&entry);
-            if bytes.len() > MAX_ENTRY && queued.purpose.is_client() {
+            if bytes.len() > MAX_ENTRY && purpose.is_client() {
                 self.proposals.clients -= 1;
                 let message =
                     format!("the change has {} bytes; at most {MAX_ENTRY} are possible", bytes.len());
-                self.refuse(queued.purpose, ApiError::new(ErrorCode::Invalid, message));
+                self.answer_refused(purpose, ApiError::new(ErrorCode::Invalid, message));
                 continue;
             }
             match self.node.propose(bytes) {
                 Ok((index, term)) => {
-                    self.proposals.flight.insert(index, InFlight { term, purpose: queued.purpose });
+                    self.proposals.flight.insert(index, InFlight { term, purpose });
                     moved = true;
                 }
                 Err(ProposeError::Busy | ProposeError::ChangePending | ProposeError::NotLeader) => {
                     // The lead is being handed over, or too many bytes are on their way: it goes out later, or is lost
                     // with the lead.
-                    let Entry { request, actor, command, .. } = entry;
-                    let again = Queued { request, actor, command, purpose: queued.purpose };
+                    let Entry { request, actor, command, origin, .. } = entry;
+                    let again = Queued { request, actor, command, purpose, origin };
                     self.proposals.queue.push_front(again);
                     break;
                 }
@@ -183,24 +209,27 @@ impl Manager {
 
     pub(crate) fn on_lost(&mut self, purpose: Purpose) {
         let message = "the lead changed before the outcome was known; it may still happen: ask again with the same request id";
-        self.refuse(purpose, ApiError::new(ErrorCode::Unavailable, message));
+        self.answer_refused(purpose, ApiError::new(ErrorCode::Unavailable, message));
     }
 
-    fn refuse(&mut self, purpose: Purpose, error: ApiError) {
+    fn answer_refused(&mut self, purpose: Purpose, error: ApiError) {
         match purpose {
             Purpose::Client { handle }
             | Purpose::Probe { handle, .. }
-            | Purpose::ChangeUser { handle, .. } => {
+            | Purpose::ChangeUser { handle, .. }
+            | Purpose::Transfer { handle, .. } => {
                 self.reply(handle, Err(error));
             }
             Purpose::Issue(issue) => self.reply(issue.handle, Err(error)),
+            Purpose::Note(refused) => self.noting_lost(refused, &error),
             Purpose::Decide
             | Purpose::Register { .. }
             | Purpose::Observe { .. }
             | Purpose::Facts { .. }
             | Purpose::Down { .. }
             | Purpose::About { .. }
-            | Purpose::Nobody => {}
+            | Purpose::Nobody
+            | Purpose::BeginAudit => {}
         }
     }
 
@@ -226,6 +255,13 @@ impl Manager {
             Purpose::Down { node } => self.on_down(node),
             Purpose::About { member } => self.on_about_recorded(member),
             Purpose::Nobody => self.log_rejection(&entry.command, applied.outcome),
+            Purpose::BeginAudit => {}
+            Purpose::Note(refused) => self.on_noted(refused),
+            Purpose::Transfer { handle, to } => {
+                if let Err(error) = self.begin_transfer(handle, to) {
+                    self.reply(handle, Err(error));
+                }
+            }
         }
     }
 

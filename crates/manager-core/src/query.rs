@@ -10,6 +10,7 @@ use std::{
 };
 
 use model::{
+    audit::Origin,
     id::RequestId,
     identity::Identity,
     request::{ApiError, Consistency, ErrorCode, Reply, Request},
@@ -18,7 +19,7 @@ use model::{
 
 use planted::Bug;
 
-use crate::{Action, Manager, manager::ByHandle};
+use crate::{Action, Manager, audit::Asked, manager::ByHandle};
 
 /// A client that names no deadline waits so long.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ pub(crate) struct Ask {
     pub(crate) request_id: Option<RequestId>,
     pub(crate) consistency: Consistency,
     pub(crate) request: Request,
+    pub(crate) origin: Origin,
 }
 
 /// Everything asked and not answered.
@@ -79,33 +81,51 @@ impl Queries {
 
 impl Manager {
     pub(crate) fn on_request(&mut self, ask: Ask, deadline: Option<Duration>) {
-        let handle = ask.handle;
+        if self.open(ask.handle, deadline) {
+            self.route(ask);
+        }
+    }
+
+    /// The shell has refused a change already.
+    pub(crate) fn on_refused(&mut self, asked: &Asked, error: ApiError) {
+        if self.open(asked.handle, None) {
+            self.refuse(asked, error);
+        }
+    }
+
+    /// Takes a handle, unless there are too many.
+    fn open(&mut self, handle: u64, deadline: Option<Duration>) -> bool {
         if self.queries.open.len() >= MAX_OPEN {
             let message = format!("{MAX_OPEN} requests are open already; retry in a moment");
             let result = Err(ApiError::new(ErrorCode::Exhausted, message));
-            return self.act(Action::Reply { handle, result, more: false });
+            self.act(Action::Reply { handle, result, more: false });
+            return false;
         }
         let at = self.now.mono + deadline.unwrap_or(DEADLINE);
         self.queries.open.insert(handle, Some(at));
         self.queries.deadlines.insert((at, handle));
-        self.route(ask);
+        true
     }
 
-    /// Refuses, refers, parks or takes a request.
+    /// Refuses, refers, parks or takes a request. Changes are judged by the leader alone, who can record a refusal.
     fn route(&mut self, ask: Ask) {
         if let Some(error) = self.not_verified_here(&ask.identity) {
             return self.reply(ask.handle, Err(error));
+        }
+        let change = !ask.request.is_read();
+        if change && self.node.role() != consensus::Role::Leader {
+            let error = self.refer();
+            return self.reply(ask.handle, Err(error));
+        }
+        if change && !self.can_work() {
+            return self.queries.parked.push_back(ask);
         }
         // What a user may do is for whoever answers to decide: the state of a manager that refers to the leader may lag behind it.
         let stale = ask.consistency == Consistency::Stale && can_be_stale(&ask.request);
         let local = stale && self.knows(&ask.identity);
         let decides = local || self.is_serving() || !matches!(ask.identity, Identity::User { .. });
-        if decides && let Err(error) = self.authorize(&ask.identity, &ask.request) {
-            return self.reply(ask.handle, Err(error));
-        }
-        let problems = model::validate::validate_request(&ask.request);
-        if !problems.is_empty() {
-            return self.reply(ask.handle, Err(problems.into()));
+        if let Err(error) = self.judge(&ask, decides) {
+            return self.refuse(&Asked::of(&ask), error);
         }
         if local {
             return self.answer(ask, true);
@@ -114,7 +134,7 @@ impl Manager {
             let error = self.refer();
             return self.reply(ask.handle, Err(error));
         }
-        if !self.is_serving() || self.lead.is_none() || self.store.cluster().is_none() {
+        if !self.can_work() {
             self.queries.parked.push_back(ask);
         } else if ask.request.is_read() {
             self.queries.next.push(ask);
@@ -141,6 +161,20 @@ impl Manager {
             // The lead came here after the shell had looked.
             (true, ..) => Some(ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again")),
         }
+    }
+
+    /// Leads, and knows what was decided before.
+    fn can_work(&self) -> bool {
+        self.is_serving() && self.lead.is_some() && self.store.cluster().is_some()
+    }
+
+    /// Whether the request may be asked, and is valid in itself.
+    fn judge(&self, ask: &Ask, decides: bool) -> Result<(), ApiError> {
+        if decides {
+            self.authorize(&ask.identity, &ask.request)?;
+        }
+        let problems = model::validate::validate_request(&ask.request);
+        if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
 
     /// Who leads instead.

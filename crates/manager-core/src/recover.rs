@@ -57,6 +57,7 @@ pub fn recover(old: &Recovered, address: &str, wall: WallTime) -> Result<Recover
         request: None,
         actor: Identity::Manager(member),
         command: Command::RecoverMembers { survivor: member, address: address.to_owned() },
+        origin: Default::default(),
     };
     state.apply(index, &entry);
     let meta = SnapshotMeta { index, term, membership: Membership::alone(member) };

@@ -18,7 +18,7 @@ use model::{
     validate::Problem,
 };
 
-use crate::{Action, Manager, query::Ask};
+use crate::{Action, Manager, audit::Asked, query::Ask};
 
 /// Questions under way at once; what comes beyond goes on unasked.
 const MAX_OPEN: usize = 64;
@@ -234,7 +234,7 @@ impl Manager {
             (Err(RegistryRefusal::Missing(why)), Some(image)) => {
                 let message = format!("registry {host} does not have {image}: {why}");
                 let problem = Problem { path: "image".into(), message };
-                self.reply(ask.handle, Err(vec![problem].into()));
+                self.refuse(&Asked::of(&ask), vec![problem].into());
             }
             (Err(refusal), Some(image)) => {
                 self.notice(format!(
@@ -245,7 +245,7 @@ impl Manager {
             }
             (Err(refusal), None) => {
                 let message = format!("registry {host}: {refusal}; --no-check declares it all the same");
-                self.reply(ask.handle, Err(ApiError::new(ErrorCode::Invalid, message)));
+                self.refuse(&Asked::of(&ask), ApiError::new(ErrorCode::Invalid, message));
             }
         }
     }

@@ -61,6 +61,7 @@ impl Manager {
             Request::GetStatus => Response::Status(Box::new(self.cluster_status()?)),
             Request::ListUsers => Response::Users(self.store.users().to_vec()),
             Request::Explain(reference) => Response::Explanation(control::explain(&self.store, reference)),
+            Request::GetAudit { after } => self.audit_page(*after)?,
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)

@@ -337,8 +337,8 @@ pub enum Command {
     },
     /// From here on everything that is done or refused is recorded. Rejected when it has begun.
     BeginAudit,
-    /// What is to be recorded and does not come into the log by itself. Rejected, though recorded, when it notes a refusal:
-    /// so a refused request that comes again is not taken for one that was done.
+    /// What is to be recorded and does not come into the log by itself. Rejected, though recorded, when it notes
+    /// a refusal or nothing: so a refused request that comes again is not taken for one that was done.
     Audit(Vec<Note>),
 }
 

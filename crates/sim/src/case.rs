@@ -10,6 +10,10 @@ use planted::Bug;
 
 use crate::{Knobs, Report, World};
 
+/// Bytes of the audit that are kept: so few that the oldest records go in every world.
+#[cfg(feature = "bugs")]
+const AUDIT: usize = 8 << 10;
+
 /// One world.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -90,6 +94,7 @@ impl Hooks {
         let often = case.knobs.rare;
         planted::plant(case.bug);
         planted::bound_ring(Some(case.knobs.ring));
+        planted::bound_audit(Some(AUDIT));
         planted::force(Some(Box::new(move |_| dice.permille(often))));
         Self
     }
@@ -106,6 +111,7 @@ impl Drop for Hooks {
     fn drop(&mut self) {
         planted::plant(None);
         planted::bound_ring(None);
+        planted::bound_audit(None);
         planted::force(None);
     }
 }

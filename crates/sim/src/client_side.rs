@@ -213,6 +213,7 @@ impl World {
         {
             deployers.saw(&view.service);
         }
+        self.check_recorded(operation, &result);
         match purpose {
             Purpose::Work { operator } => self.think_again(operator),
             Purpose::Final => {}
@@ -263,6 +264,7 @@ impl World {
             consistency,
             deadline: Some(std::time::Duration::from_secs(3)),
             request: Request::Watch { after, until: None },
+            origin: model::audit::Origin::default(),
         });
     }
 

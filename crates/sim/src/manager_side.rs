@@ -381,6 +381,7 @@ impl World {
             consistency,
             deadline: Some(std::time::Duration::from_secs(3)),
             request,
+            origin: model::audit::Origin::new(Some("10.0.0.7".to_owned()), None),
         });
     }
 

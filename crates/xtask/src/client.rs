@@ -126,7 +126,7 @@ fn message(request: &Request, deadline: Duration) -> Result<CallRequest> {
         request_id: if request.is_read() { 0 } else { u64::from_le_bytes(id).max(1) },
         stale: false,
         deadline_ms: u64::try_from(deadline.as_millis())?,
-        on_behalf_of: Default::default(),
+        ..CallRequest::default()
     })
 }
 

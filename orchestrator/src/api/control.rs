@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use manager_core::Event;
 use model::{
+    audit::Origin,
     id::{MemberId, RequestId},
     identity::Identity,
     request::{ApiError, Consistency, ErrorCode, Reply, Request as ApiRequest, Response as ApiResponse},
@@ -69,6 +70,7 @@ struct Call {
     /// Among the caller's calls under way; a call that was handed on has its own where it came in.
     place: Option<Place<Caller>>,
     peer: Peer,
+    origin: Origin,
 }
 
 #[tonic::async_trait]
@@ -188,7 +190,8 @@ impl control_server::Control for Control {
 
 impl Control {
     async fn read(&self, request: Request<CallRequest>) -> Result<Call, Status> {
-        let certified = self.context.identity(&request)?;
+        let admitted = self.context.identity(&request).map(drop);
+        let certified = Context::named(&request)?;
         let peer = Peer::of(&request)?.clone();
         let from = peer.address().ip();
         let token = match bearer::presented(&request) {
@@ -211,7 +214,10 @@ impl Control {
             return Err(Status::resource_exhausted(message));
         }
         let (identity, token) = match (certified, handed_on) {
-            (Identity::Manager(_), true) => vouched(&raw.on_behalf_of, token)?,
+            (Identity::Manager(_), true) => {
+                admitted.clone()?;
+                vouched(&raw.on_behalf_of, token)?
+            }
             (_, true) => {
                 return Err(Status::permission_denied("only managers speak on behalf of others"));
             }
@@ -224,12 +230,19 @@ impl Control {
             }
             (identity, false) => (identity, None),
         };
+        let source = if handed_on { raw.source.clone() } else { from.to_canonical().to_string() };
         let request: ApiRequest = codec::decode(&raw.request).map_err(malformed)?;
+        // Whoever was removed may read nothing, but its changes go to the leader, whose refusals are on record.
+        if request.is_read() {
+            admitted?;
+        }
         let wanted = match raw.deadline_ms {
             0 => DEFAULT_DEADLINE,
             millis => Duration::from_millis(millis).min(MAX_DEADLINE),
         };
-        let call = Call { raw, identity, token, request, deadline: Instant::now() + wanted, place, peer };
+        let origin = Origin::new(Some(source), Some(raw.job.clone()));
+        let deadline = Instant::now() + wanted;
+        let call = Call { raw, identity, token, request, deadline, place, peer, origin };
         if call.is_unproven() {
             self.context.turn(from).await?;
         }
@@ -259,6 +272,7 @@ impl Control {
             consistency: if call.raw.stale { Consistency::Stale } else { Consistency::Linearizable },
             deadline: Some(call.deadline.saturating_duration_since(Instant::now())),
             request: call.request.clone(),
+            origin: call.origin.clone(),
         };
         let inputs = self.context.inputs.of(Class::of(&call.identity));
         let token = call.token.clone();
@@ -394,6 +408,7 @@ impl Call {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut raw = self.raw.clone();
         raw.on_behalf_of = codec::encode(&self.identity);
+        raw.source = self.origin.source.clone().unwrap_or_default();
         raw.deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut onward = Request::new(raw);
         if let Some(token) = &self.token {

@@ -70,6 +70,11 @@ impl Context {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Who sends a request, revoked or not: for the leader, which refuses and records it.
+    pub fn named<T>(request: &Request<T>) -> Result<Identity, Status> {
+        Ok(Peer::of(request)?.identity())
+    }
+
     /// Who sends a request, unless it is revoked.
     pub fn identity<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
         let identity = Peer::of(request)?.identity();

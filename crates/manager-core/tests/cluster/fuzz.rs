@@ -243,6 +243,7 @@ fn fuzz_requests() {
                 consistency: Consistency::Linearizable,
                 deadline: None,
                 request,
+                origin: Default::default(),
             },
         )
     });

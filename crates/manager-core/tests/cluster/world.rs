@@ -7,6 +7,7 @@ use manager_core::{
     Action, Bootstrap, Config, Event, Knobs, Manager, Recovered, RegistryAnswer, RegistryQuestion,
 };
 use model::{
+    audit::Origin,
     cluster::{Authority, ClusterSettings},
     command::Answer,
     id::{ClusterId, MemberId, NodeId, RequestId, ServiceId},
@@ -397,7 +398,9 @@ impl World {
         let handle = self.handles;
         let request_id = id.map(RequestId);
         let deadline = Some(Duration::from_secs(5));
-        self.feed(member, Event::Request { handle, identity, request_id, consistency, deadline, request });
+        let origin = Origin::new(Some("10.0.0.9".into()), None);
+        let event = Event::Request { handle, identity, request_id, consistency, deadline, request, origin };
+        self.feed(member, event);
         handle
     }
 

@@ -22,6 +22,7 @@ mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
 mod i21_deployers;
+mod i24_audit;
 mod jobs;
 mod releases;
 mod rotation;
@@ -72,6 +73,7 @@ pub(crate) struct Checks {
     events: i18_watch::Events,
     jobs: jobs::Jobs,
     rotation: rotation::Rotation,
+    audit: i24_audit::Audits,
 }
 
 impl Checks {
@@ -96,6 +98,7 @@ impl Checks {
             events: i18_watch::Events::default(),
             jobs: jobs::Jobs::default(),
             rotation: rotation::Rotation::default(),
+            audit: i24_audit::Audits::default(),
         }
     }
 
@@ -171,6 +174,7 @@ impl World {
         let store = store.clone();
         let at = self.now();
         self.trace.mark(at, 60 + manager as u64, store.hash());
+        self.check_same_audit(manager, &store);
         self.check_same_state(manager, &store);
         let known = self.checks.frontier.as_ref().map_or(0, Store::applied);
         if applied > known {
@@ -191,6 +195,7 @@ impl World {
         self.check_bounds(store);
         self.check_events(store);
         self.check_stamps(store);
+        self.check_audit(store);
         if let Some(before) = before {
             self.check_slots(before, store);
             self.check_releases(before, store);
@@ -320,6 +325,7 @@ impl World {
             return;
         }
         self.check_histories();
+        self.check_all_recorded();
         if let Some(store) = self.checks.frontier.clone()
             && let Err(error) = store.check()
         {
