@@ -224,6 +224,9 @@ impl CoreLoop {
             Input::Request { event, sink, token } => self.request(event, sink, token.as_deref()),
             Input::Stop => {
                 self.stopping = Some(std::time::Instant::now());
+                if !self.leads() {
+                    return None;
+                }
                 hand_over()
             }
         };

@@ -1,6 +1,7 @@
 //! The lane of processes: real managers on loopback, no engine. They are killed, frozen, removed and lied to while
 //! clients write, and the recorded history is held against what was acknowledged.
 
+mod audit;
 mod damage;
 mod deploy_tokens;
 mod faults;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write as _},
+    io::BufWriter,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };

@@ -1,6 +1,7 @@
 //! Whole clusters of manager cores in memory, driven by one deterministic loop: time, disks and the network are values.
 
 mod agent;
+mod audit;
 mod deployers;
 mod disk;
 mod faults;

@@ -119,6 +119,7 @@ fn every_identity_may_do_only_its_own() {
     ];
     for (identity, request, expected) in refused {
         let handle = world.ask(ONE, identity, Some(1), request);
+        world.until("it is answered", |world| world.answer(handle).is_some());
         assert_eq!(code(&world, handle), Some(expected));
     }
     assert!(world.insist(viewer, Request::ListServices).is_ok());
