@@ -44,7 +44,7 @@ fn work(cluster: &Cluster) -> String {
     let create = ["service", "create", "--name", "web", "--replicas", "0", "--env", &env, "--detach", IMAGE];
     ctl.ok(&create).expect("created");
     assert_eq!(ctl.say(&create).code, 5, "it is there");
-    assert_eq!(ctl.say(&["service", "rm", "nothere", "--detach"]).code, 1);
+    assert_eq!(ctl.say(&["freeze", "rm", "nothere"]).code, 1);
     let mut scale = ctl.command(&["scale", "web=1", "--detach"]);
     scale.env("CI_JOB_URL", "https://gitlab.example/mx/web/-/jobs/42");
     assert!(scale.status().expect("it starts").success());
@@ -62,7 +62,7 @@ fn everything_done_or_refused_is_on_record_and_the_same_on_every_manager() {
         "operator admin set registry registry.invalid accepted",
         "operator admin create service web accepted",
         "operator admin create service web rejected",
-        "operator admin remove service nothere rejected",
+        "operator admin remove freeze nothere rejected",
         "operator admin scale service web accepted",
     ] {
         assert_eq!(lines.iter().filter(|line| *line == expected).count(), 1, "{expected} in {lines:#?}");
@@ -82,7 +82,7 @@ fn everything_done_or_refused_is_on_record_and_the_same_on_every_manager() {
 
     // Whoever takes the call, and whoever leads afterwards: one chain.
     for index in 0..3 {
-        let said = cluster.manager_says(index, &["service", "rm", "nothere", "--detach"]);
+        let said = cluster.manager_says(index, &["freeze", "rm", "nothere"]);
         assert_eq!(said.code, 1, "{said:?}");
     }
     heads_agree(&cluster, 3);
@@ -91,7 +91,7 @@ fn everything_done_or_refused_is_on_record_and_the_same_on_every_manager() {
     cluster.ask("another leader", PATIENCE, || cluster.ctl().ok(&["scale", "web=2", "--detach"]).ok()).expect("scaled");
     cluster.manager(leader).start().expect("started");
     heads_agree(&cluster, 3);
-    let refused = cluster.ctl().json(&["audit", "ls", "--object", "service/nothere", "--verdict", "refused"]);
+    let refused = cluster.ctl().json(&["audit", "ls", "--object", "freeze/nothere", "--verdict", "refused"]);
     assert_eq!(refused.expect("a list").as_array().map(Vec::len), Some(4));
 }
 
