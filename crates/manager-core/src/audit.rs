@@ -164,7 +164,9 @@ impl Manager {
         let who = audit::holder(&asked.identity);
         // Strangers have no names: they are told apart by where they call from.
         let holder = match (&asked.identity, &asked.origin.source) {
-            (Identity::Anonymous, Some(source)) => format!("{who} at {source}"),
+            (Identity::Anonymous | Identity::Bearer(_), source) => {
+                format!("anonymous at {}", source.as_deref().unwrap_or("an unknown address"))
+            }
             _ => who,
         };
         let (now, refusals) = (self.now.mono, &mut self.refusals);

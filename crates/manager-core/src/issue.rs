@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use model::{
-    audit::Origin,
+    audit::{self, Origin},
     command::{Answer, Command},
     id::{MemberId, NodeId, RequestId, TokenId},
     identity::{Identity, JoinRole},
@@ -67,12 +67,22 @@ impl Issue {
 }
 
 impl Issue {
+    /// Whom the certificate names, if it is not who asked.
+    fn for_another(&self) -> Option<String> {
+        match &self.subject {
+            Subject::Known(identity) if *identity != self.actor => {
+                Some(format!("for {}", audit::holder(identity)))
+            }
+            _ => self.origin.reason.clone(),
+        }
+    }
+
     fn asked(&self) -> Asked {
         Asked {
             handle: self.handle,
             identity: self.actor.clone(),
             request_id: self.request_id,
-            origin: self.origin.clone(),
+            origin: Origin { reason: self.for_another(), ..self.origin.clone() },
             about: None,
         }
     }

@@ -94,6 +94,7 @@ fn manager_may(own: MemberId, need: Need<'_>) -> bool {
         | Need::RemoveFreeze(_)
         | Need::Networks
         | Need::Admin(_)
+        | Need::Audit
         | Need::Join(_) => false,
     }
 }
@@ -171,6 +172,7 @@ impl<'a> Person<'a> {
             Need::RemoveFreeze(name) => self.freeze_named(name),
             Need::Networks => self.must(self.operates(), || "change networks".into(), "operator"),
             Need::Admin(verb) => self.must(self.is(&UserRole::Admin), || format!("change {verb}"), "admin"),
+            Need::Audit => self.must(self.is(&UserRole::Admin), || "read the audit".into(), "admin"),
             Need::Lead | Need::Leave(_) => {
                 self.must(self.is(&UserRole::Admin), || "change managers".into(), "admin")
             }

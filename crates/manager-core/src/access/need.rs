@@ -42,6 +42,8 @@ pub(super) enum Need<'a> {
     Networks,
     /// What only an admin does.
     Admin(Verb),
+    /// What was done and refused: for admins.
+    Audit,
     /// The lead: for admins and managers.
     Lead,
     /// A manager's end: for admins and itself.
@@ -122,6 +124,7 @@ impl<'a> Need<'a> {
             | Request::ListUsers
             | Request::ListDeployTokens => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
+            Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,
         }
     }

@@ -50,6 +50,12 @@ pub fn about(request: &Request) -> Option<About> {
             About::new("join", kind, &join.facts.hostname)
         }
         Request::RenewCertificate { .. } => About::new("renew", "certificate", ""),
+        Request::CreateUser(spec) => About::new("create", "user", &spec.name),
+        Request::UpdateUser { user, .. } => About::new("update", "user", user),
+        Request::RemoveUser(user) => About::new("remove", "user", user),
+        Request::CertifyUser { user, .. } => About::new("certify", "user", user),
+        Request::CreateDeployToken { spec, .. } => About::new("create", "deploy-token", &spec.name),
+        Request::RemoveDeployToken(name) => About::new("remove", "deploy-token", name),
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)
@@ -67,6 +73,10 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::Explain(_)
         | Request::Watch { .. }
         | Request::Logs { .. }
+        | Request::ListUsers
+        | Request::Whoami
+        | Request::CanI { .. }
+        | Request::ListDeployTokens
         | Request::GetAudit { .. } => return None,
     })
 }

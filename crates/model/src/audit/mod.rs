@@ -216,6 +216,9 @@ pub fn holder(identity: &Identity) -> String {
         Identity::Operator { name, .. } => format!("operator {}", cut(name, MAX_TEXT)),
         Identity::Joiner(token) => format!("token {token}"),
         Identity::Anonymous => "anonymous".to_owned(),
+        Identity::User { name, .. } => format!("user {}", cut(name, MAX_TEXT)),
+        Identity::Bearer(token) => format!("unproven deploy-token {token}"),
+        Identity::Deployer { name, .. } => format!("deploy-token {}", cut(name, MAX_TEXT)),
     }
 }
 
@@ -245,7 +248,7 @@ pub fn cut(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
     use crate::{
-        id::{MemberId, NodeId, TokenId},
+        id::{DeployTokenId, MemberId, NodeId, TokenId, UserId},
         identity::Role,
         validate::Problem,
     };
@@ -259,6 +262,9 @@ mod tests {
             (ann, "operator ann"),
             (Identity::Joiner(TokenId(1)), "token 0000000000001"),
             (Identity::Anonymous, "anonymous"),
+            (Identity::User { id: UserId(1), name: "ann".into() }, "user ann"),
+            (Identity::Bearer(DeployTokenId(1)), "unproven deploy-token 0000000000001"),
+            (Identity::Deployer { id: DeployTokenId(1), name: "ci".into() }, "deploy-token ci"),
         ];
         for (identity, words) in identities {
             assert_eq!(holder(&identity), words);

@@ -159,6 +159,7 @@ impl Store {
         let name = name.or(before.0).unwrap_or_else(|| subject.called.clone());
         let (verdict, reason) = match outcome {
             Ok(_) => (Verdict::Accepted, entry.origin.reason.clone().unwrap_or_default()),
+            Err(rejection @ Rejection::Unwelcome(_)) => (Verdict::Denied, kind(rejection)),
             Err(rejection) => (Verdict::Rejected, kind(rejection)),
         };
         let mut record = draft(self.time, holder(&entry.actor), &entry.origin, entry.request);
@@ -240,5 +241,6 @@ fn kind(rejection: &Rejection) -> String {
         Rejection::Conflict(_) => "the present state is against it".to_owned(),
         Rejection::Token { id, role, .. } => format!("token {id} does not admit a {role}"),
         Rejection::Invalid(_) => "it is not valid".to_owned(),
+        Rejection::Unwelcome(_) => "not welcome, or not allowed to, when it was applied".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use model::{
     audit::{Digest, chain::Hasher},
     command::Command,
-    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TokenId},
+    id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TokenId, UserId},
     registry::Registry,
 };
 use serde::Serialize;
@@ -29,6 +29,8 @@ enum Object {
     Token(TokenId),
     Node(NodeId),
     Member(MemberId),
+    User(UserId),
+    DeployToken(String),
     Settings,
     /// Nowhere.
     None,
@@ -103,6 +105,15 @@ impl Subject {
                 let object = node.map_or(Object::None, Object::Node);
                 subject("renew", "certificate", object, serial)
             }
+            Command::CreateUser { id, spec } => subject("create", "user", Object::User(*id), &spec.name),
+            Command::UpdateUser { id, .. } => subject("update", "user", Object::User(*id), id),
+            Command::RemoveUser { id } => subject("remove", "user", Object::User(*id), id),
+            Command::CreateDeployToken { spec, .. } => {
+                subject("create", "deploy-token", Object::DeployToken(spec.name.clone()), &spec.name)
+            }
+            Command::RemoveDeployToken { name } => {
+                subject("remove", "deploy-token", Object::DeployToken(name.clone()), name)
+            }
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
             // Its notes are the records.
             Command::Audit(_)
@@ -149,6 +160,13 @@ impl Store {
             Object::Member(id) => known(self.member(*id), |member| {
                 (member.name.clone(), digest(&(&member.name, &member.address, &member.version)))
             }),
+            Object::User(id) => {
+                known(self.user(*id), |user| (user.spec.name.clone(), digest(&(&user.spec, user.disabled))))
+            }
+            Object::DeployToken(name) => {
+                let token = self.deploy_tokens().iter().find(|token| token.spec.name == *name);
+                known(token, |token| (name.clone(), digest(&(&token.spec, token.expires))))
+            }
             Object::Settings => {
                 known(self.cluster(), |cluster| ("cluster".to_owned(), digest(&cluster.settings)))
             }
