@@ -93,6 +93,7 @@ fn need(request: &Request) -> Need<'_> {
         Request::ListMembers => Need::Never("list managers"),
         Request::ListTokens => Need::Never("list join tokens"),
         Request::ListDeployTokens => Need::Never("list deploy tokens"),
+        Request::GetAudit { .. } => Need::Never("read the audit"),
         Request::GetStatus => Need::Never("see the status of the cluster"),
         Request::Explain(_) => Need::Never("ask why something is as it is"),
     }

@@ -44,7 +44,7 @@ kinds! {
     RemoveFreeze SetCron RemoveCron SuspendCron RunCron SetRegistry RemoveRegistry Join RenewCertificate CreateUser UpdateUser
     RemoveUser CertifyUser ListServices GetService ListTasks ListNetworks ListFreezes ListCrons ListRegistries GetNetwork
     GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
-    CreateDeployToken RemoveDeployToken ListDeployTokens
+    CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
 }
 
 const CALLERS: [&str; 12] = [
@@ -139,6 +139,7 @@ can-i                           yyyyyyyy---!
 create deploy token             y-----y----!
 remove deploy token             y-----y----!
 list deploy tokens              yyyyyyyy---!
+read audit                      y-----y----!
 ";
 
 struct World {
@@ -207,7 +208,7 @@ impl World {
 
     fn apply(&mut self, command: Command) {
         let index = self.store.applied() + 1;
-        let entry = Entry { at: ClusterTime(index), request: None, actor: Identity::Anonymous, command };
+        let entry = Entry { at: ClusterTime(index), request: None, actor: Identity::Anonymous, command, origin: Default::default() };
         let applied = self.store.apply(index, &entry);
         applied.outcome.expect("the fixture is right");
         assert_eq!(applied.rejected, []);
@@ -351,6 +352,7 @@ fn rows() -> Vec<(&'static str, Request)> {
         ),
         ("remove deploy token", Request::RemoveDeployToken("ci".into())),
         ("list deploy tokens", Request::ListDeployTokens),
+        ("read audit", Request::GetAudit { after: 0 }),
         ("set settings", Request::SetSettings(ClusterSettings::default())),
         ("transfer lead", Request::TransferLeader { to: None }),
         ("remove manager 1", Request::RemoveMember(MemberId(1))),
