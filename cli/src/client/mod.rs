@@ -134,7 +134,7 @@ impl Client {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
             stale_said: Cell::new(false),
-            job: std::env::var(JOB_VARIABLE).unwrap_or_default(),
+            job: job(),
         })
     }
 
@@ -151,6 +151,7 @@ impl Client {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
             stale_said: Cell::new(false),
+            job: job(),
         }
     }
 
@@ -292,6 +293,10 @@ impl Client {
     fn rotate(&self) {
         self.preferred.set((self.preferred.get() + 1) % self.managers.len());
     }
+}
+
+fn job() -> String {
+    std::env::var(JOB_VARIABLE).unwrap_or_default()
 }
 
 /// What is said of a manager that says nothing.
