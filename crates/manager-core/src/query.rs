@@ -88,9 +88,15 @@ impl Manager {
 
     /// The shell has refused a change already.
     pub(crate) fn on_refused(&mut self, asked: &Asked, error: ApiError) {
-        if self.open(asked.handle, None) {
-            self.refuse(asked, error);
+        if !self.open(asked.handle, None) {
+            return;
         }
+        if asked.about.is_some() && !self.can_work() {
+            // The lead went, or came, after the shell had looked: whoever leads now refuses and records it.
+            let error = self.refer();
+            return self.reply(asked.handle, Err(error));
+        }
+        self.refuse(asked, error);
     }
 
     /// Takes a handle, unless there are too many.

@@ -2,6 +2,7 @@
 
 use manager_core::{Action, Event as Input, SpaceState};
 use model::{
+    audit::Origin,
     id::MemberId,
     identity::Identity,
     request::{ApiError, ErrorCode, Reply},
@@ -368,9 +369,18 @@ impl World {
     pub(crate) fn ask(&mut self, operation: usize, attempt: u32, manager: usize) {
         let caller = Caller::Operation { operation, attempt };
         let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
-        let Some(identity) = self.prove(manager, identity) else {
-            let refused = ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted");
-            return self.answer_later(caller, manager, Err(refused));
+        let origin = Origin::new(Some("10.0.0.7".to_owned()), None);
+        let Some(identity) = self.prove(manager, identity.clone()) else {
+            let about = model::audit::about::about(&request);
+            let error = ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted");
+            return self.request(manager, caller, move |handle| Input::Refused {
+                handle,
+                identity,
+                request_id,
+                origin,
+                about,
+                error,
+            });
         };
         self.note_change_on_full_disk(manager, &request);
         let consistency = model::request::Consistency::Linearizable;
@@ -381,7 +391,7 @@ impl World {
             consistency,
             deadline: Some(std::time::Duration::from_secs(3)),
             request,
-            origin: model::audit::Origin::new(Some("10.0.0.7".to_owned()), None),
+            origin,
         });
     }
 
