@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -116,7 +116,9 @@ impl Daemon {
         let ours = Ours { cluster: identity.cluster, node: identity.node };
         let networks = Networks::new(ours);
         let attempts = Attempts::new(directory.path());
-        let engine = Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()));
+        let own = [directory.path(), Path::new(address.strip_prefix("unix://").unwrap_or_default())];
+        let engine =
+            Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()), &own);
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();

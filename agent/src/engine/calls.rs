@@ -20,7 +20,7 @@ use super::{
     Engine, create,
     credentials::{self, Login},
     error::{Doing, sorted},
-    view,
+    places, view,
 };
 
 /// An engine that lives answers a ping in milliseconds.
@@ -111,11 +111,17 @@ impl Engine {
             made.map_err(|message| EngineError { kind: EngineErrorKind::Other, message })?;
         }
         let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
-        let body = create::body(request, self.cpu_millis());
+        let body = create::body(&places::resolved(request, &self.own_places()).await?, self.cpu_millis());
         let created = client.create_container(Some(options), body).await.map_err(creating)?;
         // Such as a memory limit on a kernel that cannot enforce it.
         for warning in created.warnings {
             tracing::warn!(container = %request.name, %warning, "the engine could not do all that was asked");
+            if create::is_security(&warning) {
+                // Without it the container would be less bounded than it was promised to be.
+                self.remove(&created.id).await?;
+                let message = format!("this node cannot hold the container as it has to: {warning}");
+                return Err(EngineError { kind: EngineErrorKind::Invalid, message });
+            }
         }
         self.connect(&created.id, request.networks.get(1..).unwrap_or_default()).await.map_err(creating)?;
         Ok(OpOutcome::Created { id: created.id })

@@ -1,4 +1,4 @@
-//! A container's declaration in the engine's terms, with what is always set: no new privileges, a limit of processes,
+//! A container's declaration in the engine's terms, with what is always set: no new privileges (unless granted), a limit of processes,
 //! capped logs, and no restarts by the engine itself, since the agent decides those.
 
 use std::{
@@ -11,16 +11,21 @@ use agent_core::{
     labels::{CLUSTER, NODE},
 };
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
     Mount as DockerMount, MountTmpfsOptions, MountType, MountVolumeOptions, NetworkingConfig, PortBinding,
     PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::network::plan::engine_name;
-use model::container::{Healthcheck, Mount, MountSource, PortSpec, Protocol};
+use model::{
+    container::{Healthcheck, Mount, MountSource, PortSpec, Protocol},
+    security::{Device, Security},
+};
 
 /// Processes and threads where the spec says nothing: plenty for a Java server, an end to a fork bomb.
 const DEFAULT_PIDS: i64 = 4_096;
+/// The engine's word for the node's own namespace.
+const HOST: &str = "host";
 
 /// Translates. `cpu_millis`: what the machine has; the engine refuses limits beyond it, which would bind nobody.
 pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCreateBody {
@@ -54,6 +59,7 @@ pub(super) fn whole_seconds(grace: Duration) -> i64 {
 fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
     let spec = &request.spec;
     let resources = &spec.resources;
+    let security = &spec.security;
     let memory = limit(resources.memory_limit);
     let pids = i64::from(resources.pids_limit);
     HostConfig {
@@ -67,9 +73,15 @@ fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
         readonly_rootfs: Some(spec.read_only),
         mounts: some(&spec.mounts.iter().map(|m| mount(m, &request.labels)).collect::<Vec<_>>()),
         port_bindings: Some(port_bindings(&spec.ports)),
-        network_mode: request.networks.first().map(engine_name),
+        network_mode: network_mode(request),
         dns: some(&request.networks.iter().map(|network| network.gateway().to_string()).collect::<Vec<_>>()),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        privileged: Some(security.privileged),
+        cap_add: some(&security.cap_add),
+        cap_drop: some(&security.cap_drop),
+        devices: some(&security.devices.iter().map(device).collect::<Vec<_>>()),
+        pid_mode: security.pid_host.then(|| HOST.to_owned()),
+        ipc_mode: security.ipc_host.then(|| HOST.to_owned()),
+        security_opt: Some(security_opt(security)),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -80,6 +92,36 @@ fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
         }),
         ..Default::default()
     }
+}
+
+fn network_mode(request: &ContainerRequest) -> Option<String> {
+    if request.spec.security.network_host {
+        return Some(HOST.to_owned());
+    }
+    request.networks.first().map(engine_name)
+}
+
+/// The engine's profiles of seccomp and AppArmor are what it takes when nothing is said.
+fn security_opt(security: &Security) -> Vec<String> {
+    let options = [
+        (!security.new_privileges, "no-new-privileges"),
+        (security.seccomp_unconfined, "seccomp=unconfined"),
+        (security.apparmor_unconfined, "apparmor=unconfined"),
+    ];
+    options.into_iter().filter(|(set, _)| *set).map(|(_, option)| option.to_owned()).collect()
+}
+
+fn device(device: &Device) -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: Some(device.host.clone()),
+        path_in_container: Some(device.target().to_owned()),
+        cgroup_permissions: Some(device.permissions().to_owned()),
+    }
+}
+
+/// Whether the engine says that it does without a bound that every container has.
+pub(super) fn is_security(warning: &str) -> bool {
+    warning.to_ascii_lowercase().contains("pids limit")
 }
 
 fn nano_cpus(limit_millis: u64, machine_millis: u64) -> u64 {

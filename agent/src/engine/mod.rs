@@ -1,7 +1,7 @@
 //! The Docker Engine, as `agent-core` wants to see it.
 //!
 //! `calls` carries out one call and sorts what went wrong (`error`); `create` and `view` translate a container there
-//! and back; `credentials` reads the logins for registries; `networks` makes networks; `watch` keeps the event stream; `logs` reads what containers print; `exec` runs programs in them. Everything goes through bollard, whose
+//! and back; `credentials` reads the logins for registries; `networks` makes networks; `places` looks where binds lead; `watch` keeps the event stream; `logs` reads what containers print; `exec` runs programs in them. Everything goes through bollard, whose
 //! traps are: it sends its own API version unless asked to negotiate, its timeout is per client, and its streams end
 //! with the engine.
 
@@ -13,6 +13,7 @@ mod exec;
 mod last_words;
 mod logs;
 mod networks;
+mod places;
 mod view;
 mod watch;
 
@@ -27,6 +28,8 @@ pub use credentials::Logins;
 pub use error::chain;
 pub(crate) use logs::{before_now, stamped};
 pub use watch::{Ours, watch};
+
+use model::policy::places::clean;
 
 use crate::{attempts::Attempts, network::Networks};
 
@@ -49,20 +52,26 @@ struct Inner {
     logins: Logins,
     networks: Option<Networks>,
     attempts: Option<Attempts>,
+    /// What no service gets: the agent's own directory, the engine's socket.
+    own: Vec<String>,
+    /// Where the engine keeps what is its, once it has said so.
+    root: Mutex<Option<String>>,
 }
 
 impl Engine {
     /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
     pub fn new(address: &str) -> Self {
-        Self::of_node(address, Logins::default(), None, None)
+        Self::of_node(address, Logins::default(), None, None, &[])
     }
 
-    /// The same, with what it may tell registries, the node's networks to put containers into, and where to keep what is left of them.
+    /// The same, with what it may tell registries, the node's networks to put containers into, where to keep what is left of them, and what
+    /// of this machine's files no container may have.
     pub fn of_node(
         address: &str,
         logins: Logins,
         networks: Option<Networks>,
         attempts: Option<Attempts>,
+        own: &[&std::path::Path],
     ) -> Self {
         Self(Arc::new(Inner {
             address: address.to_owned(),
@@ -71,6 +80,8 @@ impl Engine {
             logins,
             networks,
             attempts,
+            own: own.iter().filter_map(|path| Some(clean(path.canonicalize().ok()?.to_str()?))).collect(),
+            root: Mutex::new(None),
         }))
     }
 
@@ -97,6 +108,18 @@ impl Engine {
     /// The lock is held for a clone only; a value that a panic left behind is whole.
     fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
         self.0.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the engine keeps images and containers.
+    fn knows_root(&self, root: Option<&str>) {
+        let root = root.filter(|root| !root.is_empty()).map(clean);
+        *self.0.root.lock().unwrap_or_else(PoisonError::into_inner) = root;
+    }
+
+    /// What no service gets.
+    fn own_places(&self) -> Vec<String> {
+        let root = self.0.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.0.own.iter().cloned().chain(root).collect()
     }
 
     fn cpu_millis(&self) -> u64 {

@@ -106,6 +106,7 @@ impl Engine {
         let info = client.info().await.map_err(using)?;
         let facts = facts(&client, &info);
         self.0.cpu_millis.store(facts.cpu_millis, Ordering::Relaxed);
+        self.knows_root(info.docker_root_dir.as_deref());
         let mut changes = subscribe(&client, ours, &info);
         let mut meanwhile = Vec::new();
         let listing = self.list(&client, ours);

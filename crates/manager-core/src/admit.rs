@@ -49,10 +49,19 @@ impl Manager {
             .and_then(|()| self.is_settled(&identity))
             .and_then(|()| self.is_resolved(&identity, &request));
         let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request)) {
-            Ok(Work::Propose(command)) => {
-                let purpose = Self::purpose_of(handle, &command);
-                self.propose_for(&asked, command, purpose)
-            }
+            Ok(Work::Propose(command)) => match self.store.admits(&identity, &command) {
+                // A retry of what was admitted is answered as it was then: the log knows.
+                Err(refusal) if request_id.is_some() => {
+                    let purpose = Purpose::Probe { handle, refusal: Box::new(refusal.into()) };
+                    let command = Command::RevokeToken { id: TokenId(self.next_id()) };
+                    self.propose_for(&asked, command, purpose)
+                }
+                Err(refusal) => Err(refusal.into()),
+                Ok(()) => {
+                    let purpose = Self::purpose_of(handle, &command);
+                    self.propose_for(&asked, command, purpose)
+                }
+            },
             Ok(Work::Issue(issue)) => {
                 let origin = asked.origin.clone();
                 self.queue_issue(Issue { request_id, actor: identity, origin, ..issue })
@@ -119,6 +128,8 @@ impl Manager {
             Request::RunCron(name) => self.run_cron(&name)?,
             Request::SetRegistry { spec, .. } => self.registry(spec)?,
             Request::RemoveRegistry(host) => Command::RemoveRegistry { host },
+            Request::SetPolicy { spec, expected } => self.policy(*spec, expected)?,
+            Request::RemovePolicy(name) => Command::RemovePolicy { name },
             Request::CreateToken { role, ttl, uses, node_spec } => self.token(role, ttl, uses, node_spec),
             Request::RevokeToken(id) => Command::RevokeToken { id },
             Request::SetSettings(settings) => self.settings(settings)?,
@@ -171,6 +182,8 @@ impl Manager {
             | Request::ListFreezes
             | Request::ListCrons
             | Request::ListRegistries
+            | Request::ListPolicies
+            | Request::CheckPolicies { .. }
             | Request::GetNetwork(_)
             | Request::GetEndpoints(_)
             | Request::ListNodes

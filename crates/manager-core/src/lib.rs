@@ -34,6 +34,7 @@ mod membership;
 mod parts;
 mod peer;
 mod pins;
+mod policies;
 mod proposal;
 mod pulls;
 mod query;

@@ -104,6 +104,9 @@ impl Manager {
         if spec.job.is_some() {
             self.same_versions("a job")?;
         }
+        if !spec.template.container.security.is_default() || spec.connections > 0 {
+            self.same_versions("a field that policies judge")?;
+        }
         if spec.update.canary.is_some() {
             self.same_versions("canaries")?;
         }

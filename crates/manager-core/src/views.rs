@@ -43,6 +43,8 @@ impl Manager {
             Request::ListFreezes => Response::Freezes(self.freeze_views()),
             Request::ListCrons => Response::Crons(self.store.crons().cloned().collect()),
             Request::ListRegistries => Response::Registries(self.registry_views()),
+            Request::ListPolicies => Response::Policies(self.store.policies().to_vec()),
+            Request::CheckPolicies { with } => Response::PolicyCheck(self.policy_check(with.as_deref())),
             Request::GetNetwork(reference) => {
                 Response::Networks(vec![self.network_view(self.store.resolve_network(reference)?)])
             }
@@ -80,6 +82,8 @@ impl Manager {
             | Request::RunCron(_)
             | Request::SetRegistry { .. }
             | Request::RemoveRegistry(_)
+            | Request::SetPolicy { .. }
+            | Request::RemovePolicy(_)
             | Request::UpdateNode { .. }
             | Request::RemoveNode { .. }
             | Request::CreateToken { .. }
@@ -261,6 +265,7 @@ impl Manager {
         let tasks_running = rows.fold((0, 0), |sum, row| (sum.0 + row.running, sum.1 + row.wanted));
         let mut waiting = control::waiting(&self.store);
         waiting.extend(self.managers_waiting());
+        waiting.extend(self.policy_waiting());
         Ok(ClusterStatus {
             cluster: cluster.id,
             settings: cluster.settings.clone(),

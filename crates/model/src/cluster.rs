@@ -12,6 +12,7 @@ use crate::{
     identity::JoinRole,
     network::AddressPool,
     node::Patience,
+    policy::Policy,
     registry::Registry,
     time::ClusterTime,
 };
@@ -91,6 +92,9 @@ pub struct Cluster {
     /// Deploy tokens, by name, expired ones included.
     #[serde(default, skip_serializing_if = "none_of")]
     pub deploy_tokens: Arc<Vec<DeployToken>>,
+    /// What services may ask for, by name. `None`: nobody ever declared any, and entries are applied as versions did that knew of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Arc<Vec<Policy>>>,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

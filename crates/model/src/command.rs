@@ -20,6 +20,7 @@ use crate::{
     job::JobState,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
+    policy::{PolicySpec, Refusal},
     registry::RegistrySpec,
     service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
@@ -174,6 +175,18 @@ pub enum Command {
     RemoveRegistry {
         /// Its host.
         host: String,
+    },
+    /// A policy, in place of the one of its name.
+    SetPolicy {
+        /// The declaration, valid.
+        spec: PolicySpec,
+        /// The generation that the client saw, 0 for none; rejected when it has moved on. `None`: whatever it is.
+        expected: Option<Generation>,
+    },
+    /// Forgets a policy, its grants with it.
+    RemovePolicy {
+        /// Which.
+        name: String,
     },
     /// A new join token.
     CreateToken(Token),
@@ -587,4 +600,7 @@ pub enum Rejection {
     /// Who asked for it may not, or was not welcome any more when it was applied.
     #[error("{0}")]
     Unwelcome(String),
+    /// A policy is against it.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Probes;
+use crate::{probe::Probes, security::Security};
 
 /// A container's declaration. Zero or empty means "the image's or the engine's default", unless a field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     /// The cap of its logs on the node.
     pub log: LogPolicy,
+    /// Power over the node, which needs a grant.
+    #[serde(skip_serializing_if = "Security::is_default")]
+    pub security: Security,
 }
 
 impl ContainerSpec {

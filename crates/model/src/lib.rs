@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`access`], [`deployer`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`security`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`policy`], [`access`], [`deployer`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`audit`], [`validate`].
 
 pub mod access;
@@ -27,12 +27,14 @@ pub mod job;
 pub mod network;
 pub mod node;
 pub mod placement;
+pub mod policy;
 pub mod probe;
 pub mod registry;
 pub mod release;
 pub mod request;
 pub mod rollout;
 pub mod route;
+pub mod security;
 pub mod service;
 pub mod session;
 pub mod task;

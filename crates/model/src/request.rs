@@ -17,6 +17,7 @@ use crate::{
     identity::{Identity, JoinRole},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
+    policy::{Breach, Policy, PolicySpec, Refusal},
     registry::{LoginKind, RegistrySpec},
     route::IngressPort,
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, Slot, TemplateVersion},
@@ -199,6 +200,15 @@ pub enum Request {
     },
     /// Forget a registry, by its host.
     RemoveRegistry(String),
+    /// A policy, in place of the one of its name.
+    SetPolicy {
+        /// The declaration.
+        spec: Box<PolicySpec>,
+        /// The generation that the client saw, 0 for none; `None`: whatever it is.
+        expected: Option<Generation>,
+    },
+    /// Forget a policy, by its whole name.
+    RemovePolicy(String),
     /// Use a join token. The manager that leads verifies the secret; for its core the caller is then a
     /// [`Joiner`](crate::identity::Identity::Joiner).
     Join(Box<JoinRequest>),
@@ -251,6 +261,13 @@ pub enum Request {
     ListCrons,
     /// All registries, without their secrets.
     ListRegistries,
+    /// All policies.
+    ListPolicies,
+    /// What of the services and crons that there are would be refused if it came today.
+    CheckPolicies {
+        /// As if this one were declared too, in place of the one of its name.
+        with: Option<Box<PolicySpec>>,
+    },
     /// One network, with who is in it.
     GetNetwork(Reference),
     /// How a service is reached, from the leader's view.
@@ -314,6 +331,8 @@ impl Request {
                 | Self::ListFreezes
                 | Self::ListCrons
                 | Self::ListRegistries
+                | Self::ListPolicies
+                | Self::CheckPolicies { .. }
                 | Self::GetNetwork(_)
                 | Self::GetEndpoints(_)
                 | Self::ListNodes
@@ -517,6 +536,15 @@ pub struct RegistryView {
     pub services: Vec<String>,
 }
 
+/// Something that runs, and that would be refused if it came today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVerdict {
+    /// Such as "service web" or "cron sync".
+    pub what: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
 /// What a registry last said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrySaid {
@@ -625,6 +653,10 @@ pub enum Response {
     Crons(Vec<Cron>),
     /// Registries.
     Registries(Vec<RegistryView>),
+    /// Policies.
+    Policies(Vec<Policy>),
+    /// What would be refused today.
+    PolicyCheck(Vec<PolicyVerdict>),
     /// How a service is reached.
     Endpoints(Box<EndpointsView>),
     /// Nodes.
@@ -763,8 +795,15 @@ impl From<Rejection> for ApiError {
             Rejection::Token { .. } => ErrorCode::Denied,
             Rejection::Invalid(_) => ErrorCode::Invalid,
             Rejection::Unwelcome(_) => ErrorCode::Unauthenticated,
+            Rejection::Refused(_) => ErrorCode::Denied,
         };
-        Self::new(code, rejection.to_string())
+        let mut error = Self::new(code, rejection.to_string());
+        if let Rejection::Refused(refusal) = rejection
+            && refusal.breaches.len() > 1
+        {
+            error.problems = refusal.breaches.iter().map(Breach::problem).collect();
+        }
+        error
     }
 }
 

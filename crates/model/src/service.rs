@@ -116,6 +116,14 @@ pub struct ServiceSpec {
     /// What makes it a job; `None` = it is to run for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobPolicy>,
+    /// Connections to databases that a replica makes at most, the size of its pool; 0 = not said. Nobody enforces it: policies cap the sum.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub connections: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Counts the templates of one service, from 1; a rollback makes an old template the newest again under a new number.

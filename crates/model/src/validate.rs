@@ -4,7 +4,7 @@
 //! versions of the software may know different rules, and must still apply one log the same way.
 //!
 //! Every bound is here because something behind it is finite: the log entry, the snapshot, the engine's own limits, a
-//! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources`, `job` for specs, `text` for the
+//! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources`, `security`, `job` for specs, `policy`, `text` for the
 //! forms of names, `cluster` for everything else, `lint` for warnings.
 
 use std::fmt;
@@ -16,8 +16,10 @@ mod container;
 mod job;
 mod lint;
 mod placement;
+mod policy;
 mod probe;
 mod resources;
+mod security;
 mod service;
 mod text;
 mod traffic;
@@ -28,6 +30,7 @@ pub use cluster::{
 };
 pub use job::validate_cron;
 pub use lint::lint_service;
+pub use policy::validate_policy;
 pub use service::{MAX_REPLICAS, MAX_SPEC_BYTES, validate_scale, validate_service};
 pub use traffic::validate_network;
 

@@ -130,6 +130,8 @@ bugs! {
     ReplayAudited,
     /// What the kept records are chained to is not moved on when older ones go.
     AuditAnchorLost,
+    /// A declaration is applied as it was proposed, whatever policy was set in between.
+    PolicyNotAsked,
 }
 
 impl fmt::Display for Bug {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Problem, Problems,
     job::validate_cron,
+    policy::validate_policy,
     service::{at_most, canary, labels, validate_scale, validate_service},
     text,
     traffic::validate_network,
@@ -132,6 +133,9 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         }
         Request::CreateDeployToken { spec, ttl, .. } => deploy_token(&mut problems, spec, *ttl),
         Request::RemoveDeployToken(name) => problems.judge("name", text::dns_label(name)),
+        Request::SetPolicy { spec, .. } => problems.0.extend(validate_policy(spec)),
+        Request::CheckPolicies { with } => problems.0.extend(with.iter().flat_map(|spec| validate_policy(spec))),
+        Request::RemovePolicy(name) => problems.judge("name", text::dns_label(name)),
         Request::ListUsers
         | Request::Whoami
         | Request::RevokeToken(_)
@@ -142,6 +146,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListFreezes
         | Request::ListCrons
         | Request::ListRegistries
+        | Request::ListPolicies
         | Request::ListNodes
         | Request::ListMembers
         | Request::ListTokens

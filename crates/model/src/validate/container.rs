@@ -9,6 +9,7 @@ use super::{
     Problems,
     probe::{probes, probes_bytes},
     resources::{log, resources, ulimits},
+    security::{security, security_bytes},
     service::{at_most, labels, labels_bytes},
     text,
 };
@@ -71,6 +72,7 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     networks(problems, &at("networks"), &spec.networks);
     ulimits(problems, &at("ulimits"), &spec.ulimits);
     log(problems, &at("log"), &spec.log);
+    security(problems, &at("security"), spec);
 }
 
 pub(super) fn words(problems: &mut Problems, path: &str, words: &[String]) {
@@ -134,7 +136,7 @@ fn mounts(problems: &mut Problems, path: &str, mounts: &[Mount]) {
             "nothing can be mounted over the root; mount on a directory in it".into()
         });
         match &mount.source {
-            MountSource::Bind(source) => problems.judge(format!("{path}.source"), bind(source)),
+            MountSource::Bind(source) => problems.judge(format!("{path}.source"), text::absolute_path(source)),
             MountSource::Volume(name) => problems.judge(format!("{path}.source"), text::volume_name(name)),
             MountSource::Tmpfs { mode, .. } => {
                 problems.ensure(*mode <= 0o7777, format!("{path}.source.mode"), || {
@@ -146,25 +148,6 @@ fn mounts(problems: &mut Problems, path: &str, mounts: &[Mount]) {
             format!("{} is mounted on twice", text::quote(&mount.target))
         });
     }
-}
-
-/// A path of the host that a container may see. Who writes to the engine's socket or the kernel's own files owns the node;
-/// no service gets them.
-fn bind(source: &str) -> Result<(), String> {
-    text::absolute_path(source)?;
-    let path = text::normal_path(source);
-    let under =
-        |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-    let refused = matches!(&*path, "/" | "/run" | "/var" | "/var/run" | "/var/lib" | "/etc")
-        || ["/proc", "/sys", "/dev", "/boot", "/var/lib/docker"].into_iter().any(under)
-        || ["docker.sock", "containerd.sock"].into_iter().any(|name| path.ends_with(name));
-    if !refused {
-        return Ok(());
-    }
-    Err(format!(
-        "{} would give the container power over its node; mount the directory that it needs",
-        text::quote(source)
-    ))
 }
 
 fn ports(problems: &mut Problems, path: &str, ports: &[PortSpec]) {
@@ -251,4 +234,5 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + list(&spec.networks)
         + spec.healthcheck.as_ref().map_or(0, |check| list(&check.test))
         + probes_bytes(&spec.probes)
+        + security_bytes(&spec.security)
 }

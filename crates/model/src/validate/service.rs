@@ -50,6 +50,9 @@ pub fn validate_service(spec: &ServiceSpec) -> Vec<Problem> {
     restarted(&mut problems, &spec.template.container, &spec.template.restart);
     update(&mut problems, "update", &spec.update);
     ports(&mut problems, "ports", &spec.ports, &spec.template.container.ports);
+    problems.ensure(!spec.template.container.security.network_host || spec.ports.is_empty(), "ports", || {
+        "a container on its node's network has no address that routers could reach; leave out one of the two".into()
+    });
     if let Some(policy) = &spec.job {
         job(&mut problems, spec, policy);
     }

@@ -46,6 +46,7 @@ impl Writer<'_> {
             registries: Arc::default(),
             users: Arc::default(),
             deploy_tokens: Arc::default(),
+            policies: None,
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })

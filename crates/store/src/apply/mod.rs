@@ -4,7 +4,7 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `policy`.
 
 mod cluster;
 mod cron;
@@ -14,6 +14,7 @@ mod job;
 mod network;
 mod node;
 mod observe;
+mod policy;
 mod release;
 mod service;
 mod user;
@@ -123,6 +124,9 @@ impl Writer<'_> {
         if self.store.cluster.is_none() && !matches!(command, Command::Bootstrap { .. }) {
             return Err(Rejection::Conflict("there is no cluster yet".into()));
         }
+        if self.store.is_policed() && !planted::is(Bug::PolicyNotAsked) {
+            self.store.admits(&self.actor, command)?;
+        }
         match command {
             Command::Bootstrap { cluster, settings, authority, name, address } => {
                 self.bootstrap(*cluster, settings, authority, name, address)
@@ -147,6 +151,8 @@ impl Writer<'_> {
             Command::RunCron { id, job } => self.run_cron_now(*id, *job),
             Command::SetRegistry(spec) => self.set_registry(spec),
             Command::RemoveRegistry { host } => self.remove_registry(host),
+            Command::SetPolicy { spec, expected } => self.set_policy(spec, *expected),
+            Command::RemovePolicy { name } => self.remove_policy(name),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),
