@@ -10,7 +10,9 @@ mod deploy_token;
 mod freeze;
 mod hook;
 mod job;
+mod policy;
 mod registry;
+mod security;
 mod service;
 mod user;
 
@@ -29,7 +31,9 @@ pub use deploy_token::{DeployTokenCommand, DeployTokenCreate};
 pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
+pub use policy::{GrantFlags, PolicyCommand, PolicySet};
 pub use registry::{RegistryCommand, RegistrySet};
+pub use security::{NamespaceArg, SecurityFlags};
 pub use service::{
     ConditionArg, Create, CreateLists, FailureActionArg, ModeArg, OrderArg, PullArg, ServiceCommand,
     SpecFlags, Update, UpdateLists,
@@ -110,6 +114,9 @@ pub enum Command {
     /// Declare registries of images: logins for all nodes, private authorities
     #[command(subcommand, visible_alias = "registries")]
     Registry(RegistryCommand),
+    /// Say what services may ask for: images, power over nodes, amounts
+    #[command(subcommand, visible_alias = "policies")]
+    Policy(PolicyCommand),
     /// Make, list and remove networks of services
     #[command(subcommand, visible_alias = "networks")]
     Network(NetworkCommand),

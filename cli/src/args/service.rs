@@ -8,7 +8,7 @@ use model::{
     service::{FailureAction, Promotion, RestartCondition, UpdateOrder},
 };
 
-use super::{HookFlags, Logs, WaitFlags, cluster::choice};
+use super::{HookFlags, Logs, SecurityFlags, WaitFlags, cluster::choice};
 
 /// `service …`
 #[derive(Debug, Subcommand)]
@@ -139,7 +139,7 @@ pub struct CreateLists {
     /// Mount memory: /PATH[:size=64m,mode=1777]
     #[arg(long)]
     pub tmpfs: Vec<String>,
-    /// A network to be in: services of one network reach each other by name
+    /// A network to be in: services of one network reach each other by name; host = the node's own, which needs a grant
     #[arg(long, value_name = "NETWORK")]
     pub network: Vec<String>,
     /// Publish a port: 8080:80 on every ingress node; 80 or published=8080,target=80,mode=host on the task's own node;
@@ -361,6 +361,9 @@ pub struct SpecFlags {
     /// What runs before a release.
     #[command(flatten)]
     pub hook: HookFlags,
+    /// Power over the node.
+    #[command(flatten)]
+    pub security: SecurityFlags,
 
     /// The command of the health check, run by a shell
     #[arg(long, value_name = "COMMAND", help_heading = "Health", conflicts_with = "no_healthcheck")]

@@ -14,6 +14,7 @@ mod logs;
 mod manager;
 mod network;
 mod node;
+mod policy;
 mod ps;
 mod registry;
 mod run;
@@ -113,6 +114,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Manager(command) => manager::run(&session, command).await,
         Command::Freeze(command) => freeze::run(&session, command).await,
         Command::Registry(command) => registry::run(&session, command).await,
+        Command::Policy(command) => policy::run(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::User(command) => user::run(&session, command).await,

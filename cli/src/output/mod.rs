@@ -8,6 +8,7 @@ pub mod audit;
 pub mod event;
 pub mod jobs;
 pub mod json;
+pub mod policy;
 pub mod progress;
 pub mod rows;
 pub mod table;

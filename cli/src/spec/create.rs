@@ -2,7 +2,7 @@
 
 use model::service::{Mode, ServiceSpec};
 
-use super::{constraint, env_file, env_pair, file, flags, problems::Problems, spread};
+use super::{constraint, env_file, env_pair, file, flags, problems::Problems, security, spread};
 use crate::{
     args::{Create, CreateLists, ModeArg},
     exit::Failure,
@@ -64,6 +64,7 @@ fn lists(lists: &CreateLists, spec: &mut ServiceSpec, problems: &mut Problems) {
     container.mounts.extend(problems.all("--mount", &lists.mount, value::mount));
     container.mounts.extend(problems.all("--tmpfs", &lists.tmpfs, value::tmpfs));
     container.networks.extend(lists.network.iter().cloned());
+    security::take_host_network(container);
     for port in problems.all("--publish", &lists.publish, value::port) {
         match port {
             Published::Host(port) => container.ports.push(port),

@@ -8,6 +8,7 @@ use std::{path::Path, time::Duration};
 
 use model::{
     probe::{Check, Diagnosis, DiagnosisBy, GrpcCheck, HttpCheck, Probe},
+    security::Security,
     service::ServiceSpec,
 };
 use serde_json::{Map, Value, json};
@@ -66,16 +67,29 @@ pub struct Loaded {
 /// # Errors
 /// It cannot be read; or all unknown fields and wrong values, each with its path.
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
+    parse(&read_text(path)?).map_err(|mut failure| {
+        failure.message = format!("{}: {}", path.display(), failure.message);
+        failure
+    })
+}
+
+/// The text of a file; `-` is standard input.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())
     } else {
         std::fs::read_to_string(path)
     };
-    let text = text.map_err(|error| Failure::file("read", path, &error))?;
-    parse(&text).map_err(|mut failure| {
-        failure.message = format!("{}: {}", path.display(), failure.message);
-        failure
-    })
+    text.map_err(|error| Failure::file("read", path, &error))
+}
+
+/// JSON when the text begins with `{`, TOML otherwise.
+pub(super) fn tree_of_text(text: &str) -> Result<Value, Failure> {
+    if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| Failure::invalid(format!("is no JSON: {error}")))
+    } else {
+        toml::from_str(text).map_err(|error| Failure::invalid(format!("is no TOML: {error}")))
+    }
 }
 
 /// Reads a declaration.
@@ -83,11 +97,7 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
 /// # Errors
 /// As for [`load`].
 pub fn parse(text: &str) -> Result<Loaded, Failure> {
-    let mut tree: Value = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| Failure::invalid(format!("is no JSON: {error}")))?
-    } else {
-        toml::from_str(text).map_err(|error| Failure::invalid(format!("is no TOML: {error}")))?
-    };
+    let mut tree = tree_of_text(text)?;
     let mut problems = Problems::default();
     visit(&mut tree, &mut String::new(), &mut |path, value| read_units(path, value, &mut problems));
     let default = tree_of(&ServiceSpec::default());
@@ -146,9 +156,14 @@ pub fn to_toml(spec: &ServiceSpec) -> String {
 
 fn tree_of(spec: &ServiceSpec) -> Value {
     let mut tree = serde_json::to_value(spec).expect("a declaration is plain data");
-    // A service's declaration says nothing of it, so that it is stored as it always was.
+    // A declaration that asks for none of them says nothing of them, so that it is stored as it always was.
     if let Value::Object(fields) = &mut tree {
         fields.entry("job").or_insert(Value::Null);
+        fields.entry("connections").or_insert(0.into());
+    }
+    if let Value::Object(container) = &mut tree["template"]["container"] {
+        let none = serde_json::to_value(Security::default()).expect("security is plain data");
+        container.entry("security").or_insert(none);
     }
     tree
 }
@@ -270,7 +285,7 @@ fn try_alone(
 }
 
 /// Fields that reading and writing again has lost were not understood.
-fn find_unknown(given: &Value, kept: &Value, path: &mut String, problems: &mut Problems) {
+pub(super) fn find_unknown(given: &Value, kept: &Value, path: &mut String, problems: &mut Problems) {
     let length = path.len();
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => {
@@ -303,7 +318,7 @@ fn unknown(known: &Map<String, Value>) -> String {
 }
 
 /// Removes what equals the default, and null, which TOML does not have.
-fn prune(value: &mut Value, default: &Value) {
+pub(super) fn prune(value: &mut Value, default: &Value) {
     let Value::Object(fields) = value else { return };
     fields.retain(|key, field| {
         let default = default.get(key).unwrap_or(&Value::Null);

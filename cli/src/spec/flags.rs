@@ -30,6 +30,7 @@ pub fn apply(flags: &SpecFlags, spec: &mut ServiceSpec, problems: &mut Problems)
     update(flags, &mut spec.update, problems);
     health(flags, &mut spec.template.container, problems);
     probes(flags, &mut spec.template.container.probes, problems);
+    super::security::apply(&flags.security, spec, problems);
 }
 
 fn container(flags: &SpecFlags, container: &mut ContainerSpec, problems: &mut Problems) {

@@ -1,13 +1,15 @@
 //! From a command line or a file to a declaration, with everything that is wrong with it at once.
 //!
-//! [`create`] makes one, [`update`] changes one, [`flags`] are the values that both take, [`job`] makes what comes to an end, [`file`] reads and writes
-//! declarations as TOML or JSON, [`problems`] collects.
+//! [`create`] makes one, [`update`] changes one, [`flags`] are the values that both take, [`security`] those of power over a node, [`job`] makes what comes to an end, [`file`] reads and writes
+//! declarations as TOML or JSON, [`policy`] policies, [`problems`] collects.
 
 pub mod create;
 pub mod file;
 pub mod flags;
 pub mod job;
+pub mod policy;
 pub mod problems;
+pub mod security;
 pub mod update;
 
 #[cfg(test)]

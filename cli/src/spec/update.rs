@@ -8,7 +8,7 @@ use model::{
     service::ServiceSpec,
 };
 
-use super::{constraint, env_pair, file, flags, problems::Problems, spread};
+use super::{constraint, env_pair, file, flags, problems::Problems, security, spread};
 use crate::{
     args::{Update, UpdateLists},
     exit::Failure,
@@ -80,12 +80,13 @@ impl Change {
         for mount in self.problems.all("--mount-add", &lists.mount_add, value::mount) {
             put(&mut container.mounts, mount, |a, b| a.target == b.target);
         }
-        self.remove("--network-rm", &mut container.networks, &lists.network_rm, |network, text| {
-            network == text
-        });
+        let left = |text: &&String| !security::leave_host_network(container, text);
+        let rest: Vec<String> = lists.network_rm.iter().filter(left).cloned().collect();
+        self.remove("--network-rm", &mut container.networks, &rest, |network, text| network == text);
         for network in &lists.network_add {
             put(&mut container.networks, network.clone(), |a, b| a == b);
         }
+        security::take_host_network(container);
         self.remove("--ulimit-rm", &mut container.ulimits, &lists.ulimit_rm, |limit, text| {
             limit.name == text
         });

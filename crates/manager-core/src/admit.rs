@@ -52,8 +52,9 @@ impl Manager {
             Ok(Work::Propose(command)) => match self.store.admits(&identity, &command) {
                 // A retry of what was admitted is answered as it was then: the log knows.
                 Err(refusal) if request_id.is_some() => {
-                    let purpose = Purpose::Probe { handle, refusal: Box::new(refusal.into()) };
-                    let command = Command::RevokeToken { id: TokenId(self.next_id()) };
+                    let error = ApiError::from(refusal);
+                    let command = self.probe(&asked, &error);
+                    let purpose = Purpose::Probe { handle, refusal: Box::new(error) };
                     self.propose_for(&asked, command, purpose)
                 }
                 Err(refusal) => Err(refusal.into()),

@@ -35,7 +35,8 @@ impl Store {
     /// What is against it.
     pub fn admits(&self, actor: &Identity, command: &Command) -> Result<(), Rejection> {
         let judge = |verb, old, new: &ServiceSpec| {
-            admit(actor, verb, old, new, self.policies()).map_err(|refusal| Rejection::Refused(Box::new(refusal)))
+            admit(actor, verb, old, new, self.policies())
+                .map_err(|refusal| Rejection::Refused(Box::new(refusal)))
         };
         let declared = |id: &ServiceId| self.services.get(id).map(|service| &*service.spec);
         match command {
@@ -117,15 +118,21 @@ impl Store {
             let refusal = admit(&nobody, verb, None, spec, policies).err()?;
             Some((what.clone(), Refusal { what, ..refusal }))
         };
-        let is_over = |service: &model::service::Service| service.job.as_ref().is_some_and(|job| job.is_over());
+        let is_over =
+            |service: &model::service::Service| service.job.as_ref().is_some_and(|job| job.is_over());
         let services = self.services.values().filter(|service| !service.removing && !is_over(service));
         let services = services.filter_map(|service| {
             let cron = service.job.as_ref().and_then(|job| self.crons.get(&job.cron?.cron));
             // It is the cron's, which is told of by itself.
-            cron.is_none().then(|| verdict(format!("service {}", service.spec.name), Verb::Update, &service.spec))?
+            cron.is_none()
+                .then(|| verdict(format!("service {}", service.spec.name), Verb::Update, &service.spec))?
         });
         let crons = self.crons.values().filter(|cron| !cron.spec.suspended).filter_map(|cron| {
-            verdict(format!("cron {}", cron.spec.name), Verb::Schedule, &named(&cron.spec.job, &cron.spec.name))
+            verdict(
+                format!("cron {}", cron.spec.name),
+                Verb::Schedule,
+                &named(&cron.spec.job, &cron.spec.name),
+            )
         });
         services.chain(crons).collect()
     }

@@ -21,6 +21,7 @@ use model::{
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
+    policy::PolicySpec,
     route::IngressPort,
     service::{ImagePin, Mode, RolloutState, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
@@ -173,6 +174,7 @@ impl Chooser<'_> {
             44 => Command::Audit(vec![self.note()]),
             36 if self.random.one_in(2) => Command::RemoveNetwork { id: NetworkId(self.random.below(4)) },
             40 => self.user_command(),
+            37 if self.random.one_in(3) => self.policy(),
             _ => {
                 let count = 1 + self.random.below(6);
                 Command::Decide((0..count).map(|_| self.decision()).collect())
@@ -230,6 +232,19 @@ impl Chooser<'_> {
             verdict: self.random.pick(&[Verdict::Accepted, Verdict::Denied, Verdict::Summed]),
             reason: String::new(),
         }
+    }
+
+    fn policy(&mut self) -> Command {
+        let name = format!("p{}", self.random.below(3));
+        if self.random.one_in(3) {
+            return Command::RemovePolicy { name };
+        }
+        let mut spec = PolicySpec { name, ..PolicySpec::default() };
+        spec.services.names = vec![self.random.pick(&["web", "db", "w*", "*"]).into()];
+        spec.caps.replicas = self.random.below(4) as u32;
+        spec.require.digest = self.random.one_in(4);
+        let expected = self.random.one_in(4).then(|| Generation(self.random.below(9)));
+        Command::SetPolicy { spec, expected }
     }
 
     fn decision(&mut self) -> Decision {

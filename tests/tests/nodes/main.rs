@@ -10,6 +10,7 @@ mod failures;
 mod images;
 mod jobs;
 mod logs;
+mod policy;
 mod probes;
 mod releases;
 mod services;

@@ -8,6 +8,7 @@ mod faults;
 mod input;
 mod lifecycle;
 mod membership;
+mod policy;
 mod tokens;
 mod units;
 mod users;

@@ -82,7 +82,10 @@ pub struct Breach {
 impl Breach {
     /// As a problem of the declaration.
     pub fn problem(&self) -> Problem {
-        Problem { path: self.path.clone(), message: format!("{} ({}); {}", self.message, self.source(), self.ask) }
+        Problem {
+            path: self.path.clone(),
+            message: format!("{} ({}); {}", self.message, self.source(), self.ask),
+        }
     }
 
     fn source(&self) -> String {
@@ -199,7 +202,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Notes a breach of what holds by default, or what a policy forbids: with the line that grants it.
-    fn needs_grant(&mut self, (rule, flag): (&str, &str), by: Option<&Policy>, path: String, message: String) {
+    fn needs_grant(
+        &mut self,
+        (rule, flag): (&str, &str),
+        by: Option<&Policy>,
+        path: String,
+        message: String,
+    ) {
         let service = &self.new.name;
         let mut name = format!("grants-{service}");
         name.truncate(MAX_NAME);
@@ -213,7 +222,8 @@ impl<'a> Judge<'a> {
 
     fn asks(&mut self, rule: &str, by: &Policy, path: &str, message: String) {
         let contact = &by.spec.contact;
-        let whom = if contact.is_empty() { format!("{}, who set it, or an admin", by.by) } else { contact.clone() };
+        let whom =
+            if contact.is_empty() { format!("{}, who set it, or an admin", by.by) } else { contact.clone() };
         self.note(rule, Some(by), path.to_owned(), message, format!("ask {whom}"));
     }
 
@@ -242,9 +252,24 @@ impl<'a> Judge<'a> {
             (network_host, has(|g| g.network_host), "network_host", "it would hear and speak as its node"),
             (pid_host, has(|g| g.pid_host), "pid_host", "it would see and end its node's processes"),
             (ipc_host, has(|g| g.ipc_host), "ipc_host", "it would read its node's shared memory"),
-            (seccomp_unconfined, has(|g| g.seccomp_unconfined), "seccomp_unconfined", "every system call is one way more out"),
-            (apparmor_unconfined, has(|g| g.apparmor_unconfined), "apparmor_unconfined", "nothing would hold it but its user's rights"),
-            (new_privileges, has(|g| g.new_privileges), "new_privileges", "a program in it could become root"),
+            (
+                seccomp_unconfined,
+                has(|g| g.seccomp_unconfined),
+                "seccomp_unconfined",
+                "every system call is one way more out",
+            ),
+            (
+                apparmor_unconfined,
+                has(|g| g.apparmor_unconfined),
+                "apparmor_unconfined",
+                "nothing would hold it but its user's rights",
+            ),
+            (
+                new_privileges,
+                has(|g| g.new_privileges),
+                "new_privileges",
+                "a program in it could become root",
+            ),
         ];
         for (asked, granted, item, why) in items {
             if asked && !granted {
@@ -258,16 +283,27 @@ impl<'a> Judge<'a> {
             if !self.is_granted(|grants| grants.capabilities.iter().any(known)) {
                 let message = format!("capability {capability} needs a grant");
                 let flag = format!("--grant-cap {capability}");
-                self.needs_grant(("grants.capabilities", &flag), None, at(&format!("cap_add[{position}]")), message);
+                self.needs_grant(
+                    ("grants.capabilities", &flag),
+                    None,
+                    at(&format!("cap_add[{position}]")),
+                    message,
+                );
             }
         }
         for (position, device) in security.devices.iter().enumerate() {
             let host = clean(&device.host);
-            let is = |have: &String| clean(have) == host || (have.ends_with('/') && is_under(&host, &clean(have)));
+            let is =
+                |have: &String| clean(have) == host || (have.ends_with('/') && is_under(&host, &clean(have)));
             if !self.is_granted(|grants| grants.devices.iter().any(is)) {
                 let message = format!("device {host} needs a grant");
                 let flag = format!("--grant-device {host}");
-                self.needs_grant(("grants.devices", &flag), None, at(&format!("devices[{position}].host")), message);
+                self.needs_grant(
+                    ("grants.devices", &flag),
+                    None,
+                    at(&format!("devices[{position}].host")),
+                    message,
+                );
             }
         }
     }
@@ -315,7 +351,9 @@ impl<'a> Judge<'a> {
             }
             let by_digest = ImageName::parse(image).is_none_or(|name| name.is_digest());
             if require.digest && !by_digest {
-                let message = format!("\"{image}\" is a tag, which can come to mean other contents; name it with @sha256:…");
+                let message = format!(
+                    "\"{image}\" is a tag, which can come to mean other contents; name it with @sha256:…"
+                );
                 self.asks("require.digest", policy, AT, message);
             }
         }
@@ -375,9 +413,16 @@ impl<'a> Judge<'a> {
                 match running(self.new) {
                     Some(count) if count <= cap => {}
                     Some(count) => {
-                        self.asks("caps.replicas", policy, "mode", format!("{count} replicas; at most {cap} may run"));
+                        self.asks(
+                            "caps.replicas",
+                            policy,
+                            "mode",
+                            format!("{count} replicas; at most {cap} may run"),
+                        );
                     }
-                    None => self.asks("caps.replicas", policy, "mode", without_count("replicas", u64::from(cap))),
+                    None => {
+                        self.asks("caps.replicas", policy, "mode", without_count("replicas", u64::from(cap)))
+                    }
                 }
             }
             if (caps.memory > 0 || caps.memory_total > 0) && limit == 0 {
@@ -389,14 +434,24 @@ impl<'a> Judge<'a> {
                 let message = format!("{limit} bytes; a replica may have at most {}", caps.memory);
                 self.asks("caps.memory", policy, MEMORY, message);
             }
-            self.total(policy, ("caps.memory_total", MEMORY, "bytes of memory"), limit, (most, caps.memory_total));
+            self.total(
+                policy,
+                ("caps.memory_total", MEMORY, "bytes of memory"),
+                limit,
+                (most, caps.memory_total),
+            );
             let each = self.new.connections;
             if caps.connections > 0 && each == 0 {
                 let message = "how many connections to databases a replica makes has to be declared: the size of its pool";
                 self.asks("caps.connections", policy, "connections", message.into());
             }
             let cap = u64::from(caps.connections);
-            self.total(policy, ("caps.connections", "connections", "connections"), u64::from(each), (most, cap));
+            self.total(
+                policy,
+                ("caps.connections", "connections", "connections"),
+                u64::from(each),
+                (most, cap),
+            );
         }
         self.breaches
     }
@@ -427,5 +482,7 @@ impl<'a> Judge<'a> {
 }
 
 fn without_count(what: &str, cap: u64) -> String {
-    format!("a global service has a replica on every node, and nobody can say that this stays within {cap} {what}")
+    format!(
+        "a global service has a replica on every node, and nobody can say that this stays within {cap} {what}"
+    )
 }

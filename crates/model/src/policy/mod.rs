@@ -178,7 +178,11 @@ impl PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
     }
 }
 
@@ -214,7 +218,9 @@ pub fn image_is_of(image: &str, pattern: &str) -> bool {
     let full = format!("{}/{}", name.host, name.repository());
     let of = |pattern: &str| match pattern.contains('/') {
         false if pattern.contains(['.', ':']) || pattern == "localhost" => canonical_host(pattern).to_owned(),
-        _ => ImageName::parse(pattern).map_or_else(String::new, |name| format!("{}/{}", name.host, name.path)),
+        _ => {
+            ImageName::parse(pattern).map_or_else(String::new, |name| format!("{}/{}", name.host, name.path))
+        }
     };
     match pattern.strip_suffix("/*") {
         Some(prefix) => full.strip_prefix(&of(prefix)).is_some_and(|rest| rest.starts_with('/')),

@@ -107,13 +107,28 @@ mod tests {
     #[test]
     fn places_that_own_the_node_are_told_from_data() {
         let refused = [
-            "/", "/etc", "/etc/shadow", "/proc/1", "/sys", "/dev/mem", "/var", "/var/lib", "/run", "/var/lib/docker/x",
-            "/run/docker.sock", "/srv/x/docker.sock", "/run/containerd/containerd.sock", "/var/lib/orch-agent", "/root/.ssh",
+            "/",
+            "/etc",
+            "/etc/shadow",
+            "/proc/1",
+            "/sys",
+            "/dev/mem",
+            "/var",
+            "/var/lib",
+            "/run",
+            "/var/lib/docker/x",
+            "/run/docker.sock",
+            "/srv/x/docker.sock",
+            "/run/containerd/containerd.sock",
+            "/var/lib/orch-agent",
+            "/root/.ssh",
         ];
         for path in refused {
             assert!(protected(path, true).is_some(), "{path}");
         }
-        for path in ["/data", "/srv/etc", "/home/ann", "/var/lib/mysql", "/var/log/app", "/etcetera", "/run/munge"] {
+        for path in
+            ["/data", "/srv/etc", "/home/ann", "/var/lib/mysql", "/var/log/app", "/etcetera", "/run/munge"]
+        {
             assert_eq!(protected(path, false), None, "{path}");
         }
         for path in ["/etc/localtime", "/etc/ssl/certs", "/usr/share/zoneinfo", "/etc/passwd"] {

@@ -134,7 +134,9 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         Request::CreateDeployToken { spec, ttl, .. } => deploy_token(&mut problems, spec, *ttl),
         Request::RemoveDeployToken(name) => problems.judge("name", text::dns_label(name)),
         Request::SetPolicy { spec, .. } => problems.0.extend(validate_policy(spec)),
-        Request::CheckPolicies { with } => problems.0.extend(with.iter().flat_map(|spec| validate_policy(spec))),
+        Request::CheckPolicies { with } => {
+            problems.0.extend(with.iter().flat_map(|spec| validate_policy(spec)))
+        }
         Request::RemovePolicy(name) => problems.judge("name", text::dns_label(name)),
         Request::ListUsers
         | Request::Whoami

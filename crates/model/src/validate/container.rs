@@ -136,7 +136,9 @@ fn mounts(problems: &mut Problems, path: &str, mounts: &[Mount]) {
             "nothing can be mounted over the root; mount on a directory in it".into()
         });
         match &mount.source {
-            MountSource::Bind(source) => problems.judge(format!("{path}.source"), text::absolute_path(source)),
+            MountSource::Bind(source) => {
+                problems.judge(format!("{path}.source"), text::absolute_path(source))
+            }
             MountSource::Volume(name) => problems.judge(format!("{path}.source"), text::volume_name(name)),
             MountSource::Tmpfs { mode, .. } => {
                 problems.ensure(*mode <= 0o7777, format!("{path}.source.mode"), || {

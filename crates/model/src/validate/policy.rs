@@ -23,7 +23,9 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
     let Grants { capabilities, devices, binds, ports, node_labels, .. } = &spec.grants;
     items(&mut problems, "grants.capabilities", capabilities, capability);
     items(&mut problems, "grants.devices", devices, device);
-    items(&mut problems, "grants.binds", binds, |bind| text::absolute_path(bind.strip_suffix(":ro").unwrap_or(bind)));
+    items(&mut problems, "grants.binds", binds, |bind| {
+        text::absolute_path(bind.strip_suffix(":ro").unwrap_or(bind))
+    });
     items(&mut problems, "grants.node_labels", node_labels, node_label);
     items(&mut problems, "forbid.binds", &spec.forbid.binds, text::absolute_path);
     items(&mut problems, "forbid.node_labels", &spec.forbid.node_labels, node_label);
@@ -78,7 +80,8 @@ fn line(text: &str) -> bool {
 fn image_pattern(pattern: &str) -> Result<(), String> {
     let name = pattern.strip_suffix("/*").unwrap_or(pattern);
     let host = name.len() < pattern.len() && !name.contains('/') && text::registry_host(name).is_ok();
-    let whole = |name: &str| !name.contains('@') && !name.rsplit('/').next().unwrap_or_default().contains(':');
+    let whole =
+        |name: &str| !name.contains('@') && !name.rsplit('/').next().unwrap_or_default().contains(':');
     if host || (whole(name) && text::image(name).is_ok()) {
         return Ok(());
     }

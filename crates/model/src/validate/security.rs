@@ -48,17 +48,21 @@ pub(super) fn capability(name: &str) -> Result<(), String> {
         return Ok(());
     }
     let right = capability_name(name);
-    let hint = if CAPABILITIES.contains(&&*right) { format!("write {right}") } else { "see capabilities(7)".into() };
+    let hint =
+        if CAPABILITIES.contains(&&*right) { format!("write {right}") } else { "see capabilities(7)".into() };
     Err(format!("{} is no capability; {hint}", text::quote(name)))
 }
 
 fn device_problems(problems: &mut Problems, path: &str, device: &Device) {
     let Device { host, container, permissions } = device;
-    problems.judge(format!("{path}.host"), text::absolute_path(host).and_then(|()| {
-        let clean = clean(host);
-        let below = clean != "/dev" && is_under(&clean, "/dev");
-        below.then_some(()).ok_or_else(|| format!("{} is not below /dev", text::quote(host)))
-    }));
+    problems.judge(
+        format!("{path}.host"),
+        text::absolute_path(host).and_then(|()| {
+            let clean = clean(host);
+            let below = clean != "/dev" && is_under(&clean, "/dev");
+            below.then_some(()).ok_or_else(|| format!("{} is not below /dev", text::quote(host)))
+        }),
+    );
     if !container.is_empty() {
         problems.judge(format!("{path}.container"), text::absolute_path(container));
     }
