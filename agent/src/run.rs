@@ -117,8 +117,7 @@ impl Daemon {
         let networks = Networks::new(ours);
         let attempts = Attempts::new(directory.path());
         let own = [directory.path(), Path::new(address.strip_prefix("unix://").unwrap_or_default())];
-        let engine =
-            Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()), &own);
+        let engine = Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()), &own);
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();

@@ -14,7 +14,10 @@ use model::{
 
 /// The request with every bind's own path in place of the declared one. A path that is not there is left to the engine, which says so.
 /// `own`: what no service gets.
-pub(super) async fn resolved(request: &ContainerRequest, own: &[String]) -> Result<ContainerRequest, EngineError> {
+pub(super) async fn resolved(
+    request: &ContainerRequest,
+    own: &[String],
+) -> Result<ContainerRequest, EngineError> {
     let mut request = request.clone();
     if !request.spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Bind(_))) {
         return Ok(request);
@@ -25,7 +28,9 @@ pub(super) async fn resolved(request: &ContainerRequest, own: &[String]) -> Resu
         let real = match tokio::fs::canonicalize(&*source).await {
             Ok(real) => text(source, real)?,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(invalid(format!("cannot look where the mount {source} leads: {error}"))),
+            Err(error) => {
+                return Err(invalid(format!("cannot look where the mount {source} leads: {error}")));
+            }
         };
         judge(source, &real, mount.read_only, own)?;
         *source = real;
@@ -53,7 +58,9 @@ fn judge(declared: &str, real: &str, read_only: bool, own: &[String]) -> Result<
 
 fn text(declared: &str, real: PathBuf) -> Result<String, EngineError> {
     let text = real.into_os_string().into_string();
-    text.map_err(|real| invalid(format!("the mount {declared} leads to {}, which is no text", real.display())))
+    text.map_err(|real| {
+        invalid(format!("the mount {declared} leads to {}, which is no text", real.display()))
+    })
 }
 
 fn invalid(message: String) -> EngineError {
@@ -71,10 +78,16 @@ mod tests {
     #[test]
     fn a_link_leads_to_no_place_that_its_own_path_was_not_granted_for() {
         assert!(!refused("/data", "/data") && !refused("/data", "/mnt/disk1"));
-        assert!(refused("/data/x", "/etc") && refused("/data/x", "/") && refused("/data/s", "/run/docker.sock"));
+        assert!(
+            refused("/data/x", "/etc") && refused("/data/x", "/") && refused("/data/s", "/run/docker.sock")
+        );
         assert!(!refused("/etc/app", "/etc/app"), "managers admitted it by its name");
         assert!(!refused("/var/run/docker.sock", "/run/docker.sock"), "one place, two names");
         assert!(refused("/etc/app", "/etc/shadow"));
-        assert!(refused("/srv/agent", "/srv/agent") && refused("/srv/x", "/srv/agent/identity") && refused("/srv", "/srv"));
+        assert!(
+            refused("/srv/agent", "/srv/agent")
+                && refused("/srv/x", "/srv/agent/identity")
+                && refused("/srv", "/srv")
+        );
     }
 }

@@ -40,11 +40,15 @@ impl Manager {
         let since = policies.iter().map(|policy| policy.set).max().unwrap_or(self.store.time());
         let verdicts = self.store.out_of_policy(policies).into_iter().take(MAX_NAMED);
         let why = |rules: Vec<&str>| {
-            format!("runs, and a change of it would be refused by {}; see orchctl policy check", rules.join(", "))
+            format!(
+                "runs, and a change of it would be refused by {}; see orchctl policy check",
+                rules.join(", ")
+            )
         };
         verdicts
             .map(|(what, refusal)| {
-                let mut rules: Vec<&str> = refusal.breaches.iter().map(|breach| breach.rule.as_str()).collect();
+                let mut rules: Vec<&str> =
+                    refusal.breaches.iter().map(|breach| breach.rule.as_str()).collect();
                 rules.dedup();
                 Waiting { what, why: why(rules), since }
             })

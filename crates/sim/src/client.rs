@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     ReplaceManager(usize),
     /// Whether all members vote.
     Members,
+    /// Somebody's who asks at the same moment as an operator.
+    Beside,
     /// The last look at a service.
     Final,
 }

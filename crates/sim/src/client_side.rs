@@ -89,6 +89,9 @@ impl World {
             return self.think_again(operator);
         }
         self.submit(Purpose::Work { operator }, identity, wish);
+        if let Some(wish) = self.workload.beside() {
+            self.submit(Purpose::Beside, Self::operator(), wish);
+        }
     }
 
     fn think_again(&mut self, operator: usize) {
@@ -155,7 +158,8 @@ impl World {
     fn try_again(&mut self, operation: usize, to: Option<usize>) {
         let now = self.now();
         let open = &mut self.clients.operations[operation];
-        let given_up = open.invoked + PATIENCE < now && matches!(open.purpose, Purpose::Work { .. });
+        let given_up =
+            open.invoked + PATIENCE < now && matches!(open.purpose, Purpose::Work { .. } | Purpose::Beside);
         if given_up {
             open.done = true;
             self.clients.count("given up");
@@ -216,7 +220,7 @@ impl World {
         self.check_recorded(operation, &result);
         match purpose {
             Purpose::Work { operator } => self.think_again(operator),
-            Purpose::Final => {}
+            Purpose::Final | Purpose::Beside => {}
             setup => self.set_up(setup, result),
         }
     }

@@ -84,6 +84,8 @@ pub struct Knobs {
     pub jobs: bool,
     /// Users come, ask and are removed.
     pub guests: bool,
+    /// Policies come and go.
+    pub policies: bool,
     /// Services have published ports, and clients ask for something so often, in milliseconds; `None`: nobody does.
     pub traffic_ms: Option<u64>,
 }
@@ -161,6 +163,7 @@ impl Knobs {
             tokens: releases && Dice::new(seed, "token knobs").permille(500),
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),
+            policies: Dice::new(seed, "policy knobs").permille(250),
             traffic_ms: {
                 let mut traffic = Dice::new(seed, "traffic knobs");
                 traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))

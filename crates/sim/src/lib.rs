@@ -35,6 +35,7 @@ mod manager;
 mod manager_side;
 mod network;
 mod pipelines;
+mod policies;
 mod queue;
 mod report;
 mod router;

@@ -23,6 +23,7 @@ use crate::{
     jobs::Jobs,
     knobs::Knobs,
     pipelines::Pipelines,
+    policies::Policies,
 };
 
 /// Names that services have; few, so that operators get in each other's way.
@@ -65,6 +66,8 @@ pub(crate) struct Workload {
     pub(crate) pipelines: Option<Pipelines>,
     /// Where there are jobs and crons: which.
     jobs: Option<Jobs>,
+    /// Where policies come and go: which.
+    policies: Option<Policies>,
     /// Steps so far.
     pub(crate) steps: u32,
 }
@@ -83,6 +86,7 @@ impl Workload {
             deployers: knobs.releases.then(|| Deployers::new(seed)),
             pipelines: knobs.tokens.then(|| Pipelines::new(seed)),
             jobs: knobs.jobs.then(|| Jobs::new(seed)),
+            policies: knobs.policies.then(|| Policies::new(seed)),
             steps: 0,
         }
     }
@@ -113,6 +117,13 @@ impl Workload {
                 return Wish { request, on: None };
             }
         }
+        if let Some(mut policies) = self.policies.take() {
+            let step = policies.step(|name| self.spec(name, None));
+            self.policies = Some(policies);
+            if let Some(request) = step {
+                return Wish { request, on: None };
+            }
+        }
         match self.dice.range(0, 99) {
             0..20 => self.create(name),
             20..40 => Wish { request: Request::GetService(name.clone()), on: Some((name, Ask::Read)) },
@@ -138,6 +149,12 @@ impl Workload {
             98 => Wish { request: Request::Explain(name), on: None },
             _ => Wish { request: Request::TransferLeader { to: self.dice.pick(members).copied() }, on: None },
         }
+    }
+
+    /// What somebody else asks at the same moment.
+    pub(crate) fn beside(&mut self) -> Option<Wish> {
+        let request = self.policies.as_mut()?.beside()?;
+        Some(Wish { request, on: None })
     }
 
     fn node_change(&mut self) -> Wish {
@@ -200,6 +217,7 @@ impl Workload {
         }
         ServiceSpec {
             job: None,
+            connections: 0,
             name: name.to_owned(),
             labels: [("tag".to_owned(), tag.to_string())].into(),
             mode,

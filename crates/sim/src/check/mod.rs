@@ -22,6 +22,7 @@ mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
 mod i21_deployers;
+mod i22_policies;
 mod i24_audit;
 mod jobs;
 mod releases;
@@ -200,6 +201,7 @@ impl World {
             self.check_slots(before, store);
             self.check_releases(before, store);
             self.check_deployers(before, store);
+            self.check_policies(before, store);
             self.check_jobs(before, store);
             self.check_rejections(before, store);
             self.check_stops(before, store);
