@@ -14,6 +14,7 @@ use model::{
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
     job::JobPolicy,
+    policy::PolicySpec,
     registry::{Login, RegistrySpec, Secret},
     request::{Consistency, Request, TaskFilter},
     service::{CanaryPolicy, ReleaseNote, RestartPolicy, RolloutStep, TemplateVersion},
@@ -156,6 +157,9 @@ fn fuzz_requests() {
     };
     let login = Login::Password { username: "ci".into(), password: Secret::new("hunter2") };
     let registry = RegistrySpec { host: "reg.example".into(), login: Some(login), ..RegistrySpec::default() };
+    let mut policy = PolicySpec { name: "mx".into(), ..PolicySpec::default() };
+    policy.require.images = vec!["reg.example/mx/*".into()];
+    policy.forbid.binds = vec!["/data".into()];
     let (_, join) = bench.world.join_request(JoinRole::Agent, "n", "");
     let mut sum = spec("sum", 2);
     sum.template.restart = RestartPolicy::retries(1);
@@ -202,6 +206,10 @@ fn fuzz_requests() {
         Request::ListDeployTokens,
         Request::RemoveDeployToken("ci".into()),
         Request::RemoveRegistry("reg.example".into()),
+        Request::SetPolicy { spec: Box::new(policy), expected: None },
+        Request::ListPolicies,
+        Request::CheckPolicies { with: None },
+        Request::RemovePolicy("mx".into()),
         Request::CreateService(spec("api", 3).into()),
         Request::ScaleServices(vec![(web.clone(), 3), ("api".into(), 1)]),
         Request::UpdateService {

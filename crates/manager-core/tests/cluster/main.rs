@@ -8,6 +8,7 @@ mod faults;
 mod fuzz;
 mod jobs;
 mod membership;
+mod policies;
 mod registries;
 mod replacement;
 mod requests;
