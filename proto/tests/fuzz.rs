@@ -41,7 +41,13 @@ fn spec() -> ServiceSpec {
 fn fuzz_objects() {
     let create = Command::CreateService { id: ServiceId(7), spec: spec().into() };
     let ann = Identity::Operator { name: "ann".into(), role: Role::Admin };
-    let entry = Entry { at: ClusterTime(5), request: Some(RequestId(3)), actor: ann, command: create, origin: Default::default() };
+    let entry = Entry {
+        at: ClusterTime(5),
+        request: Some(RequestId(3)),
+        actor: ann,
+        command: create,
+        origin: Default::default(),
+    };
     let reply = Reply { response: Response::Services(Vec::new()), index: 4, stale: true };
     let samples = [
         encode(&spec()),

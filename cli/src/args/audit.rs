@@ -51,7 +51,15 @@ pub struct AuditLs {
 }
 
 const VERDICTS: [&str; 9] = [
-    "accepted", "refused", "rejected", "invalid", "denied", "unauthenticated", "frozen", "exhausted", "summed",
+    "accepted",
+    "refused",
+    "rejected",
+    "invalid",
+    "denied",
+    "unauthenticated",
+    "frozen",
+    "exhausted",
+    "summed",
 ];
 
 fn verdict(text: &str) -> Result<String, String> {

@@ -10,7 +10,8 @@ pub fn records(records: &[&Record]) -> Table {
     for record in records {
         let what = format!("{} {} {}", record.verb, record.kind, record.name);
         let job = record.job.iter().map(String::as_str);
-        let note: Vec<&str> = [record.reason.as_str()].into_iter().filter(|text| !text.is_empty()).chain(job).collect();
+        let note: Vec<&str> =
+            [record.reason.as_str()].into_iter().filter(|text| !text.is_empty()).chain(job).collect();
         table.row([
             record.number.to_string(),
             age::date(record.at),

@@ -111,7 +111,8 @@ impl Bench {
     fn apply(&mut self, command: Command) {
         self.index += 1;
         let actor = Identity::Manager(MemberId(1));
-        let entry = Entry { at: ClusterTime(self.index), request: None, actor, command, origin: Default::default() };
+        let entry =
+            Entry { at: ClusterTime(self.index), request: None, actor, command, origin: Default::default() };
         let applied = self.store.apply(self.index, &entry);
         applied.outcome.expect("accepted");
         assert!(applied.rejected.is_empty(), "no decision is refused");

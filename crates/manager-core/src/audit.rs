@@ -149,7 +149,8 @@ impl Asked {
 impl Manager {
     /// Refuses a request: at once what is no decision, a read, or one too many; all else when it is on record.
     pub(crate) fn refuse(&mut self, asked: &Asked, error: ApiError) {
-        let verdict = Verdict::of(error.code).filter(|_| self.is_serving() && self.store.audit_ends().is_some());
+        let verdict =
+            Verdict::of(error.code).filter(|_| self.is_serving() && self.store.audit_ends().is_some());
         let note = verdict.and_then(|verdict| asked.note(verdict, audit::reason(&error)));
         let Some(note) = note else { return self.reply(asked.handle, Err(error)) };
         let room = error.code != ErrorCode::Exhausted;
@@ -190,7 +191,9 @@ impl Manager {
 
     /// Writes the refusals that wait, and sums that are due: one entry at a time, so that a flood makes larger ones.
     pub(crate) fn note_refusals(&mut self) {
-        if self.store.audit_ends().is_none() || self.proposals.any(|purpose| matches!(purpose, Purpose::Note(_))) {
+        if self.store.audit_ends().is_none()
+            || self.proposals.any(|purpose| matches!(purpose, Purpose::Note(_)))
+        {
             return;
         }
         if self.space != SpaceState::Enough {
@@ -291,7 +294,8 @@ mod tests {
     fn identities_beyond_the_bound_share_one_supply_until_others_are_quiet() {
         let mut refusals = Refusals::default();
         let now = Instant::from_millis(1_000);
-        let noted = (0..2 * MAX_HOLDERS).filter(|n| refusals.supply(&format!("anonymous at {n}"), now)).count();
+        let noted =
+            (0..2 * MAX_HOLDERS).filter(|n| refusals.supply(&format!("anonymous at {n}"), now)).count();
         assert_eq!(noted, MAX_HOLDERS + BURST as usize);
         assert!(refusals.supplies.len() <= MAX_HOLDERS + 1);
         assert!(refusals.supply("operator ann", now + REFILL * BURST));

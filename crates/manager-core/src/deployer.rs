@@ -88,6 +88,8 @@ fn need(request: &Request) -> Need<'_> {
         Request::ListFreezes => Need::Never("list freezes"),
         Request::ListCrons => Need::Never("list crons"),
         Request::ListRegistries => Need::Never("list registries"),
+        Request::SetPolicy { .. } | Request::RemovePolicy(_) => Need::Never("change policies"),
+        Request::ListPolicies | Request::CheckPolicies { .. } => Need::Never("see policies"),
         Request::GetEndpoints(_) => Need::Never("see endpoints"),
         Request::ListNodes | Request::GetNode(_) => Need::Never("see nodes"),
         Request::ListMembers => Need::Never("list managers"),

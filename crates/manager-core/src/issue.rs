@@ -52,12 +52,26 @@ impl Issue {
             JoinRole::Agent => Subject::NewNode { token, facts },
             JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
         };
-        Self { handle, request_id: None, actor: Identity::Joiner(token), csr, subject, origin: Origin::default() }
+        Self {
+            handle,
+            request_id: None,
+            actor: Identity::Joiner(token),
+            csr,
+            subject,
+            origin: Origin::default(),
+        }
     }
 
     pub(crate) fn replacement(handle: u64, old: MemberId, address: String, csr: String) -> Self {
         let subject = Subject::Replacement { old, address };
-        Self { handle, request_id: None, actor: Identity::Manager(old), csr, subject, origin: Origin::default() }
+        Self {
+            handle,
+            request_id: None,
+            actor: Identity::Manager(old),
+            csr,
+            subject,
+            origin: Origin::default(),
+        }
     }
 
     pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {

@@ -257,6 +257,8 @@ verbs! {
     Users "users",
     /// Registries and their logins.
     Registries "registries",
+    /// What services may ask for.
+    Policies "policies",
     /// Settings of the cluster.
     Settings "settings",
     /// Managers.

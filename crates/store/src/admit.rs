@@ -91,6 +91,13 @@ impl Store {
             | Command::RemoveMember { .. }
             | Command::RecoverMembers { .. }
             | Command::CertificateIssued { .. }
+            | Command::CreateUser { .. }
+            | Command::UpdateUser { .. }
+            | Command::RemoveUser { .. }
+            | Command::CreateDeployToken { .. }
+            | Command::RemoveDeployToken { .. }
+            | Command::BeginAudit
+            | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.
             | Command::Decide(_) => Ok(()),
         }

@@ -69,9 +69,15 @@ fn a_change_is_recorded_with_everything_that_is_known_of_it() {
     let mut world = begun();
     asked(&mut world, 5, create("web"));
     let made = last(&world);
-    assert_eq!((made.who.as_str(), made.verb.as_str(), made.name.as_str()), ("operator ann", "create", "web"));
+    assert_eq!(
+        (made.who.as_str(), made.verb.as_str(), made.name.as_str()),
+        ("operator ann", "create", "web")
+    );
     assert_eq!((made.source.as_deref(), made.job.as_deref()), (Some("10.0.0.1"), Some("https://ci/1")));
-    assert_eq!((made.request, made.verdict, made.at), (Some(RequestId(5)), Verdict::Accepted, world.store.time()));
+    assert_eq!(
+        (made.request, made.verdict, made.at),
+        (Some(RequestId(5)), Verdict::Accepted, world.store.time())
+    );
     assert!(made.old.is_none() && made.new.is_some());
 
     asked(&mut world, 6, Command::ScaleServices(vec![(SERVICE, 4)]));
@@ -81,7 +87,10 @@ fn a_change_is_recorded_with_everything_that_is_known_of_it() {
 
     asked(&mut world, 7, create("web"));
     let refused = last(&world);
-    assert_eq!((refused.verdict, refused.reason.as_str()), (Verdict::Rejected, "there is a service of that name"));
+    assert_eq!(
+        (refused.verdict, refused.reason.as_str()),
+        (Verdict::Rejected, "there is a service of that name")
+    );
     assert_eq!(refused.old, refused.new);
 }
 
@@ -100,7 +109,9 @@ fn a_request_that_comes_again_is_recorded_once() {
         asked(&mut world, 5, create("web"));
         asked(&mut world, 6, create("web"));
     }
-    let of = |request| records(&world.store).iter().filter(|record| record.request == Some(RequestId(request))).count();
+    let of = |request| {
+        records(&world.store).iter().filter(|record| record.request == Some(RequestId(request))).count()
+    };
     assert_eq!((of(5), of(6)), (1, 1));
 }
 

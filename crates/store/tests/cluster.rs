@@ -43,7 +43,13 @@ fn world_of_managers(count: u64) -> World {
 #[test]
 fn nothing_is_accepted_before_there_is_a_cluster_and_no_second_one_after() {
     let mut store = Store::new();
-    let entry = |command| Entry { at: ClusterTime(1), request: None, actor: Identity::Anonymous, command, origin: Default::default() };
+    let entry = |command| Entry {
+        at: ClusterTime(1),
+        request: None,
+        actor: Identity::Anonymous,
+        command,
+        origin: Default::default(),
+    };
     assert!(store.apply(1, &entry(Command::RemoveMember { id: MemberId(1) })).outcome.is_err());
     assert!(store.apply(2, &entry(bootstrap())).outcome.is_ok());
     assert!(store.apply(3, &entry(bootstrap())).outcome.is_err());

@@ -620,7 +620,13 @@ fn of_rejected_decisions_in_a_batch_nothing_remains() {
                 _ => Chooser { random: &mut random, store: &store }.command(),
             };
             let at = ClusterTime(1_000_000 + step * 1_000);
-            let entry = |command| Entry { at, request: None, actor: Identity::Anonymous, command, origin: Default::default() };
+            let entry = |command| Entry {
+                at,
+                request: None,
+                actor: Identity::Anonymous,
+                command,
+                origin: Default::default(),
+            };
             let before = store.clone();
             let applied = store.apply(step + 1, &entry(command.clone()));
             let Command::Decide(mut decisions) = command else { continue };

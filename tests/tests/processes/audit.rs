@@ -76,7 +76,8 @@ fn everything_done_or_refused_is_on_record_and_the_same_on_every_manager() {
     assert!(scaled["request"].is_string());
 
     let text = Value::from(found).to_string();
-    for secret in CANARIES.iter().copied().chain([token.as_str(), token.rsplit('-').next().unwrap_or(&token)]) {
+    for secret in CANARIES.iter().copied().chain([token.as_str(), token.rsplit('-').next().unwrap_or(&token)])
+    {
         assert!(!text.contains(secret), "a secret is on record");
     }
 
@@ -88,7 +89,9 @@ fn everything_done_or_refused_is_on_record_and_the_same_on_every_manager() {
     heads_agree(&cluster, 3);
     let leader = cluster.leader().expect("a leader");
     cluster.manager(leader).kill().expect("killed");
-    cluster.ask("another leader", PATIENCE, || cluster.ctl().ok(&["scale", "web=2", "--detach"]).ok()).expect("scaled");
+    cluster
+        .ask("another leader", PATIENCE, || cluster.ctl().ok(&["scale", "web=2", "--detach"]).ok())
+        .expect("scaled");
     cluster.manager(leader).start().expect("started");
     heads_agree(&cluster, 3);
     let refused = cluster.ctl().json(&["audit", "ls", "--object", "freeze/nothere", "--verdict", "refused"]);
@@ -117,7 +120,8 @@ fn export_that_was_touched_names_the_first_broken_record() {
         assert_eq!(said.code, 1, "{said:?}");
         assert!(said.err.contains(&broken), "{broken}: {}", said.err);
     }
-    let without: String = text.lines().filter(|other| **other != line).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        text.lines().filter(|other| **other != line).map(|line| format!("{line}\n")).collect();
     std::fs::write(&file, without).expect("written");
     let said = ctl.say(&["audit", "verify", "--file", &path]);
     assert!(said.code == 1 && said.err.contains(&broken), "{said:?}");
@@ -138,5 +142,8 @@ fn join_with_a_token_that_is_used_up_is_on_record() {
     }
     let lines: Vec<String> = records(&cluster).iter().map(said).collect();
     let joins: Vec<&String> = lines.iter().filter(|line| line.contains(" join node ")).collect();
-    assert!(joins.len() == 2 && joins[0].ends_with("accepted") && joins[1].ends_with("rejected"), "{joins:?}");
+    assert!(
+        joins.len() == 2 && joins[0].ends_with("accepted") && joins[1].ends_with("rejected"),
+        "{joins:?}"
+    );
 }

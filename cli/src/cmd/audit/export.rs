@@ -1,11 +1,6 @@
 //! An export: a line that says where the chain begins and ends, then a line for each record.
 
-use std::{
-    fs,
-    io::BufWriter,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{fs, io::BufWriter, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use model::{
     audit::{Link, Record},
@@ -60,7 +55,8 @@ pub(super) fn read(path: &Path) -> Result<Chain, Failure> {
 pub(super) fn parse(text: &str) -> Result<Chain, String> {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
-    let head: Head = serde_json::from_str(first).map_err(|error| format!("it is no export of an audit: {error}"))?;
+    let head: Head =
+        serde_json::from_str(first).map_err(|error| format!("it is no export of an audit: {error}"))?;
     if head.format != FORMAT {
         return Err(format!("its format is {}; this program reads {FORMAT}: upgrade it", head.format));
     }
@@ -98,7 +94,9 @@ pub(super) fn compare(exported: &Chain, cluster: &Chain) -> Result<(), String> {
         ));
     }
     match (begin..=there.number).find(|number| hash(exported, *number) != hash(cluster, *number)) {
-        Some(number) => Err(format!("record {number} is broken: the export and the cluster say different things")),
+        Some(number) => {
+            Err(format!("record {number} is broken: the export and the cluster say different things"))
+        }
         None => Ok(()),
     }
 }

@@ -56,7 +56,8 @@ fn an_export_reads_back_and_names_the_first_record_that_was_touched() {
     assert!(says(&whole.replace("\"s2\"", "\"s9\"")).contains("record 3 is broken"));
     let cut: String = whole.lines().take(4).map(|line| format!("{line}\n")).collect();
     assert!(says(&cut).contains("record 4 is broken"), "{}", says(&cut));
-    let holed: String = whole.lines().filter(|line| !line.contains("\"s1\"")).map(|l| format!("{l}\n")).collect();
+    let holed: String =
+        whole.lines().filter(|line| !line.contains("\"s1\"")).map(|l| format!("{l}\n")).collect();
     assert!(says(&holed).contains("record 2 is broken"), "{}", says(&holed));
     assert!(says("{}").contains("no export"));
 }

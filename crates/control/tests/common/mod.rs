@@ -82,7 +82,10 @@ impl World {
         self.index += 1;
         self.now = ClusterTime(self.now.0 + 1);
         let actor = Identity::Manager(MemberId(1));
-        let applied = self.store.apply(self.index, &Entry { at: self.now, request: None, actor, command, origin: Default::default() });
+        let applied = self.store.apply(
+            self.index,
+            &Entry { at: self.now, request: None, actor, command, origin: Default::default() },
+        );
         applied.changes.iter().for_each(|change| self.control.mark(change));
         (applied.outcome, applied.rejected)
     }

@@ -60,9 +60,13 @@ pub(super) fn extent(roles: &[UserRole], verb: Verb) -> Extent {
     let gives = |role: &UserRole| match role {
         UserRole::Admin => Extent::All,
         UserRole::Operator => match verb {
-            Verb::Nodes | Verb::Tokens | Verb::Users | Verb::Registries | Verb::Settings | Verb::Managers => {
-                Extent::Nothing
-            }
+            Verb::Nodes
+            | Verb::Tokens
+            | Verb::Users
+            | Verb::Registries
+            | Verb::Policies
+            | Verb::Settings
+            | Verb::Managers => Extent::Nothing,
             Verb::Read
             | Verb::Logs
             | Verb::Create
@@ -145,6 +149,7 @@ fn hypothesis(store: &Store, verb: Verb, object: &str) -> Result<Request, ApiErr
         Verb::Tokens => Request::RevokeToken(TokenId(0)),
         Verb::Users => Request::RemoveUser(of),
         Verb::Registries => Request::RemoveRegistry(of),
+        Verb::Policies => Request::RemovePolicy(of),
         Verb::Settings => {
             Request::SetSettings(store.cluster().map(|cluster| cluster.settings.clone()).unwrap_or_default())
         }

@@ -99,6 +99,7 @@ impl<'a> Need<'a> {
                 Self::Cron(name)
             }
             Request::SetRegistry { .. } | Request::RemoveRegistry(_) => Self::Admin(Verb::Registries),
+            Request::SetPolicy { .. } | Request::RemovePolicy(_) => Self::Admin(Verb::Policies),
             Request::Join(join) => Self::Join(join.token),
             Request::RenewCertificate { .. } => Self::Renew,
             Request::CreateUser(_)
@@ -112,6 +113,8 @@ impl<'a> Need<'a> {
             | Request::ListFreezes
             | Request::ListCrons
             | Request::ListRegistries
+            | Request::ListPolicies
+            | Request::CheckPolicies { .. }
             | Request::GetNetwork(_)
             | Request::GetEndpoints(_)
             | Request::ListNodes

@@ -45,6 +45,7 @@ kinds! {
     RemoveUser CertifyUser ListServices GetService ListTasks ListNetworks ListFreezes ListCrons ListRegistries GetNetwork
     GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
     CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
+    SetPolicy RemovePolicy ListPolicies CheckPolicies
 }
 
 const CALLERS: [&str; 12] = [
@@ -139,6 +140,10 @@ can-i                           yyyyyyyy---!
 create deploy token             y-----y----!
 remove deploy token             y-----y----!
 list deploy tokens              yyyyyyyy---!
+set policy                      y-----y----!
+remove policy                   y-----y----!
+list policies                   yyyyyyyy---!
+check policies                  yyyyyyyy---!
 read audit                      y-----y----!
 ";
 
@@ -208,7 +213,13 @@ impl World {
 
     fn apply(&mut self, command: Command) {
         let index = self.store.applied() + 1;
-        let entry = Entry { at: ClusterTime(index), request: None, actor: Identity::Anonymous, command, origin: Default::default() };
+        let entry = Entry {
+            at: ClusterTime(index),
+            request: None,
+            actor: Identity::Anonymous,
+            command,
+            origin: Default::default(),
+        };
         let applied = self.store.apply(index, &entry);
         applied.outcome.expect("the fixture is right");
         assert_eq!(applied.rejected, []);
@@ -351,6 +362,10 @@ fn rows() -> Vec<(&'static str, Request)> {
             },
         ),
         ("remove deploy token", Request::RemoveDeployToken("ci".into())),
+        ("set policy", Request::SetPolicy { spec: Box::default(), expected: None }),
+        ("remove policy", Request::RemovePolicy("images".into())),
+        ("list policies", Request::ListPolicies),
+        ("check policies", Request::CheckPolicies { with: None }),
         ("list deploy tokens", Request::ListDeployTokens),
         ("read audit", Request::GetAudit { after: 0 }),
         ("set settings", Request::SetSettings(ClusterSettings::default())),

@@ -127,7 +127,10 @@ fn a_flood_of_refusals_is_summed_up_and_leaves_room_for_others() {
     let sums: Vec<&Record> = noted.iter().filter(|record| record.verdict == Verdict::Summed).collect();
     let single = noted.iter().filter(|record| record.who == "operator vic").count() - sums.len();
     assert!(single < 100, "{single} of 1000");
-    assert_eq!((sums.len(), sums[0].reason.as_str()), (1, format!("{} more refusals", 1_000 - single).as_str()));
+    assert_eq!(
+        (sums.len(), sums[0].reason.as_str()),
+        (1, format!("{} more refusals", 1_000 - single).as_str())
+    );
 }
 
 #[test]
@@ -145,8 +148,11 @@ fn all_managers_come_to_the_same_head_and_only_admins_read_it() {
     let mut world = World::of_three(8);
     world.create("web", 1);
     world.insist(vic(), remove("web")).expect_err("denied");
-    let applied = |world: &World| world.running().map(|(id, _)| world.store(id).applied()).collect::<Vec<_>>();
-    world.until("all have applied the same", |world| applied(world).iter().all(|index| *index == applied(world)[0]));
+    let applied =
+        |world: &World| world.running().map(|(id, _)| world.store(id).applied()).collect::<Vec<_>>();
+    world.until("all have applied the same", |world| {
+        applied(world).iter().all(|index| *index == applied(world)[0])
+    });
     let heads: Vec<_> = world.running().map(|(id, _)| world.store(id).audit_ends()).collect();
     assert!(heads[0].is_some() && heads.iter().all(|head| *head == heads[0]), "{heads:?}");
 

@@ -146,8 +146,13 @@ fn a_member_whose_state_differs_from_the_majoritys_halts() {
         patience: Patience { server: Duration::from_secs(9), ..Patience::default() },
         ..ClusterSettings::default()
     };
-    let entry =
-        Entry { at: state.time(), request: None, actor: admin(), command: Command::SetSettings(settings), origin: Default::default() };
+    let entry = Entry {
+        at: state.time(),
+        request: None,
+        actor: admin(),
+        command: Command::SetSettings(settings),
+        origin: Default::default(),
+    };
     state.apply(state.applied() + 1, &entry);
     snapshot.bytes = proto::codec::encode(&state);
     let config = world.config(bad);

@@ -56,6 +56,8 @@ pub fn about(request: &Request) -> Option<About> {
         Request::CertifyUser { user, .. } => About::new("certify", "user", user),
         Request::CreateDeployToken { spec, .. } => About::new("create", "deploy-token", &spec.name),
         Request::RemoveDeployToken(name) => About::new("remove", "deploy-token", name),
+        Request::SetPolicy { spec, .. } => About::new("set", "policy", &spec.name),
+        Request::RemovePolicy(name) => About::new("remove", "policy", name),
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)
@@ -77,6 +79,8 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::Whoami
         | Request::CanI { .. }
         | Request::ListDeployTokens
+        | Request::ListPolicies
+        | Request::CheckPolicies { .. }
         | Request::GetAudit { .. } => return None,
     })
 }

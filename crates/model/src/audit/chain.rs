@@ -53,7 +53,8 @@ impl FromStr for Digest {
         }
         let digit = |letter: u8| char::from(letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or(ParseDigestError)?;
+            *byte =
+                digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or(ParseDigestError)?;
         }
         Ok(Self(bytes))
     }

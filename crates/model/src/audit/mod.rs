@@ -48,7 +48,8 @@ pub struct Origin {
 impl Origin {
     /// A call's origin; texts are cut to their bounds, in one line.
     pub fn new(source: Option<String>, job: Option<String>) -> Self {
-        let kept = |text: Option<String>, most| text.map(|text| cut(&text, most)).filter(|text| !text.is_empty());
+        let kept =
+            |text: Option<String>, most| text.map(|text| cut(&text, most)).filter(|text| !text.is_empty());
         Self { source: kept(source, MAX_SOURCE), job: kept(job, MAX_TEXT), reason: None }
     }
 

@@ -62,7 +62,8 @@ impl World {
             }
         }
         if let Some(known) = audits.hashes.get(&anchor.number).filter(|known| **known != anchor.hash) {
-            wrong = Some(format!("the anchor {} has the hash {}, record {known}", anchor.number, anchor.hash));
+            wrong =
+                Some(format!("the anchor {} has the hash {}, record {known}", anchor.number, anchor.hash));
         }
         let first = store.audit_after(0).next();
         if let Some(first) = first.filter(|first| anchor.follow(first).is_err()) {
@@ -108,7 +109,9 @@ impl World {
             let verdicts = audits.recorded.get(request).map(Vec::as_slice).unwrap_or_default();
             let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count();
             match done {
-                true if accepted != 1 => Some(format!("request {request} was done, and is recorded as {verdicts:?}")),
+                true if accepted != 1 => {
+                    Some(format!("request {request} was done, and is recorded as {verdicts:?}"))
+                }
                 false if verdicts.is_empty() && audits.refused <= EACH => {
                     Some(format!("request {request} was refused, and there is no record of it"))
                 }

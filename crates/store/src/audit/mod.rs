@@ -237,10 +237,13 @@ fn kind(rejection: &Rejection) -> String {
     match rejection {
         Rejection::Exists { kind, .. } => format!("there is a {kind} of that name"),
         Rejection::Missing { kind, .. } => format!("there is no such {kind}"),
-        Rejection::Stale { expected, actual, .. } => format!("decided on version {expected}, now at {actual}"),
+        Rejection::Stale { expected, actual, .. } => {
+            format!("decided on version {expected}, now at {actual}")
+        }
         Rejection::Conflict(_) => "the present state is against it".to_owned(),
         Rejection::Token { id, role, .. } => format!("token {id} does not admit a {role}"),
         Rejection::Invalid(_) => "it is not valid".to_owned(),
+        Rejection::Refused(_) => "a policy was against it when it was applied".to_owned(),
         Rejection::Unwelcome(_) => "not welcome, or not allowed to, when it was applied".to_owned(),
     }
 }

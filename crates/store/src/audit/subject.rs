@@ -31,6 +31,7 @@ enum Object {
     Member(MemberId),
     User(UserId),
     DeployToken(String),
+    Policy(String),
     Settings,
     /// Nowhere.
     None,
@@ -72,7 +73,9 @@ impl Subject {
                 subject("create", "network", Object::Network(*id), &spec.name)
             }
             Command::RemoveNetwork { id } => subject("remove", "network", Object::Network(*id), id),
-            Command::SetFreeze(spec) => subject("set", "freeze", Object::Freeze(spec.name.clone()), &spec.name),
+            Command::SetFreeze(spec) => {
+                subject("set", "freeze", Object::Freeze(spec.name.clone()), &spec.name)
+            }
             Command::RemoveFreeze { name } => subject("remove", "freeze", Object::Freeze(name.clone()), name),
             Command::SetCron { id, spec, .. } => {
                 subject("set", "cron", Object::Cron(*id, spec.name.clone()), &spec.name)
@@ -114,6 +117,10 @@ impl Subject {
             Command::RemoveDeployToken { name } => {
                 subject("remove", "deploy-token", Object::DeployToken(name.clone()), name)
             }
+            Command::SetPolicy { spec, .. } => {
+                subject("set", "policy", Object::Policy(spec.name.clone()), &spec.name)
+            }
+            Command::RemovePolicy { name } => subject("remove", "policy", Object::Policy(name.clone()), name),
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
             // Its notes are the records.
             Command::Audit(_)
@@ -142,7 +149,9 @@ impl Store {
                 };
                 (Some(names.join(",")).filter(|names| !names.is_empty()), digest)
             }
-            Object::Network(id) => known(self.network(*id), |network| (network.spec.name.clone(), digest(&network.spec))),
+            Object::Network(id) => {
+                known(self.network(*id), |network| (network.spec.name.clone(), digest(&network.spec)))
+            }
             Object::Freeze(name) => {
                 let freeze = self.freezes().iter().find(|freeze| freeze.spec.name == *name);
                 known(freeze, |freeze| (name.clone(), digest(&freeze.spec)))
@@ -156,7 +165,9 @@ impl Store {
                 known(registry, |registry| (host.clone(), digest(&without_secret(registry))))
             }
             Object::Token(id) => known(self.token(*id), |token| (token.id.to_string(), digest(token))),
-            Object::Node(id) => known(self.node(*id), |node| (node.facts.hostname.clone(), digest(&node.spec))),
+            Object::Node(id) => {
+                known(self.node(*id), |node| (node.facts.hostname.clone(), digest(&node.spec)))
+            }
             Object::Member(id) => known(self.member(*id), |member| {
                 (member.name.clone(), digest(&(&member.name, &member.address, &member.version)))
             }),
@@ -166,6 +177,10 @@ impl Store {
             Object::DeployToken(name) => {
                 let token = self.deploy_tokens().iter().find(|token| token.spec.name == *name);
                 known(token, |token| (name.clone(), digest(&(&token.spec, token.expires))))
+            }
+            Object::Policy(name) => {
+                let policy = self.policies().iter().find(|policy| policy.spec.name == *name);
+                known(policy, |policy| (name.clone(), digest(&policy.spec)))
             }
             Object::Settings => {
                 known(self.cluster(), |cluster| ("cluster".to_owned(), digest(&cluster.settings)))
