@@ -6,13 +6,14 @@ use agent_core::{action::Action, event::Event};
 use model::{route::NetworkRoute, session::AgentMessage};
 use rpc::tls::ClientTls;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinError, JoinSet},
 };
 
 use crate::{
     connection::{Connection, Troubles},
     engine::Engine,
+    files::Files,
     logs::{Logs, Wanted},
     memory::Memory,
     notify,
@@ -35,6 +36,7 @@ pub struct Hands {
     engine: Engine,
     memory: Memory,
     logs: Logs,
+    files: Files,
     traffic: Traffic,
     tls: ClientTls,
     events: mpsc::Sender<Event>,
@@ -42,6 +44,8 @@ pub struct Hands {
     connection: Option<Connection>,
     troubles: Troubles,
     calls: BTreeMap<u64, AbortHandle>,
+    /// The last work on files: each waits for the one before, so that what was asked for last holds.
+    last_files: Option<oneshot::Receiver<()>>,
     /// Every piece of work that actions began; joined by the loop.
     work: JoinSet<Option<u64>>,
 }
@@ -52,6 +56,7 @@ impl Hands {
         engine: Engine,
         memory: Memory,
         logs: Logs,
+        files: Files,
         traffic: Traffic,
         tls: ClientTls,
         events: mpsc::Sender<Event>,
@@ -61,6 +66,7 @@ impl Hands {
             engine,
             memory,
             logs,
+            files,
             traffic,
             tls,
             events,
@@ -68,6 +74,7 @@ impl Hands {
             connection: None,
             troubles: Troubles::default(),
             calls: BTreeMap::new(),
+            last_files: None,
             work: JoinSet::new(),
         }
     }
@@ -127,6 +134,29 @@ impl Hands {
                     drop(events.send(Event::Probed { probe, answer }).await);
                 });
             }
+            Action::KeepFiles { task, files } => {
+                let (kept, events) = (self.files.clone(), self.events.clone());
+                let (before, done) = self.files_turn();
+                self.spawn(async move {
+                    before.await;
+                    let keep = tokio::task::spawn_blocking(move || kept.keep(task, &files)).await;
+                    let outcome = keep.unwrap_or_else(|error| Err(error.to_string()));
+                    drop(done);
+                    drop(events.send(Event::FilesKept { task, outcome }).await);
+                });
+            }
+            Action::WipeFiles { task } => {
+                let kept = self.files.clone();
+                let (before, done) = self.files_turn();
+                self.spawn(async move {
+                    before.await;
+                    match tokio::task::spawn_blocking(move || kept.wipe(task)).await {
+                        Ok(Ok(())) => {}
+                        failed => tracing::error!(%task, ?failed, "secrets of a task could not be wiped from memory"),
+                    }
+                    drop(done);
+                });
+            }
             Action::Status(status) => {
                 tracing::info!(%status, "status");
                 notify::status(&status);
@@ -134,6 +164,19 @@ impl Hands {
             Action::Exit => return false,
         }
         true
+    }
+
+    /// What the next work on files waits for, and what it drops at its end.
+    fn files_turn(&mut self) -> (impl Future<Output = ()> + Send + 'static, oneshot::Sender<()>) {
+        let (done, ended) = oneshot::channel();
+        let before = self.last_files.replace(ended);
+        let before = async move {
+            if let Some(before) = before {
+                // Its end drops the sender, whatever became of it.
+                let _ = before.await;
+            }
+        };
+        (before, done)
     }
 
     fn wish(&self, wish: Wish) {

@@ -33,6 +33,9 @@ pub struct Config {
     pub access_log_mib: Option<u32>,
     /// Files of the access log [default: 4], once the mesh process starts anew.
     pub access_log_files: Option<u32>,
+    /// Where secrets and configs of containers are kept, on a tmpfs [default: /run/orch-agent, $XDG_RUNTIME_DIR/orch-agent or
+    /// /dev/shm/orch-agent, the first that is on one].
+    pub memory_dir: Option<PathBuf>,
     /// error, warn, info, debug, trace, or a list of directives. `ORCH_LOG` wins.
     pub log: Option<String>,
     /// JSON lines instead of text.

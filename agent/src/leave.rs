@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     directory::Directory,
     engine::{self, Engine, Ours},
+    files::Files,
     identity::Identity,
     network::Networks,
     traffic,
@@ -39,6 +40,7 @@ pub async fn leave(args: Leave) -> Result<()> {
     stream::iter(removals).buffer_unordered(STOPS).try_collect::<Vec<()>>().await?;
     traffic::end(directory.path(), identity.node).await?;
     Networks::new(ours).remove_all(&engine).await.map_err(|error| anyhow!(error))?;
+    Files::new(config.memory_dir.as_deref(), ours.node).wipe_all().context("the secrets of containers")?;
     forget(&directory)?;
     println!(
         "removed {count} containers; this machine is no longer node {} of cluster {}",

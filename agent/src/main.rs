@@ -14,6 +14,7 @@ mod directory;
 mod engine;
 mod entropy;
 mod facts;
+mod files;
 mod frame;
 mod identity;
 mod join;

@@ -47,6 +47,7 @@ pub fn open(directory: &Path) -> Result<(Ledger, Stored)> {
             .map(|(task, record)| (model::id::TaskId(task), record))
             .collect(),
         routes: None,
+        files: Default::default(),
     };
     Ok((ledger, stored))
 }

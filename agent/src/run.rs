@@ -29,6 +29,7 @@ use crate::{
     directory::Directory,
     engine::{self, Engine, Logins, Ours},
     entropy, facts,
+    files::Files,
     identity::Identity,
     logs::Logs,
     memory::{self, Memory},
@@ -99,15 +100,21 @@ impl Daemon {
         labels.extend(config.labels.clone());
         let hostname = config.hostname.as_deref().or(identity.hostname.as_deref());
         let reached = facts::mesh(config, &configured);
+        let files = Files::new(config.memory_dir.as_deref(), identity.node);
         let core = CoreConfig {
             cluster: identity.cluster,
             node: identity.node,
             managers: configured,
-            facts: Facts { mesh: reached.advertised, ..facts::read(hostname, labels) },
+            facts: Facts {
+                mesh: reached.advertised,
+                files: files.is_usable(),
+                ..facts::read(hostname, labels)
+            },
             mesh: reached.listen,
             seed: entropy::number()?,
         };
-        let stored = Stored { routes: mesh::last_routes(directory.path()), ..stored };
+        let routes = mesh::last_routes(directory.path());
+        let stored = Stored { routes, files: files.kept(), ..stored };
         let agent = Agent::new(core, stored, clock.now());
         let variable =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -117,7 +124,14 @@ impl Daemon {
         let networks = Networks::new(ours);
         let attempts = Attempts::new(directory.path());
         let own = [directory.path(), Path::new(address.strip_prefix("unix://").unwrap_or_default())];
-        let engine = Engine::of_node(address, logins, Some(networks.clone()), Some(attempts.clone()), &own);
+        let engine = Engine::of_node(
+            address,
+            logins,
+            Some(networks.clone()),
+            Some(attempts.clone()),
+            Some(files.clone()),
+            &own,
+        );
         let (memory, disk_failed) = Memory::start(ledger, sender.clone())?;
         let (tls, reloader) = identity.tls()?;
         let mut keepers = JoinSet::new();
@@ -135,8 +149,16 @@ impl Daemon {
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
         let logs = Logs::new(engine.clone(), attempts, tls.clone());
-        let hands =
-            Hands::new(engine, memory, logs, Traffic { wishes, networks: wanted }, tls, sender, addresses);
+        let hands = Hands::new(
+            engine,
+            memory,
+            logs,
+            files,
+            Traffic { wishes, networks: wanted },
+            tls,
+            sender,
+            addresses,
+        );
         Ok(Self { agent, clock, events, hands, disk_failed, keepers })
     }
 

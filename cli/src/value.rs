@@ -11,6 +11,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use model::{
     container::{Mount, MountSource, PortSpec, Protocol, Ulimit},
+    item::FileMount,
     network::AddressPool,
     route::{Backend, HttpPort, IngressPort, TlsFiles},
 };
@@ -354,6 +355,39 @@ pub fn mount(text: &str) -> Result<Mount, Wrong> {
     Ok(Mount { source, target, read_only })
 }
 
+/// Reads `NAME[,target=/PATH,uid=0,gid=0,mode=0400]`, a secret or config as a file; `source=NAME` as Docker has it.
+///
+/// # Errors
+/// An unknown key, a value that is none, or no name.
+pub fn file(text: &str) -> Result<FileMount, Wrong> {
+    let mut mount = FileMount::default();
+    let number = |key: &str, value: &str| {
+        value
+            .parse::<u32>()
+            .map(Some)
+            .map_err(|_| format!("{key}={value}: write the number that it has in the container"))
+    };
+    for (position, field) in text.split(',').enumerate() {
+        match field.split_once('=') {
+            None if position == 0 => mount.name = field.to_owned(),
+            Some(("source" | "src", name)) => mount.name = name.to_owned(),
+            Some(("target" | "dst", path)) => mount.target = Some(path.to_owned()),
+            Some((key @ "uid", value)) => mount.uid = number(key, value)?,
+            Some((key @ "gid", value)) => mount.gid = number(key, value)?,
+            Some(("mode", value)) => mount.mode = Some(value.parse()?),
+            _ => {
+                return Err(format!(
+                    "unknown part \"{field}\"; known are NAME, target=, uid=, gid= and mode="
+                ));
+            }
+        }
+    }
+    if mount.name.is_empty() {
+        return Err(format!("\"{text}\" names nothing; write NAME[,target=PATH,uid=UID,gid=GID,mode=0400]"));
+    }
+    Ok(mount)
+}
+
 /// Reads `/PATH[:size=64m,mode=1777,ro]`.
 ///
 /// # Errors
@@ -530,6 +564,27 @@ mod tests {
             ["type=bind,dst=/b", "type=bind,src=/a", "type=npipe,src=a,dst=b", "src=a,dst=b,colour=red"]
         {
             assert!(mount(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_mounted_by_its_name_or_in_dockers_words() {
+        assert_eq!(file("db").unwrap().name, "db");
+        let whole = file("source=db,target=/etc/db,uid=1000,gid=0,mode=0400").unwrap();
+        assert_eq!(
+            whole,
+            FileMount {
+                name: "db".into(),
+                version: None,
+                target: Some("/etc/db".into()),
+                uid: Some(1000),
+                gid: Some(0),
+                mode: Some(model::item::FileMode(0o400)),
+            }
+        );
+        assert_eq!(file("db,mode=0440").unwrap().mode, Some(model::item::FileMode(0o440)));
+        for text in ["", "target=/x", "db,uid=root", "db,mode=999", "db,colour=red", "db,other"] {
+            assert!(file(text).is_err(), "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use model::{id::MemberId, request::ApiError};
 
-use crate::{init, join, membership, recover, run};
+use crate::{init, join, keyring::Lock, membership, recover, run, unlock};
 
 /// Where a manager keeps its data unless told otherwise.
 const DEFAULT_DIR: &str = "/var/lib/orch-manager";
@@ -37,6 +37,20 @@ struct Place {
     /// Where it listens: ADDRESS[:PORT] [default: every address, on the port of --address].
     #[arg(long)]
     listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct LockBy {
+    /// A passphrase, typed after each start with `orch-manager unlock`.
+    #[arg(long)]
+    passphrase: bool,
+    /// The credential orch-unlock of the service manager (systemd: LoadCredentialEncrypted=), 32 random bytes or more.
+    #[arg(long)]
+    credential: bool,
+    /// A new key file in the data directory.
+    #[arg(long)]
+    key_file: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +110,21 @@ enum Command {
         #[arg(long)]
         others_are_gone: bool,
     },
+    /// Give a manager that is locked with a passphrase that passphrase: it is asked for, or read from standard input.
+    Unlock {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Choose what opens the keys of a stopped manager, with which secrets are sealed.
+    ///
+    /// By default that is a key file beside them: it protects secrets in copies of the log, of snapshots and of backups that leave
+    /// it out, and not against whoever has the whole disk. Do the same on every manager.
+    Lock {
+        #[command(flatten)]
+        dir: Dir,
+        #[command(flatten)]
+        by: LockBy,
+    },
     /// Verify a stopped manager's log and snapshot, and say what is found.
     Check {
         #[command(flatten)]
@@ -132,6 +161,15 @@ pub fn execute() -> Result<()> {
                 );
             }
             recover::recover(&dir.dir, address.as_deref())
+        }
+        Command::Unlock { dir } => block_on(unlock::unlock(&dir.dir)),
+        Command::Lock { dir, by } => {
+            let lock = match (by.passphrase, by.credential) {
+                (true, _) => Lock::Passphrase,
+                (false, true) => Lock::Credential,
+                (false, false) => Lock::File,
+            };
+            block_on(unlock::relock(&dir.dir, lock))
         }
         Command::Check { dir } => check(&dir.dir),
     }

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     edge,
     inputs::{Class, Inputs, Queues},
+    keyring::KeyFile,
     peers::Peers,
     registry,
     storage::{Storage, Written},
@@ -104,6 +105,7 @@ pub struct CoreLoop {
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
     authority: Option<Arc<ClusterCa>>,
     sockets: tokio::runtime::Handle,
+    key_file: Arc<KeyFile>,
     origin: std::time::Instant,
     stopping: Option<std::time::Instant>,
 }
@@ -138,6 +140,8 @@ pub struct Parts {
     pub cut: Cutter,
     /// Where work with sockets runs.
     pub sockets: tokio::runtime::Handle,
+    /// Where the data keys are kept.
+    pub key_file: Arc<KeyFile>,
     /// The origin of the core's monotonic clock.
     pub origin: std::time::Instant,
 }
@@ -170,6 +174,7 @@ impl CoreLoop {
             agents: HashMap::new(),
             authority: None,
             sockets: parts.sockets,
+            key_file: parts.key_file,
             origin: parts.origin,
             stopping: None,
         };
@@ -316,6 +321,7 @@ impl CoreLoop {
                     self.sign(job, csr, identity, serial, life.unwrap_or(CERTIFICATE_LIFE));
                 }
                 Action::AskRegistry { job, question } => self.ask_registry(job, *question),
+                Action::KeepKeys { sequence, keyring } => self.keep_keys(sequence, keyring),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
                     self.revoked
@@ -402,6 +408,20 @@ impl CoreLoop {
         self.sockets.spawn(async move {
             let answer = registry::ask(question).await;
             let _ = own.send(Input::Core(Event::RegistryAnswered { job, answer })).await;
+        });
+    }
+
+    /// A keyring that cannot be kept ends the process, as a log does that cannot be written.
+    fn keep_keys(&self, sequence: u64, keyring: seal::Keyring) {
+        let (own, file) = (self.own.clone(), self.key_file.clone());
+        tokio::task::spawn_blocking(move || {
+            let input = match file.keep(sequence, &keyring) {
+                Ok(()) => Input::Core(Event::KeysKept { sequence }),
+                Err(error) => {
+                    Input::Written(Written::Failed(format!("the keyring cannot be kept: {error:#}")))
+                }
+            };
+            let _ = own.blocking_send(input);
         });
     }
 

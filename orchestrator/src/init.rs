@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use manager_core::{Action, Bootstrap, Config, Event, Knobs, Manager, Recovered};
+use manager_core::{Action, Bootstrap, Config, Entropy, Event, Knobs, Manager, Recovered};
 use model::{
     cluster::{Authority, ClusterSettings},
     command::Answer,
@@ -15,6 +15,7 @@ use model::{
     time::Now,
 };
 use pki::{ClusterCa, KeyAndCsr};
+use seal::Keyring;
 
 use crate::{
     config::{listen_for, with_port},
@@ -80,6 +81,9 @@ pub fn init(args: &InitArgs) -> Result<()> {
             authority: Authority { certificate: ca.certificate_pem().to_owned(), key: ca.key_pem() },
             settings: ClusterSettings::default(),
         }),
+        // The first one that runs makes the first data key.
+        keyring: Keyring::default(),
+        entropy: Entropy(entropy::bytes()?),
         knobs: Knobs::default(),
     };
     let tokens = found(&dir, config, origin)?;

@@ -1,7 +1,7 @@
 //! `orch-manager`: keeps the desired state of a cluster, replicated, and decides what runs where.
 //!
 //! The deciding is `manager-core`'s; this program waits, feeds it and carries out what it says. Reading order: [`args`],
-//! [`run`], [`replace`], [`core_loop`], [`storage`], [`api`], [`peers`], [`streams`], [`registry`]; then the one-time commands [`init`], [`join`],
+//! [`run`], [`replace`], [`keyring`], [`unlock`], [`core_loop`], [`storage`], [`api`], [`peers`], [`streams`], [`registry`]; then the one-time commands [`init`], [`join`],
 //! [`recover`], [`membership`].
 
 mod api;
@@ -16,6 +16,7 @@ mod entropy;
 mod init;
 mod inputs;
 mod join;
+mod keyring;
 mod membership;
 mod peers;
 mod recover;
@@ -24,6 +25,7 @@ mod replace;
 mod run;
 mod storage;
 mod streams;
+mod unlock;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use manager_core::{Config, Manager};
+use manager_core::{Config, Entropy, Manager};
 use model::request::{ApiError, ErrorCode, Request, Response};
 use pki::LeafCertificate;
 use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
@@ -11,6 +11,7 @@ use rpc::{
     local::LocalIncoming,
     tls::{CertReloader, ClientTls, Connections, Incoming, ServerTls},
 };
+use seal::Keyring;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -33,6 +34,7 @@ use crate::{
     replace,
     storage::{self, Storage, Written},
     streams::LogStreams,
+    unlock,
 };
 
 /// A removed identity's connections are cut after so long: the answer to its own `leave` has to arrive. Whatever it asks
@@ -65,6 +67,8 @@ pub async fn run(root: &Path) -> Result<()> {
         }
         opened => opened?,
     };
+    let (key_file, keyring) = unlock::wait(&dir).await?;
+    tracing::debug!(opened_with = key_file.words(), "the keyring is open");
     let pems = dir.pems()?;
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let credentials = CertReloader::new(pems.credentials()?);
@@ -72,7 +76,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let client_tls = ClientTls::mutual(&pems.authority, credentials.clone())?;
     let incoming = Incoming::new(listener, server_tls);
 
-    let config = core_config(&identity, &file, &address)?;
+    let config = Config { keyring, ..core_config(&identity, &file, &address)? };
     let manager = Manager::new(config, recovered, now(origin))
         .map_err(|error| anyhow!("the log in {} cannot be used: {error}", dir.raft().display()))?;
     let (inputs, queues) = Inputs::new();
@@ -89,6 +93,7 @@ pub async fn run(root: &Path) -> Result<()> {
         inputs: (inputs.clone(), queues),
         cut: cutter(incoming.connections()),
         sockets: tokio::runtime::Handle::current(),
+        key_file: Arc::new(key_file),
         origin,
     };
     let (core_loop, shared) = CoreLoop::new(parts);
@@ -136,6 +141,8 @@ fn core_config(identity: &Identity, file: &FileConfig, address: &str) -> Result<
         rng_seed: entropy::number()?,
         seeds: identity.seeds.iter().map(|s| (s.member, s.address.clone())).collect(),
         bootstrap: None,
+        keyring: Keyring::default(),
+        entropy: Entropy(entropy::bytes()?),
         knobs: file.knobs(),
     })
 }

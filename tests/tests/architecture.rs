@@ -10,7 +10,7 @@ use tests::binaries::workspace;
 use tests::command::run;
 
 /// Every allowed arrow between packages of the workspace. `xtask` and `tests` may import any.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("planted", &[]),
     ("model", &[]),
     ("store", &["model", "planted"]),
@@ -20,10 +20,11 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("proto", &["model"]),
     ("rpc", &["model", "proto"]),
     ("pki", &["model"]),
+    ("seal", &["model"]),
     ("wal", &["planted"]),
     ("telemetry", &[]),
     ("ledger", &["model", "proto"]),
-    ("manager-core", &["model", "planted", "store", "control", "consensus", "proto"]),
+    ("manager-core", &["model", "planted", "seal", "store", "control", "consensus", "proto"]),
     ("agent-core", &["model", "planted", "mesh"]),
     (
         "sim",
@@ -31,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "model",
             "planted",
             "consensus",
+            "seal",
             "store",
             "control",
             "proto",
@@ -42,7 +44,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ),
     (
         "orchestrator",
-        &["model", "planted", "proto", "rpc", "wal", "ledger", "pki", "telemetry", "manager-core"],
+        &["model", "planted", "proto", "rpc", "wal", "ledger", "pki", "seal", "telemetry", "manager-core"],
     ),
     ("agent", &["model", "planted", "proto", "rpc", "ledger", "pki", "telemetry", "agent-core", "mesh"]),
     ("cli", &["model", "pki", "proto", "rpc"]),
@@ -54,7 +56,8 @@ const ARROWS: [(&str, &[&str]); 20] = [
 const FREE: [&str; 2] = ["tests", "xtask"];
 
 /// Packages whose decisions depend on their arguments alone.
-const PURE: [&str; 7] = ["model", "store", "control", "consensus", "manager-core", "agent-core", "mesh"];
+const PURE: [&str; 8] =
+    ["model", "seal", "store", "control", "consensus", "manager-core", "agent-core", "mesh"];
 
 /// What no pure package may link, by any path: runtimes, sockets, entropy of its own.
 const IMPURE: [&str; 7] = ["tokio", "mio", "hyper", "tonic", "bollard", "sled", "rustix"];

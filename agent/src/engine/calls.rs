@@ -7,6 +7,7 @@ use agent_core::engine::{
 };
 use bollard::{
     errors::Error as DockerError,
+    models::Mount as DockerMount,
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
         StopContainerOptionsBuilder,
@@ -111,7 +112,9 @@ impl Engine {
             made.map_err(|message| EngineError { kind: EngineErrorKind::Other, message })?;
         }
         let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
-        let body = create::body(&places::resolved(request, &self.own_places()).await?, self.cpu_millis());
+        let files = self.files(request)?;
+        let request = places::resolved(request, &self.own_places()).await?;
+        let body = create::body(&request, files, self.cpu_millis());
         let created = client.create_container(Some(options), body).await.map_err(creating)?;
         // Such as a memory limit on a kernel that cannot enforce it.
         for warning in created.warnings {
@@ -125,6 +128,20 @@ impl Engine {
         }
         self.connect(&created.id, request.networks.get(1..).unwrap_or_default()).await.map_err(creating)?;
         Ok(OpOutcome::Created { id: created.id })
+    }
+
+    /// The container's secrets and configs as mounts. Without one of them it is not made.
+    fn files(&self, request: &ContainerRequest) -> Result<Vec<DockerMount>, EngineError> {
+        let Some(task) = request.files else { return Ok(Vec::new()) };
+        let mounts = request.spec.files().zip(0u32..).map(|((kind, mount), place)| {
+            let path = self.0.files.as_ref().and_then(|files| files.path(task, place));
+            let path = path.filter(|path| path.exists()).ok_or_else(|| EngineError {
+                kind: EngineErrorKind::Other,
+                message: format!("{kind} {} is not in this node's memory any more", mount.name),
+            })?;
+            Ok(create::file(&path, mount.path(kind)))
+        });
+        mounts.collect()
     }
 
     async fn start(&self, container: &str) -> Outcome {

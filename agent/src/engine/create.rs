@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     time::Duration,
 };
 
@@ -27,8 +28,12 @@ const DEFAULT_PIDS: i64 = 4_096;
 /// The engine's word for the node's own namespace.
 const HOST: &str = "host";
 
-/// Translates. `cpu_millis`: what the machine has; the engine refuses limits beyond it, which would bind nobody.
-pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCreateBody {
+/// Translates. `files`: its secrets and configs. `cpu_millis`: what the machine has; the engine refuses limits beyond it, which would bind nobody.
+pub(super) fn body(
+    request: &ContainerRequest,
+    files: Vec<DockerMount>,
+    cpu_millis: u64,
+) -> ContainerCreateBody {
     let spec = &request.spec;
     ContainerCreateBody {
         image: Some(request.image.clone()),
@@ -43,7 +48,7 @@ pub(super) fn body(request: &ContainerRequest, cpu_millis: u64) -> ContainerCrea
         healthcheck: spec.healthcheck.as_ref().map(health),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(whole_seconds(spec.stop_grace())),
-        host_config: Some(host(request, cpu_millis)),
+        host_config: Some(host(request, files, cpu_millis)),
         networking_config: request.networks.first().map(|network| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(engine_name(network), EndpointSettings::default())])),
         }),
@@ -56,7 +61,9 @@ pub(super) fn whole_seconds(grace: Duration) -> i64 {
     i64::try_from(grace.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
-fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
+fn host(request: &ContainerRequest, files: Vec<DockerMount>, cpu_millis: u64) -> HostConfig {
+    let mounts = request.spec.mounts.iter().map(|m| mount(m, &request.labels));
+    let mounts: Vec<_> = mounts.chain(files).collect();
     let spec = &request.spec;
     let resources = &spec.resources;
     let security = &spec.security;
@@ -71,7 +78,7 @@ fn host(request: &ContainerRequest, cpu_millis: u64) -> HostConfig {
         ulimits: some(&spec.ulimits.iter().map(ulimit).collect::<Vec<_>>()),
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only),
-        mounts: some(&spec.mounts.iter().map(|m| mount(m, &request.labels)).collect::<Vec<_>>()),
+        mounts: some(&mounts),
         port_bindings: Some(port_bindings(&spec.ports)),
         network_mode: network_mode(request),
         dns: some(&request.networks.iter().map(|network| network.gateway().to_string()).collect::<Vec<_>>()),
@@ -178,6 +185,17 @@ fn mount(mount: &Mount, labels: &BTreeMap<String, String>) -> DockerMount {
             }),
             ..common
         },
+    }
+}
+
+/// A secret or config, which the container only reads.
+pub(super) fn file(source: &Path, target: String) -> DockerMount {
+    DockerMount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target),
+        read_only: Some(true),
+        ..Default::default()
     }
 }
 

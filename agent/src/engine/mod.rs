@@ -31,7 +31,7 @@ pub use watch::{Ours, watch};
 
 use model::policy::places::clean;
 
-use crate::{attempts::Attempts, network::Networks};
+use crate::{attempts::Attempts, files::Files, network::Networks};
 
 /// Where an engine usually listens.
 pub const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
@@ -52,6 +52,7 @@ struct Inner {
     logins: Logins,
     networks: Option<Networks>,
     attempts: Option<Attempts>,
+    files: Option<Files>,
     /// What no service gets: the agent's own directory, the engine's socket.
     own: Vec<String>,
     /// Where the engine keeps what is its, once it has said so.
@@ -61,16 +62,17 @@ struct Inner {
 impl Engine {
     /// The engine at `unix:///path` or `http://host:port`. Nothing is contacted.
     pub fn new(address: &str) -> Self {
-        Self::of_node(address, Logins::default(), None, None, &[])
+        Self::of_node(address, Logins::default(), None, None, None, &[])
     }
 
-    /// The same, with what it may tell registries, the node's networks to put containers into, where to keep what is left of them, and what
-    /// of this machine's files no container may have.
+    /// The same, with what it may tell registries, the node's networks to put containers into, where to keep what is left of them, where
+    /// their secrets and configs are, and what of this machine's files no container may have.
     pub fn of_node(
         address: &str,
         logins: Logins,
         networks: Option<Networks>,
         attempts: Option<Attempts>,
+        files: Option<Files>,
         own: &[&std::path::Path],
     ) -> Self {
         Self(Arc::new(Inner {
@@ -80,6 +82,7 @@ impl Engine {
             logins,
             networks,
             attempts,
+            files,
             own: own.iter().filter_map(|path| Some(clean(path.canonicalize().ok()?.to_str()?))).collect(),
             root: Mutex::new(None),
         }))

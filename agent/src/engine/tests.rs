@@ -77,6 +77,7 @@ fn request(task: u64, spec: ContainerSpec) -> ContainerRequest {
         hostname: None,
         env: spec.env.clone(),
         labels: Labels::of(OURS.cluster, &assignment, 1).render(&assignment),
+        files: None,
         networks: Vec::new(),
         spec,
     }
@@ -332,7 +333,7 @@ fn removed_container_leaves_its_last_lines_and_what_its_diagnosis_printed() {
         let place = tempfile::tempdir().unwrap();
         let attempts = Attempts::new(place.path());
         let url = HOST.host(0).engine().url();
-        let engine = Engine::of_node(&url, Logins::default(), None, Some(attempts.clone()), &[]);
+        let engine = Engine::of_node(&url, Logins::default(), None, Some(attempts.clone()), None, &[]);
         let id = create(&engine, 70, mimic()).await;
         view(&engine, EngineCall::Start { container: id.clone() }).await;
         let attempt = AttemptId { task: TaskId(70), number: 2 };

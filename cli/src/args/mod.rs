@@ -9,6 +9,7 @@ mod deploy;
 mod deploy_token;
 mod freeze;
 mod hook;
+mod item;
 mod job;
 mod policy;
 mod registry;
@@ -30,6 +31,7 @@ pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use deploy_token::{DeployTokenCommand, DeployTokenCreate};
 pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
+pub use item::{ConfigCommand, ItemCreate, ItemUpdate, SecretCommand};
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
 pub use policy::{GrantFlags, PolicyCommand, PolicySet};
 pub use registry::{RegistryCommand, RegistrySet};
@@ -117,6 +119,12 @@ pub enum Command {
     /// Say what services may ask for: images, power over nodes, amounts
     #[command(subcommand, visible_alias = "policies")]
     Policy(PolicyCommand),
+    /// Keep passwords and keys, and mount them into containers
+    #[command(subcommand, visible_alias = "secrets")]
+    Secret(SecretCommand),
+    /// Keep configuration files, and mount them into containers
+    #[command(subcommand, visible_alias = "configs")]
+    Config(ConfigCommand),
     /// Make, list and remove networks of services
     #[command(subcommand, visible_alias = "networks")]
     Network(NetworkCommand),

@@ -139,6 +139,12 @@ pub struct CreateLists {
     /// Mount memory: /PATH[:size=64m,mode=1777]
     #[arg(long)]
     pub tmpfs: Vec<String>,
+    /// A secret as a file, /run/secrets/NAME unless told otherwise: NAME[,target=PATH,uid=UID,gid=GID,mode=0400]
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+    /// A config as a file, /NAME unless told otherwise: NAME[,target=PATH,uid=UID,gid=GID,mode=0444]
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Vec<String>,
     /// A network to be in: services of one network reach each other by name; host = the node's own, which needs a grant
     #[arg(long, value_name = "NETWORK")]
     pub network: Vec<String>,
@@ -218,6 +224,18 @@ pub struct UpdateLists {
     /// Remove a mount by its target
     #[arg(long, value_name = "TARGET")]
     pub mount_rm: Vec<String>,
+    /// Mount a secret, or mount it otherwise: NAME[,target=PATH,uid=UID,gid=GID,mode=0400]
+    #[arg(long, value_name = "SECRET")]
+    pub secret_add: Vec<String>,
+    /// Mount a secret no more, by its name
+    #[arg(long, value_name = "NAME")]
+    pub secret_rm: Vec<String>,
+    /// Mount a config, or mount it otherwise: NAME[,target=PATH,uid=UID,gid=GID,mode=0444]
+    #[arg(long, value_name = "CONFIG")]
+    pub config_add: Vec<String>,
+    /// Mount a config no more, by its name
+    #[arg(long, value_name = "NAME")]
+    pub config_rm: Vec<String>,
     /// Add a network
     #[arg(long, value_name = "NETWORK")]
     pub network_add: Vec<String>,

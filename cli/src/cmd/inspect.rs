@@ -44,6 +44,10 @@ pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
         };
         lines.push(field("  meaning", text));
     }
+    for (kind, mount) in spec.template.container.files() {
+        let version = mount.version.map_or(String::new(), |version| format!(" version {version}"));
+        lines.push(field(&kind.to_string(), format!("{}{version} at {}", mount.name, mount.path(kind))));
+    }
     lines.push(field("template", format!("{} (generation {})", service.template.0, service.generation)));
     if spec.job.is_none() {
         let order = spec.order();

@@ -9,6 +9,7 @@ mod dev;
 mod events;
 mod freeze;
 mod inspect;
+mod item;
 mod job;
 mod logs;
 mod manager;
@@ -115,6 +116,8 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Freeze(command) => freeze::run(&session, command).await,
         Command::Registry(command) => registry::run(&session, command).await,
         Command::Policy(command) => policy::run(&session, command).await,
+        Command::Secret(command) => item::secret(&session, command).await,
+        Command::Config(command) => item::config(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::User(command) => user::run(&session, command).await,

@@ -34,6 +34,7 @@ pub fn what(kind: &EventKind) -> String {
         EventKind::Member { id, name, change: how } => format!("manager {name} ({id}) {}", change(*how)),
         EventKind::Network { name, change: how, .. } => format!("network {name} {}", change(*how)),
         EventKind::Token { id, change: how } => format!("token {id} {}", change(*how)),
+        EventKind::Item { kind, name, change: how } => format!("{kind} {name} {}", change(*how)),
     }
 }
 

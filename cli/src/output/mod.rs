@@ -6,6 +6,7 @@
 pub mod age;
 pub mod audit;
 pub mod event;
+pub mod items;
 pub mod jobs;
 pub mod json;
 pub mod policy;
@@ -21,11 +22,13 @@ use std::io::{self, Write as _};
 
 /// Prints a line of the result. A reader that has gone away, such as `head`, ends the process quietly.
 pub fn print(text: impl AsRef<str>) {
+    raw(&[text.as_ref().as_bytes(), b"\n"].concat());
+}
+
+/// Prints bytes of the result as they are.
+pub fn raw(bytes: &[u8]) {
     let mut out = io::stdout().lock();
-    let written = out
-        .write_all(text.as_ref().as_bytes())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
+    let written = out.write_all(bytes).and_then(|()| out.flush());
     if written.is_err() {
         std::process::exit(0);
     }

@@ -63,6 +63,8 @@ fn lists(lists: &CreateLists, spec: &mut ServiceSpec, problems: &mut Problems) {
     container.labels.extend(problems.all("--container-label", &lists.container_label, value::pair));
     container.mounts.extend(problems.all("--mount", &lists.mount, value::mount));
     container.mounts.extend(problems.all("--tmpfs", &lists.tmpfs, value::tmpfs));
+    container.secrets.extend(problems.all("--secret", &lists.secret, value::file));
+    container.configs.extend(problems.all("--config", &lists.config, value::file));
     container.networks.extend(lists.network.iter().cloned());
     security::take_host_network(container);
     for port in problems.all("--publish", &lists.publish, value::port) {

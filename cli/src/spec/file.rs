@@ -122,12 +122,23 @@ pub fn tree(spec: &ServiceSpec) -> Value {
     }
     visit(&mut tree, &mut String::new(), &mut write_units);
     visit(&mut default, &mut String::new(), &mut write_units);
+    forget_versions(&mut tree);
     prune(&mut tree, &default);
     drop_nulls(&mut tree);
     if let (Value::Object(fields), mode) = (&mut tree, spec.mode) {
         fields.insert("mode".into(), serde_json::to_value(mode).expect("a mode is plain data"));
     }
     tree
+}
+
+/// Which version of a secret or config is mounted is the cluster's to say: a file that is read again later must not bring an old one back.
+fn forget_versions(tree: &mut Value) {
+    for files in ["secrets", "configs"] {
+        let files = tree.pointer_mut(&format!("/template/container/{files}")).and_then(Value::as_array_mut);
+        for file in files.into_iter().flatten().filter_map(Value::as_object_mut) {
+            file.remove("version");
+        }
+    }
 }
 
 /// A probe that leaves open whatever it can: none is there by default, and yet what one leaves open has its default.
@@ -164,6 +175,11 @@ fn tree_of(spec: &ServiceSpec) -> Value {
     if let Value::Object(container) = &mut tree["template"]["container"] {
         let none = serde_json::to_value(Security::default()).expect("security is plain data");
         container.entry("security").or_insert(none);
+    }
+    if let Some(Value::Object(container)) = tree.pointer_mut("/template/container") {
+        for files in ["secrets", "configs"] {
+            container.entry(files).or_insert_with(|| Value::Array(Vec::new()));
+        }
     }
     tree
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{
     container::{ContainerSpec, Protocol},
+    item::FileMount,
     placement::Placement,
     service::ServiceSpec,
 };
@@ -80,6 +81,8 @@ impl Change {
         for mount in self.problems.all("--mount-add", &lists.mount_add, value::mount) {
             put(&mut container.mounts, mount, |a, b| a.target == b.target);
         }
+        self.files("secret", &mut container.secrets, &lists.secret_rm, &lists.secret_add);
+        self.files("config", &mut container.configs, &lists.config_rm, &lists.config_add);
         let left = |text: &&String| !security::leave_host_network(container, text);
         let rest: Vec<String> = lists.network_rm.iter().filter(left).cloned().collect();
         self.remove("--network-rm", &mut container.networks, &rest, |network, text| network == text);
@@ -92,6 +95,16 @@ impl Change {
         });
         for limit in self.problems.all("--ulimit-add", &lists.ulimit_add, value::ulimit) {
             put(&mut container.ulimits, limit, |a, b| a.name == b.name);
+        }
+    }
+
+    /// One that is mounted already keeps its version: only a new value brings another.
+    fn files(&mut self, kind: &str, files: &mut Vec<FileMount>, remove: &[String], add: &[String]) {
+        self.remove(&format!("--{kind}-rm"), files, remove, |mount, text| mount.name == text);
+        for mut mount in self.problems.all(&format!("--{kind}-add"), add, value::file) {
+            let known = files.iter().find(|known| known.name == mount.name);
+            mount.version = known.and_then(|known| known.version);
+            put(files, mount, |a, b| a.name == b.name);
         }
     }
 

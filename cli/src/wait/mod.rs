@@ -302,7 +302,10 @@ fn concerns(event: &Event, services: &BTreeSet<ServiceId>) -> bool {
         | EventKind::Rollout { service: id, .. }
         | EventKind::Task { service: id, .. } => services.contains(id),
         EventKind::Node { .. } => true,
-        EventKind::Member { .. } | EventKind::Network { .. } | EventKind::Token { .. } => false,
+        EventKind::Member { .. }
+        | EventKind::Network { .. }
+        | EventKind::Token { .. }
+        | EventKind::Item { .. } => false,
     }
 }
 

@@ -3,6 +3,8 @@
 use mesh::control::MeshConfig;
 use model::{
     id::TaskId,
+    item::FileMode,
+    sealed::Clear,
     session::{AgentMessage, LogOptions},
 };
 
@@ -79,8 +81,36 @@ pub enum Action {
         /// What.
         request: Box<ProbeRequest>,
     },
+    /// Keep the secrets and configs of a task in memory, all or none, where the engine can mount them: see
+    /// [`ContainerRequest::files`](crate::engine::ContainerRequest). Never on a disk. Answered by `FilesKept`.
+    KeepFiles {
+        /// Whose.
+        task: TaskId,
+        /// What.
+        files: Vec<KeptFile>,
+    },
+    /// Forget a task's secrets and configs. Harmless when there are none.
+    WipeFiles {
+        /// Whose.
+        task: TaskId,
+    },
     /// One line on what the agent does now, for the service manager and people. Only when it changed.
     Status(String),
     /// The goodbye is said; the process may end.
     Exit,
+}
+
+/// One secret or config to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFile {
+    /// Names the file, among those of its task.
+    pub place: u32,
+    /// What is in it.
+    pub value: Clear,
+    /// Its owner; `None` = whoever writes it.
+    pub uid: Option<u32>,
+    /// Its group; `None` = whoever writes it.
+    pub gid: Option<u32>,
+    /// Who may read it.
+    pub mode: FileMode,
 }

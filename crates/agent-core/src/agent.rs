@@ -20,6 +20,7 @@ use crate::{
     assignment::Assignments,
     event::Event,
     fetch::Fetches,
+    files::Files,
     health::EngineHealth,
     labels::Labels,
     pending::Pending,
@@ -90,6 +91,7 @@ pub struct Agent {
     pub(crate) pulls: FairQueue,
     pub(crate) leaves: Leaves,
     pub(crate) fetches: Fetches,
+    pub(crate) files: Files,
     pub(crate) ops: BTreeMap<u64, Owner>,
     pub(crate) next_op: u64,
     pub(crate) dirty: BTreeSet<TaskId>,
@@ -138,6 +140,7 @@ impl Agent {
             pulls: FairQueue::new(MAX_PULLS),
             leaves: Leaves::default(),
             fetches: Fetches::new(),
+            files: Files::new(stored.files),
             ops: BTreeMap::new(),
             next_op: 0,
             timers: BTreeSet::new(),
@@ -174,6 +177,7 @@ impl Agent {
             Event::MeshSaw(seen) => self.mesh_saw(seen),
             Event::MeshDrained { task } => self.mesh_drained(task),
             Event::Probed { probe, answer } => self.probed(probe, answer, now),
+            Event::FilesKept { task, outcome } => self.files_kept(task, outcome),
             Event::Facts(facts) => self.new_facts(facts),
             Event::ShutdownRequested { hold } => {
                 self.session.goodbye(hold, &mut self.actions);

@@ -102,6 +102,8 @@ pub struct ContainerRequest {
     pub env: BTreeMap<String, String>,
     /// `spec.labels` and the agent's own.
     pub labels: BTreeMap<String, String>,
+    /// Whose secrets and configs the container mounts, as its [`files`](ContainerSpec::files) say; kept by `KeepFiles` before.
+    pub files: Option<TaskId>,
     /// The networks to be in, each made first where it is not there; empty: the engine's default bridge.
     pub networks: Vec<NetworkRoute>,
     /// Everything else.

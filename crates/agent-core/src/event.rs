@@ -89,6 +89,13 @@ pub enum Event {
         /// The answer; an error is one short line.
         answer: Result<(), String>,
     },
+    /// The secrets and configs of a task are kept (answer to `KeepFiles`), or cannot be and why.
+    FilesKept {
+        /// Whose.
+        task: TaskId,
+        /// The answer.
+        outcome: Result<(), String>,
+    },
     /// What a part of the node cannot do at the moment, in words; empty when it can do everything.
     Problems {
         /// Which part.

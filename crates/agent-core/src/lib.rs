@@ -6,7 +6,7 @@
 //! Read in this order: [`event`], [`action`], [`engine`], [`stored`], [`labels`], [`agent`]; then what the agent is made
 //! of: `managers` (conversation), `assignment` (fences and sets), `containers` (what the engine says), `task` and
 //! `container` (the picture of one task), `reconcile` (picture to next call), `answer` (answer to picture), `prepare` and `restart` (tries
-//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`; [`probes`] (what the agent asks containers itself), `traffic` (routes, and the wait before a stop).
+//! and pauses), `work` and `queue` (calls and turns), `pending` (writes first), `report`, `session`, `health`; `files` (secrets and configs); [`probes`] (what the agent asks containers itself), `traffic` (routes, and the wait before a stop).
 
 pub mod action;
 pub mod agent;
@@ -18,6 +18,7 @@ pub mod engine;
 pub mod event;
 mod exit;
 mod fetch;
+mod files;
 mod health;
 pub mod labels;
 mod managers;

@@ -84,6 +84,7 @@ impl Agent {
             ManagerMessage::PullGranted { pull, login } => self.pull_granted(pull, login),
             ManagerMessage::Fetch(wishes) => self.fetch(wishes),
             ManagerMessage::PullQueued { pull } => self.pull_queued(pull, now),
+            ManagerMessage::Files { task, answer } => self.files_answered(task, answer, now),
             ManagerMessage::OpenLogs { stream, task, options } => {
                 let containers = self.containers_of(task);
                 self.actions.push_back(Action::OpenLogs { connection, stream, task, containers, options });
@@ -97,6 +98,8 @@ impl Agent {
                 self.pending.fence = true;
                 self.session.welcome(protocol, heartbeat, now);
                 self.dirty.extend(self.leaves.unasked());
+                // Those that wait for files ask this manager.
+                self.dirty.extend(self.tasks.keys().copied());
             }
             Err(reason) => self.leave(&reason, now),
         }
@@ -140,6 +143,7 @@ impl Agent {
             self.dirty.extend(self.tasks.keys().copied());
         }
         self.expel_strangers();
+        self.wipe_strange_files();
     }
 
     fn upsert(&mut self, assignment: Assignment, now: Instant) {

@@ -192,6 +192,7 @@ fn request(task: &Task, cluster: ClusterId, traffic: &Traffic) -> ContainerReque
         hostname: spec.hostname.as_ref().map(fill),
         env: spec.env.iter().map(|(key, value)| (key.clone(), fill(value))).collect(),
         labels: Labels::of(cluster, assignment, task.attempt).render(assignment),
+        files: spec.has_files().then_some(task.id),
         networks: spec.networks.iter().filter_map(|name| traffic.network(name)).cloned().collect(),
         spec: spec.clone(),
     }

@@ -1,6 +1,6 @@
 //! What the agent remembers across its own end, so that it needs no manager to go on.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use model::{
     id::TaskId,
@@ -23,6 +23,8 @@ pub struct Stored {
     pub records: Vec<(TaskId, TaskRecord)>,
     /// The routes that the node's mesh last went by.
     pub routes: Option<RouteTable>,
+    /// Tasks whose secrets and configs the shell still has in memory.
+    pub files: BTreeSet<TaskId>,
 }
 
 /// What is remembered of one task: enough that no backoff, attempt number or final state is forgotten.

@@ -145,6 +145,12 @@ impl Task {
         !self.leaving && self.assignment.as_ref().is_some_and(wanted) && !self.observed.state.is_terminal()
     }
 
+    /// Nothing of it runs, and nothing will again.
+    pub(crate) fn is_over(&self) -> bool {
+        let runs = self.containers.values().any(|container| container.phase == Phase::Running);
+        self.observed.state.is_terminal() && self.verified && !runs
+    }
+
     /// The managers still want it running; it may have ended for good all the same.
     pub(crate) fn is_kept(&self) -> bool {
         !self.leaving && self.assignment.as_ref().is_some_and(|a| a.desired == DesiredState::Running)

@@ -64,6 +64,10 @@ impl Agent {
         if task.is_known() {
             self.reports.note(id, &task.observed, now);
         }
+        if task.is_over() {
+            self.wipe_files(id);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         if free && self.pending.is_durable(task.gate) {
             self.step(id, now);
         } else if task.op.is_none() {
@@ -106,6 +110,7 @@ impl Agent {
             Step::Forget => {
                 self.tasks.remove(&id);
                 self.reports.forget(id);
+                self.wipe_files(id);
             }
         }
     }
@@ -116,16 +121,23 @@ impl Agent {
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
         match call {
             Call::Stop { .. } if !task.is_wanted() => self.drained(id, now).map_err(Some),
+            Call::Start { .. } => self.files_ready(id, now).inspect_err(|_| self.note_wait(id, now)),
             Call::Create => {
                 let mut names = task.spec().into_iter().flat_map(|spec| &spec.networks);
                 let Some(name) = names.find(|name| self.traffic.network(name).is_none()) else {
-                    return Ok(());
+                    return self.files_ready(id, now).inspect_err(|_| self.note_wait(id, now));
                 };
                 task.observed.message = format!("waits for this node's addresses in network {name}");
                 self.starts.release(id);
                 Err(None)
             }
             _ => Ok(()),
+        }
+    }
+
+    fn note_wait(&mut self, id: TaskId, now: Instant) {
+        if let Some(task) = self.tasks.get(&id) {
+            self.reports.note(id, &task.observed, now);
         }
     }
 
@@ -211,6 +223,9 @@ impl Agent {
             Some(Owner::Task(id)) => {
                 let Some(task) = self.tasks.get_mut(&id) else { return };
                 let Some((_, call)) = task.op.take_if(|(own, _)| *own == op) else { return };
+                if outcome.is_err() && matches!(call, Call::Create | Call::Start { .. }) {
+                    self.files.doubt(id);
+                }
                 let outcome = only_ours(outcome, self.cluster, self.node);
                 answer::answered(task, call, outcome, &mut Self::context(&mut self.rng, now));
                 self.dirty.insert(id);

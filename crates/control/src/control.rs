@@ -100,7 +100,7 @@ impl Control {
             }
             // Freezes are the cluster's.
             Change::Cluster => self.cluster = true,
-            Change::Member(_) | Change::Network(_) => {}
+            Change::Member(_) | Change::Network(_) | Change::Items => {}
         }
     }
 

@@ -9,6 +9,7 @@ use model::{
     request::{ApiError, Reply},
     session::ManagerMessage,
 };
+use seal::Keyring;
 use store::Store;
 
 use crate::registries::RegistryQuestion;
@@ -133,6 +134,14 @@ pub enum Action {
         job: u64,
         /// Which registry, and what.
         question: Box<RegistryQuestion>,
+    },
+    /// Keep this keyring durably, in place of the one before, where nobody else can read it; then report
+    /// [`Event::KeysKept`](crate::Event::KeysKept). A later one may overtake it.
+    KeepKeys {
+        /// Names the answer.
+        sequence: u64,
+        /// The keys.
+        keyring: Keyring,
     },
     /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
     /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.

@@ -31,6 +31,7 @@ enum Work {
     Issue(Issue),
     Transfer(Option<MemberId>),
     RemoveMember(MemberId),
+    RotateKey,
 }
 
 impl Manager {
@@ -72,6 +73,7 @@ impl Manager {
                 let command = Command::RemoveMember { id };
                 self.propose_for(&asked, command, Purpose::Client { handle })
             }),
+            Ok(Work::RotateKey) => self.rotate_key(handle, request_id, identity),
             Err(error) => match request_id.filter(|_| error.code == ErrorCode::NotFound) {
                 // A retry of a removal finds nothing, although the removal was done: ask the log.
                 Some(_) => {
@@ -90,11 +92,13 @@ impl Manager {
     fn admit(&mut self, handle: u64, identity: &Identity, request: Request) -> Result<Work, ApiError> {
         let command = match request {
             Request::CreateService(spec) => {
-                Command::CreateService { id: ServiceId(self.next_id()), spec: self.plain(spec)? }
+                let spec = self.pinned(self.plain(spec)?)?;
+                Command::CreateService { id: ServiceId(self.next_id()), spec }
             }
             Request::UpdateService { service, expected, spec } => {
                 let id = self.store.resolve_service(&service)?.id;
-                Command::UpdateService { id, expected, spec: self.plain(spec)?, note: ReleaseNote::default() }
+                let spec = self.pinned(self.plain(spec)?)?;
+                Command::UpdateService { id, expected, spec, note: ReleaseNote::default() }
             }
             Request::ScaleServices(scales) => self.scale(&scales)?,
             Request::RollbackService(service) => Command::RollbackService {
@@ -140,7 +144,7 @@ impl Manager {
                 let Identity::Manager(id) = *identity else {
                     return Err(ApiError::new(ErrorCode::Denied, "only a manager changes its own address"));
                 };
-                Command::UpdateMember { id, address, version }
+                Command::UpdateMember { id, address, version, key: None }
             }
             Request::ReplaceMember { address, csr } => {
                 let Identity::Manager(old) = *identity else {
@@ -173,6 +177,10 @@ impl Manager {
                 Command::CreateDeployToken { id: DeployTokenId(self.next_id()), spec: *spec, digest, expires }
             }
             Request::RemoveDeployToken(name) => Command::RemoveDeployToken { name },
+            Request::CreateItem { spec, value } => self.create_item(spec, &value)?,
+            Request::UpdateItem { kind, name, value } => self.update_item(kind, name, &value)?,
+            Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
+            Request::RotateKey => return Ok(Work::RotateKey),
             Request::ListUsers
             | Request::Whoami
             | Request::CanI { .. }
@@ -196,7 +204,10 @@ impl Manager {
             | Request::Watch { .. }
             | Request::Logs { .. }
             | Request::ListDeployTokens
-            | Request::GetAudit { .. } => {
+            | Request::GetAudit { .. }
+            | Request::ListItems(_)
+            | Request::GetItem { .. }
+            | Request::GetKeys => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

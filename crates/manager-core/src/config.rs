@@ -6,6 +6,7 @@ use model::{
     cluster::{Authority, ClusterSettings},
     id::{ClusterId, MemberId},
 };
+use seal::Keyring;
 
 /// The first member's part of a new cluster.
 #[derive(Debug, Clone)]
@@ -35,8 +36,22 @@ pub struct Config {
     pub seeds: Vec<(MemberId, String)>,
     /// Found a new cluster if the disk is empty and the cluster is not founded yet. Harmless when it is.
     pub bootstrap: Option<Bootstrap>,
+    /// The data keys that its shell durably keeps.
+    pub keyring: Keyring,
+    /// What data keys and nonces are drawn from.
+    pub entropy: Entropy,
     /// Timing and sizes.
     pub knobs: Knobs,
+}
+
+/// Bytes of the operating system's entropy, drawn at every start: what follows from them is as secret as a key.
+#[derive(Clone)]
+pub struct Entropy(pub [u8; 32]);
+
+impl std::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<redacted>")
+    }
 }
 
 /// Timing and sizes. The defaults are for a local network and SSDs.

@@ -13,7 +13,7 @@ use model::{
 
 use planted::Bug;
 
-use crate::{Action, Manager, parts, pins::PinState, session::State};
+use crate::{Action, Manager, files, parts, pins::PinState, session::State};
 
 /// All of an assignment that can change: a template's contents never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,9 @@ impl Manager {
                 continue;
             }
             let fresh = !known && !sent && task.desired == DesiredState::Running;
+            if self.is_beyond(task, node) {
+                continue;
+            }
             let pin = match self.pin_for(task, connection, fresh) {
                 PinState::Known(pin) => pin,
                 PinState::Asked => {
@@ -134,6 +137,15 @@ impl Manager {
             }
         }
         (set, complete)
+    }
+
+    /// Whether a task has secrets or configs and its agent's program knows nothing of such: without them it must not start.
+    fn is_beyond(&mut self, task: &Task, node: NodeId) -> bool {
+        let Some((_, session)) = self.sessions.of_node(node) else { return false };
+        let older = matches!(&session.state, State::Open(open) if open.protocol < files::PROTOCOL);
+        let service = self.store.service(task.service).filter(|_| older);
+        let template = service.and_then(|service| service.template_of(task.template));
+        template.is_some_and(|template| template.container.has_files())
     }
 
     fn assignment(&mut self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {

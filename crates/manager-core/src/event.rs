@@ -138,6 +138,11 @@ pub enum Event {
         /// What it said.
         answer: RegistryAnswer,
     },
+    /// [`Action::KeepKeys`](crate::Action::KeepKeys) is done.
+    KeysKept {
+        /// Which.
+        sequence: u64,
+    },
 }
 
 /// What a member found on its disk at start. Nothing at all for a new one.

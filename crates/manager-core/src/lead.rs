@@ -53,6 +53,8 @@ pub(crate) struct Lead {
     pub(crate) reported_hashes: BTreeMap<u64, BTreeMap<MemberId, Report>>,
     /// Look at the membership again although nothing changed here: a learner catches up in silence.
     pub(crate) membership_at: Instant,
+    /// A step of the data keys is on its way.
+    pub(crate) keying: bool,
 }
 
 impl Lead {
@@ -77,7 +79,7 @@ impl Lead {
                 });
             }
             Change::Cluster => self.registries.declared_anew(),
-            Change::Member(_) | Change::Token(_) | Change::Network(_) | Change::Cron(_) => {}
+            Change::Member(_) | Change::Token(_) | Change::Network(_) | Change::Cron(_) | Change::Items => {}
         }
     }
 
@@ -135,6 +137,7 @@ impl Manager {
             about: BTreeSet::new(),
             reported_hashes: BTreeMap::new(),
             membership_at: Instant::ZERO,
+            keying: false,
         });
         self.found_cluster();
         self.admit_waiting_sessions();
@@ -145,6 +148,7 @@ impl Manager {
         self.end_registries();
         self.lead = None;
         self.proposals_lost();
+        self.end_making();
         self.end_issuing();
         self.end_refusals();
         self.end_sessions();
@@ -181,6 +185,7 @@ impl Manager {
         self.expire_pins();
         self.decide();
         self.move_membership();
+        self.move_keys();
         self.next_issue();
         self.note_refusals();
         self.begin_read_round();

@@ -10,8 +10,8 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`), of a question
-//! (`query`, `deployer`, `views`, `watch`, `held`, `audit`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `tell`), [`replace`] and
+//! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`, `files`), of a question
+//! (`query`, `deployer`, `views`, `items`, `watch`, `held`, `audit`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `keys`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
 mod access;
@@ -25,9 +25,12 @@ mod deployer;
 mod dispatch;
 pub mod event;
 mod fetches;
+mod files;
 mod hashes;
 mod held;
 mod issue;
+mod items;
+mod keys;
 mod lead;
 mod manager;
 mod membership;
@@ -54,7 +57,7 @@ mod views;
 mod watch;
 
 pub use action::{Action, LogRecord, Notice, Persist, SnapshotBlob};
-pub use config::{Bootstrap, Config, Knobs};
+pub use config::{Bootstrap, Config, Entropy, Knobs};
 pub use event::{Event, Recovered, SpaceState};
 pub use manager::{Manager, ManagerStatus};
 pub use records::RecoverError;

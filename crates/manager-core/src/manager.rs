@@ -29,6 +29,7 @@ use crate::{
     hashes::Hashes,
     held::Held,
     issue::Issuing,
+    keys::Keys,
     lead::Lead,
     membership::Transfer,
     proposal::Proposals,
@@ -75,6 +76,7 @@ pub struct Manager {
     /// What only a serving leader has; dropped with the lead.
     pub(crate) lead: Option<Lead>,
     pub(crate) told: Told,
+    pub(crate) keys: Keys,
     halted: bool,
     actions: VecDeque<Action>,
 }
@@ -158,6 +160,7 @@ impl Manager {
             heard: BTreeMap::new(),
             lead: None,
             told: Told::default(),
+            keys: Keys::new(config.keyring.clone(), &config.entropy),
             halted: false,
             actions: VecDeque::new(),
             config,
@@ -206,6 +209,7 @@ impl Manager {
         let mine = [
             ticks,
             self.about_deadline(),
+            self.keys_deadline(),
             self.queries.next_deadline(),
             self.held.next_deadline(),
             self.sessions.next_deadline(),
@@ -261,6 +265,7 @@ impl Manager {
             Event::AgentClosed { connection } => self.on_agent_closed(connection),
             Event::Signed { job, certificate } => self.on_signed(job, certificate),
             Event::RegistryAnswered { job, answer } => self.on_registry_answered(job, answer),
+            Event::KeysKept { sequence } => self.on_keys_kept(sequence),
         }
     }
 
@@ -305,6 +310,7 @@ impl Manager {
         self.cut_unwelcome();
         self.serve_watchers();
         self.tell_peers();
+        self.tend_keyring();
         self.tell_leader_about_me();
     }
 

@@ -22,9 +22,11 @@ use std::{
 
 use consensus::{ConfChange, ConfKind, Membership};
 use model::{
+    cluster::Member,
     command::{Answer, Command},
     id::MemberId,
     request::{ApiError, ErrorCode, Reply, Response},
+    sealed::KeyId,
     time::Instant,
 };
 
@@ -153,7 +155,8 @@ impl Manager {
         if planted::is(Bug::LearnerCounted) {
             return matched.map(|(id, _)| id).collect();
         }
-        matched.filter(|(id, matched)| near(*matched) && alive.contains(id)).map(|(id, _)| id).collect()
+        let fit = |id: MemberId| alive.contains(&id) && self.keeps_active_key(id);
+        matched.filter(|(id, matched)| near(*matched) && fit(*id)).map(|(id, _)| id).collect()
     }
 
     /// Whether a member can be removed without stopping the cluster.
@@ -264,20 +267,26 @@ impl Manager {
     }
 
     /// A follower says where it is reached and what it runs.
-    pub(crate) fn on_about(&mut self, member: MemberId, address: String, version: String) {
+    pub(crate) fn on_about(
+        &mut self,
+        member: MemberId,
+        address: String,
+        version: String,
+        key: Option<KeyId>,
+    ) {
         let known = self.store.member(member);
         let Some(lead) = &mut self.lead else { return };
-        if known.is_some_and(|known| (&known.address, &known.version) != (&address, &version))
-            && lead.about.insert(member)
-        {
-            let command = Command::UpdateMember { id: member, address, version };
+        let differs =
+            |known: &Member| (&known.address, &known.version) != (&address, &version) || key > known.key;
+        if known.is_some_and(differs) && lead.about.insert(member) {
+            let command = Command::UpdateMember { id: member, address, version, key };
             self.propose_own(command, Purpose::About { member });
         }
     }
 
     pub(crate) fn record_own_address(&mut self) {
         let (address, version) = (self.config.address.clone(), self.config.version.clone());
-        self.on_about(self.config.member, address, version);
+        self.on_about(self.config.member, address, version, self.held_key());
     }
 
     pub(crate) fn on_about_recorded(&mut self, member: MemberId) {

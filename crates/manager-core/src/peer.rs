@@ -1,7 +1,10 @@
 //! What members say to each other: Raft's messages, and a few words of our own.
 
 use bytes::Bytes;
-use model::id::MemberId;
+use model::{
+    id::MemberId,
+    sealed::{Clear, KeyId},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Action, Manager, hashes::Report, records};
@@ -18,6 +21,9 @@ pub(crate) enum PeerMessage {
         address: String,
         /// Its software.
         version: String,
+        /// Up to which data key it durably keeps them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<KeyId>,
     },
     /// The sender's state at an index, to the leader.
     Hash {
@@ -37,6 +43,10 @@ pub(crate) enum PeerMessage {
         /// Their hash.
         hash: u64,
     },
+    /// The sender lacks data keys that the state knows.
+    WantKeys,
+    /// The data keys that the sender has.
+    Keys(Vec<(KeyId, Clear)>),
 }
 
 impl Manager {
@@ -54,9 +64,11 @@ impl Manager {
         };
         match message {
             PeerMessage::Raft(message) => self.on_raft(from, *message),
-            PeerMessage::About { address, version } => self.on_about(from, address, version),
+            PeerMessage::About { address, version, key } => self.on_about(from, address, version, key),
             PeerMessage::Hash { index, hash, version } => self.on_hash(from, index, Report { hash, version }),
             PeerMessage::Diverged { index, hash } => self.on_diverged(index, hash),
+            PeerMessage::WantKeys => self.on_want_keys(from),
+            PeerMessage::Keys(keys) => self.on_keys(&keys),
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) enum Purpose {
     Down { node: NodeId },
     /// A member's address or version.
     About { member: MemberId },
+    /// The data keys.
+    Keys,
     /// Nobody.
     Nobody,
     /// The audit.
@@ -228,6 +230,7 @@ impl Manager {
             | Purpose::Facts { .. }
             | Purpose::Down { .. }
             | Purpose::About { .. }
+            | Purpose::Keys
             | Purpose::Nobody
             | Purpose::BeginAudit => {}
         }
@@ -254,6 +257,7 @@ impl Manager {
             Purpose::Facts { node } => self.on_facts_recorded(node),
             Purpose::Down { node } => self.on_down(node),
             Purpose::About { member } => self.on_about_recorded(member),
+            Purpose::Keys => self.on_key_step_applied(),
             Purpose::Nobody => self.log_rejection(&entry.command, applied.outcome),
             Purpose::BeginAudit => {}
             Purpose::Note(refused) => self.on_noted(refused),

@@ -41,6 +41,7 @@ impl Manager {
             AgentMessage::Fetched { fetch, outcome } => self.on_fetched(node, fetch, outcome),
             AgentMessage::PullEnded { pull } => self.on_pull_ended(node, pull),
             AgentMessage::Goodbye { .. } | AgentMessage::Hello { .. } => {}
+            AgentMessage::FileWish { task } => self.on_file_wish(connection, node, task),
         }
     }
 

@@ -99,7 +99,7 @@ impl Routes {
                 let services = store.network(*id).into_iter().flat_map(|network| network.addresses.keys());
                 self.dirty.extend(services);
             }
-            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Cron(_) => {}
+            Change::Cluster | Change::Member(_) | Change::Token(_) | Change::Cron(_) | Change::Items => {}
         }
     }
 

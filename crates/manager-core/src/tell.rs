@@ -61,8 +61,10 @@ impl Manager {
     /// votes, and so would never come to hear that it was.
     fn about_is_due(&self) -> bool {
         let me = self.store.member(self.config.member);
-        let outdated =
-            me.is_some_and(|me| (&me.address, &me.version) != (&self.config.address, &self.config.version));
+        let outdated = me.is_some_and(|me| {
+            (&me.address, &me.version) != (&self.config.address, &self.config.version)
+                || self.held_key() > me.key
+        });
         let leader = self.node.leader();
         leader != Some(self.config.member) && (outdated || leader.is_none())
     }
@@ -78,7 +80,8 @@ impl Manager {
             self.node.leader().map_or_else(|| others().collect(), |leader| vec![leader]);
         for member in told {
             let (address, version) = (self.config.address.clone(), self.config.version.clone());
-            self.send_peer(member, &PeerMessage::About { address, version });
+            let key = self.held_key();
+            self.send_peer(member, &PeerMessage::About { address, version, key });
         }
     }
 

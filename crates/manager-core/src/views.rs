@@ -64,6 +64,9 @@ impl Manager {
             Request::ListUsers => Response::Users(self.store.users().to_vec()),
             Request::Explain(reference) => Response::Explanation(control::explain(&self.store, reference)),
             Request::GetAudit { after } => self.audit_page(*after)?,
+            Request::ListItems(kind) => self.item_views(*kind),
+            Request::GetItem { kind, name } => self.item_with_value(*kind, name)?,
+            Request::GetKeys => Response::Keys(self.keys_view()),
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
@@ -104,7 +107,11 @@ impl Manager {
             | Request::CreateDeployToken { .. }
             | Request::RemoveDeployToken(_)
             | Request::Watch { .. }
-            | Request::Logs { .. } => {
+            | Request::Logs { .. }
+            | Request::CreateItem { .. }
+            | Request::UpdateItem { .. }
+            | Request::RemoveItem { .. }
+            | Request::RotateKey => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })
@@ -288,6 +295,7 @@ impl Manager {
         let waiting = |what: &str, why: String| Waiting { what: what.into(), why, since: newest };
         let mut list = Vec::new();
         list.extend(self.membership_advice().map(|why| waiting("managers", why)));
+        list.extend(self.data_keys_wait().map(|why| waiting("secrets", why)));
         if self.node.role() == Role::Leader {
             let silent = self.member_rows().into_iter().filter(|row| !row.reachable);
             list.extend(

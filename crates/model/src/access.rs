@@ -26,12 +26,12 @@ pub const MAX_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub enum UserRole {
     /// Everything.
     Admin,
-    /// Everything about services, jobs, networks and freezes, and whether nodes take tasks. Not tokens, users, settings,
+    /// Everything about services, jobs, secrets, networks and freezes, and whether nodes take tasks. Not tokens, users, settings,
     /// registries, managers, nor what nodes are (labels, class, removal).
     Operator,
     /// Reads everything, logs included.
     Viewer,
-    /// Everything about these services and no others; reads lists.
+    /// Everything about these services, and about the secrets and configs of that name or label, and no others; reads lists.
     Team(Scope),
     /// Whether the nodes with this label take tasks, freezes of these nodes only, logs of tasks there; reads lists.
     Beamline(Label),
@@ -263,6 +263,8 @@ verbs! {
     Settings "settings",
     /// Managers.
     Managers "managers",
+    /// Secrets and configs: make, change, remove and mount them.
+    Secrets "secrets",
 }
 
 impl fmt::Display for Verb {

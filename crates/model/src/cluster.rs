@@ -14,6 +14,7 @@ use crate::{
     node::Patience,
     policy::Policy,
     registry::Registry,
+    sealed::{DataKeys, KeyId},
     time::ClusterTime,
 };
 
@@ -95,6 +96,9 @@ pub struct Cluster {
     /// What services may ask for, by name. `None`: nobody ever declared any, and entries are applied as versions did that knew of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Arc<Vec<Policy>>>,
+    /// What secrets and configs are sealed with.
+    #[serde(default, skip_serializing_if = "DataKeys::is_empty")]
+    pub keys: DataKeys,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {
@@ -120,6 +124,9 @@ pub struct Member {
     /// one has caught up: so the number of copies of an acknowledged write never falls below a majority of the whole.
     #[serde(default)]
     pub replaces: Option<MemberId>,
+    /// It durably keeps every data key up to this one, as far as the cluster knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
 }
 
 impl Member {

@@ -17,11 +17,13 @@ use crate::{
         TaskId, TokenId, UserId,
     },
     identity::{Identity, JoinRole},
+    item::{ItemKind, ItemSpec, NewVersion},
     job::JobState,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
     policy::{PolicySpec, Refusal},
     registry::RegistrySpec,
+    sealed::{KeyId, Sealed},
     service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Inheritance, PendingReason},
@@ -291,6 +293,9 @@ pub enum Command {
         address: String,
         /// Its software's version.
         version: String,
+        /// It durably keeps every data key up to this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<KeyId>,
     },
     /// A member that left the Raft group is forgotten; its certificate is refused from then on.
     RemoveMember {
@@ -353,6 +358,59 @@ pub enum Command {
     /// What is to be recorded and does not come into the log by itself. Rejected, though recorded, when it notes
     /// a refusal or nothing: so a refused request that comes again is not taken for one that was done.
     Audit(Vec<Note>),
+    /// A new secret or config. Rejected when the name is taken.
+    CreateItem {
+        /// The declaration, valid.
+        spec: ItemSpec,
+        /// Its first version.
+        version: NewVersion,
+    },
+    /// A new version of a secret or config; the services that mount it get it as a release of theirs.
+    UpdateItem {
+        /// Which kind.
+        kind: ItemKind,
+        /// Which.
+        name: String,
+        /// The value. The newest version as it is changes nothing.
+        version: NewVersion,
+    },
+    /// Forget a secret or config with all its versions. Rejected while a service mounts it, or would after a way back.
+    RemoveItem {
+        /// Which kind.
+        kind: ItemKind,
+        /// Which.
+        name: String,
+    },
+    /// A data key that is to follow the active one. One that was to follow it before and never became active is forgotten.
+    AddKey {
+        /// Beyond every earlier one; rejected otherwise.
+        id: KeyId,
+        /// Tells it from others.
+        fingerprint: u64,
+    },
+    /// From now on things are sealed with this key. Rejected while a member does not keep it.
+    UseKey {
+        /// The one that is to follow.
+        id: KeyId,
+    },
+    /// A value sealed anew with the active key.
+    Reseal {
+        /// Of which kind of item.
+        kind: ItemKind,
+        /// Of which.
+        name: String,
+        /// Which version.
+        number: u64,
+        /// The key that it was sealed with; rejected when it is another.
+        from: KeyId,
+        /// The same value.
+        value: Sealed,
+    },
+    /// Forget a data key. Rejected while something is sealed with it.
+    DropKey {
+        /// Which.
+        id: KeyId,
+    },
 }
 
 /// One of the managers' own decisions, with what it was decided on.
@@ -544,6 +602,13 @@ pub enum Answer {
         id: DeployTokenId,
         /// When it ends.
         expires: ClusterTime,
+    },
+    /// The secret or config, and the services that its new version goes to.
+    Item {
+        /// The newest version.
+        version: u64,
+        /// By name.
+        services: Vec<String>,
     },
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{probe::Probes, security::Security};
+use crate::{item::FileMount, probe::Probes, security::Security};
 
 /// A container's declaration. Zero or empty means "the image's or the engine's default", unless a field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,12 @@ pub struct ContainerSpec {
     /// Power over the node, which needs a grant.
     #[serde(skip_serializing_if = "Security::is_default")]
     pub security: Security,
+    /// Secrets that it sees as files; see [`files`](Self::files).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<FileMount>,
+    /// Configs that it sees as files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub configs: Vec<FileMount>,
 }
 
 impl ContainerSpec {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    item::ItemKind,
     node::NodeState,
     service::{RolloutState, Slot},
     task::{Health, TaskState},
@@ -120,6 +121,15 @@ pub enum EventKind {
     Token {
         /// Which.
         id: TokenId,
+        /// How.
+        change: ObjectChange,
+    },
+    /// A secret or config appeared, changed or went.
+    Item {
+        /// Which kind.
+        kind: ItemKind,
+        /// Its name.
+        name: String,
         /// How.
         change: ObjectChange,
     },

@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`security`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`registry`], [`policy`], [`access`], [`deployer`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`security`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`sealed`], [`item`], [`template`], [`registry`], [`policy`], [`access`], [`deployer`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`audit`], [`validate`].
 
 pub mod access;
@@ -23,6 +23,7 @@ pub mod hash;
 pub mod hook;
 pub mod id;
 pub mod identity;
+pub mod item;
 pub mod job;
 pub mod network;
 pub mod node;
@@ -34,9 +35,11 @@ pub mod release;
 pub mod request;
 pub mod rollout;
 pub mod route;
+pub mod sealed;
 pub mod security;
 pub mod service;
 pub mod session;
 pub mod task;
+pub mod template;
 pub mod time;
 pub mod validate;

@@ -86,6 +86,9 @@ pub struct Facts {
     /// What its agent cannot do at the moment, in words: a published port that is taken, a network that is not whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// Its agent can keep secrets and configs in memory for containers; older agents do not know how.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub files: bool,
 }
 
 /// What the managers believe.

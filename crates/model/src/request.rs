@@ -15,11 +15,13 @@ use crate::{
     freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
     identity::{Identity, JoinRole},
+    item::{ItemKind, ItemSpec},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
     policy::{Breach, Policy, PolicySpec, Refusal},
     registry::{LoginKind, RegistrySpec},
     route::IngressPort,
+    sealed::{Clear, KeyId},
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, Slot, TemplateVersion},
     session::LogOptions,
     task::Task,
@@ -246,6 +248,31 @@ pub enum Request {
     },
     /// End a deploy token, by its whole name.
     RemoveDeployToken(String),
+    /// A new secret or config.
+    CreateItem {
+        /// The declaration.
+        spec: ItemSpec,
+        /// Its value.
+        value: Clear,
+    },
+    /// A new version of a secret or config; the same value again changes nothing.
+    UpdateItem {
+        /// Which kind.
+        kind: ItemKind,
+        /// Its whole name.
+        name: String,
+        /// The value.
+        value: Clear,
+    },
+    /// Forget a secret or config that nothing mounts.
+    RemoveItem {
+        /// Which kind.
+        kind: ItemKind,
+        /// Its whole name.
+        name: String,
+    },
+    /// A new data key; everything is sealed with it anew.
+    RotateKey,
 
     /// Services.
     ListServices,
@@ -317,6 +344,17 @@ pub enum Request {
         /// Records after this one; 0 = from the first that is kept.
         after: u64,
     },
+    /// All secrets, or all configs, without their values.
+    ListItems(ItemKind),
+    /// One secret or config; of a config with its newest value.
+    GetItem {
+        /// Which kind.
+        kind: ItemKind,
+        /// Its whole name.
+        name: String,
+    },
+    /// What secrets and configs are sealed with.
+    GetKeys,
 }
 
 impl Request {
@@ -348,6 +386,9 @@ impl Request {
                 | Self::CanI { .. }
                 | Self::ListDeployTokens
                 | Self::GetAudit { .. }
+                | Self::ListItems(_)
+                | Self::GetItem { .. }
+                | Self::GetKeys
         )
     }
 }
@@ -692,6 +733,60 @@ pub enum Response {
     DeployTokens(Vec<DeployTokenView>),
     /// A part of the audit.
     Audit(Box<audit::Page>),
+    /// Secrets or configs.
+    Items(Vec<ItemView>),
+    /// One secret or config.
+    Item(Box<ItemView>),
+    /// The data keys.
+    Keys(KeysView),
+}
+
+/// A secret or config as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemView {
+    /// The declaration.
+    pub spec: ItemSpec,
+    /// Kept versions, the newest last.
+    pub versions: Vec<ItemVersionView>,
+    /// When it was created.
+    pub created: ClusterTime,
+    /// When it got its newest version.
+    pub updated: ClusterTime,
+    /// The newest value, of a config that was asked for by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Clear>,
+}
+
+/// A version of a secret or config as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemVersionView {
+    /// From 1.
+    pub number: u64,
+    /// Bytes of the value.
+    pub size: u32,
+    /// Who brought it.
+    pub by: Identity,
+    /// When.
+    pub at: ClusterTime,
+    /// Services and crons that mount it now, by name.
+    pub mounted_by: Vec<String>,
+    /// Services with a kept release that mounts it.
+    pub kept_for: Vec<String>,
+}
+
+/// The data keys as they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysView {
+    /// What things are sealed with; 0: there is none yet.
+    pub active: KeyId,
+    /// When it was made.
+    pub made: Option<ClusterTime>,
+    /// The one that is to follow.
+    pub next: Option<KeyId>,
+    /// Values that are still sealed with an older one.
+    pub behind: u32,
+    /// What the next key, or the values, wait for; empty when they wait for nothing.
+    pub waits: String,
 }
 
 /// A task in a list.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     container::{ContainerSpec, PullPolicy},
     id::{ClusterId, MemberId, NodeId, ServiceId, TaskId},
+    item::TaskFile,
     node::{Facts, Incarnation},
     registry::Login,
     route::{NetworkRoute, PeerRoute, RouteVersion, ServiceRoute},
@@ -15,8 +16,8 @@ use crate::{
 };
 
 /// The newest version of this conversation that the software speaks.
-/// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw.
-pub const PROTOCOL: u32 = 3;
+/// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw, version 4 knows secrets and configs.
+pub const PROTOCOL: u32 = 4;
 
 /// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
 /// order of the fields; sets of different clusters never compare.
@@ -232,6 +233,11 @@ pub enum AgentMessage {
         /// At most a minute is granted.
         hold: Duration,
     },
+    /// The secrets and configs of a task are needed. Answered by [`ManagerMessage::Files`]. Since version 4.
+    FileWish {
+        /// Whose.
+        task: TaskId,
+    },
 }
 
 /// Manager to agent.
@@ -300,6 +306,30 @@ pub enum ManagerMessage {
         /// What of them.
         options: LogOptions,
     },
+    /// The secrets and configs of a task of this node, or why they do not come. Since version 4.
+    Files {
+        /// Whose.
+        task: TaskId,
+        /// The answer.
+        answer: FileAnswer,
+    },
+}
+
+/// What a node is answered that needs a task's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileAnswer {
+    /// Some of them, at most [`MAX_SET_PART`] bytes unless one alone is larger.
+    Some {
+        /// In the order of their places.
+        files: Vec<TaskFile>,
+        /// Further ones follow.
+        more: bool,
+    },
+    /// Not now, and why: ask again.
+    NotYet(String),
+    /// Not on this node, and why.
+    Never(String),
 }
 
 /// An image that a node is to have before a task that needs it comes.

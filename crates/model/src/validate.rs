@@ -4,7 +4,7 @@
 //! versions of the software may know different rules, and must still apply one log the same way.
 //!
 //! Every bound is here because something behind it is finite: the log entry, the snapshot, the engine's own limits, a
-//! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources`, `security`, `job` for specs, `policy`, `text` for the
+//! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources`, `security`, `item`, `job` for specs, `policy`, `text` for the
 //! forms of names, `cluster` for everything else, `lint` for warnings.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod cluster;
 mod container;
+mod item;
 mod job;
 mod lint;
 mod placement;
@@ -28,6 +29,7 @@ pub use cluster::{
     MAX_TOKEN_TTL, MAX_TOKEN_USES, validate_address, validate_facts, validate_node_change,
     validate_node_spec, validate_request, validate_settings, validate_token,
 };
+pub use item::{validate_item, validate_template, validate_value};
 pub use job::validate_cron;
 pub use lint::lint_service;
 pub use policy::validate_policy;

@@ -132,6 +132,8 @@ bugs! {
     AuditAnchorLost,
     /// A declaration is applied as it was proposed, whatever policy was set in between.
     PolicyNotAsked,
+    /// A node is sent secrets that its tasks do not mount.
+    EveryonesSecrets,
 }
 
 impl fmt::Display for Bug {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use agent_core::{
+    action::KeptFile,
     agent::{Agent, Config},
     engine::ContainerChange,
     stored::{StoreWrite, Stored},
@@ -57,6 +58,8 @@ pub(crate) struct NodeHost {
     pub(crate) crash_in: Option<u32>,
     /// What is durable.
     pub(crate) ledger: Stored,
+    /// What its shell keeps in memory for containers; gone with a reboot.
+    pub(crate) files: BTreeMap<TaskId, Vec<KeptFile>>,
     pub(crate) engine: Engine,
     pub(crate) subscription: Option<Subscription>,
     /// The highest fence that it has had time to write down.
@@ -84,11 +87,16 @@ impl NodeHost {
             arch: "x86_64".into(),
             kernel: "6.1".into(),
             agent: "sim".into(),
+            files: crate::versions::keeps_files(self.version),
             ..Facts::default()
         };
         let config = Config { cluster, node: self.node, managers, facts, mesh: None, seed };
         let routes = self.router.stored.as_ref().map(|config| config.table.clone());
-        let core = Agent::new(config, Stored { routes, ..self.ledger.clone() }, now);
+        let core = Agent::new(
+            config,
+            Stored { routes, files: self.files.keys().copied().collect(), ..self.ledger.clone() },
+            now,
+        );
         self.lives += 1;
         self.left = false;
         self.subscription = None;

@@ -102,6 +102,7 @@ impl World {
 
     fn agent_action(&mut self, node: usize, action: Action) {
         let at = self.now();
+        self.watch_agent_files(node, &action);
         match action {
             Action::Connect { connection, address } => {
                 self.trace.mark(at, 32, node as u64);
@@ -148,6 +149,13 @@ impl World {
             Action::Mesh(config) => self.tell_router(node, Said::Configure(config)),
             Action::DrainTask { task } => self.tell_router(node, Said::Drain(task)),
             Action::OpenLogs { .. } => {}
+            Action::KeepFiles { task, files } => {
+                self.nodes[node].files.insert(task, files);
+                let after = self.dice.millis(1, 20);
+                let kept = Input::FilesKept { task, outcome: Ok(()) };
+                self.later_agent(node, after, AgentInput::Core(kept));
+            }
+            Action::WipeFiles { task } => drop(self.nodes[node].files.remove(&task)),
             Action::Status(status) => self.trace.line(at, || format!("n{node} status: {status}")),
             Action::Exit => {
                 self.trace.fault(at, || format!("n{node} agent ends as asked"));

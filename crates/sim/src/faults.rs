@@ -325,6 +325,7 @@ impl World {
             }
             Fault::Reboot(node) => {
                 self.crash_agent(*node, "with its machine", false);
+                self.nodes[*node].files.clear();
                 self.crash_router(*node);
                 self.engine_down(*node, false);
             }

@@ -86,6 +86,8 @@ pub struct Knobs {
     pub guests: bool,
     /// Policies come and go.
     pub policies: bool,
+    /// There are secrets, services that mount them, and changes of the key that seals them.
+    pub secrets: bool,
     /// Services have published ports, and clients ask for something so often, in milliseconds; `None`: nobody does.
     pub traffic_ms: Option<u64>,
 }
@@ -164,6 +166,7 @@ impl Knobs {
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),
             policies: Dice::new(seed, "policy knobs").permille(250),
+            secrets: Dice::new(seed, "secret knobs").permille(350),
             traffic_ms: {
                 let mut traffic = Dice::new(seed, "traffic knobs");
                 traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))

@@ -40,6 +40,7 @@ mod queue;
 mod report;
 mod router;
 mod router_side;
+mod secrets;
 mod setup;
 mod shrink;
 mod skip;

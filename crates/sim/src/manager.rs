@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use manager_core::{Bootstrap, Config, Manager, Recovered};
+use manager_core::{Bootstrap, Config, Entropy, Manager, Recovered};
 use model::{
     id::{ClusterId, MemberId},
     identity::Identity,
     time::Now,
 };
+use seal::Keyring;
 use wal::MemDisk;
 
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct ManagerHost {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) disk: MemDisk,
+    /// Beside the log, on a file of its own.
+    pub(crate) keyring: Keyring,
     pub(crate) clock: HostClock,
     pub(crate) process: Option<Process>,
     pub(crate) lives: u64,
@@ -107,6 +110,8 @@ impl ManagerHost {
             rng_seed: seed,
             seeds: self.seeds.clone(),
             bootstrap: self.bootstrap.clone(),
+            keyring: self.keyring.clone(),
+            entropy: entropy(seed),
             knobs: knobs.clone(),
         };
         let core = Manager::new(config, recovered, now)
@@ -131,6 +136,7 @@ impl ManagerHost {
         self.member = member;
         self.seeds = seeds;
         self.disk = MemDisk::new();
+        self.keyring = Keyring::default();
         self.backup = None;
         self.bootstrap = None;
         self.fresh = true;
@@ -141,4 +147,16 @@ impl ManagerHost {
         self.vote = (0, 0);
         self.commits = [0; 3];
     }
+}
+
+/// As much as a seed has.
+fn entropy(seed: u64) -> Entropy {
+    let mut bytes = [0; 32];
+    for (number, word) in (0u64..).zip(bytes.chunks_exact_mut(8)) {
+        let mut hash = model::hash::Fnv::new();
+        hash.write_u64(seed);
+        hash.write_u64(number);
+        word.copy_from_slice(&hash.finish_mixed().to_le_bytes());
+    }
+    Entropy(bytes)
 }

@@ -40,6 +40,10 @@ impl World {
             ManagerInput::Core(event) => self.tell_manager(manager, event),
             ManagerInput::Written => self.written(manager),
             ManagerInput::LookForRoom => self.look_for_room(manager),
+            ManagerInput::Kept { sequence, keyring } => {
+                self.managers[manager].keyring = *keyring;
+                self.tell_manager(manager, Input::KeysKept { sequence });
+            }
         }
     }
 
@@ -156,6 +160,11 @@ impl World {
                 let input = ManagerInput::Core(Input::RegistryAnswered { job, answer });
                 let after = self.dice.millis(1, 5);
                 self.later_manager(manager, after, input);
+            }
+            Action::KeepKeys { sequence, keyring } => {
+                let latency = self.dice.range(60, self.knobs.fsync_us) * 1_000;
+                let keyring = Box::new(keyring);
+                self.later_manager(manager, latency, ManagerInput::Kept { sequence, keyring });
             }
             Action::Leader { is_leader, term, leader } => {
                 self.trace.line(at, || format!("m{manager} leader={is_leader} term={term} knows={leader:?}"));
@@ -444,5 +453,6 @@ fn kind(action: &Action) -> u64 {
         Action::Halt { .. } => 12,
         Action::Retire { .. } => 13,
         Action::AskRegistry { .. } => 14,
+        Action::KeepKeys { .. } => 15,
     }
 }

@@ -37,6 +37,11 @@ fn protocol(version: &str) -> u32 {
     if version == OLDER { 1 } else { PROTOCOL }
 }
 
+/// Whether a program keeps secrets for containers.
+pub(crate) fn keeps_files(version: &str) -> bool {
+    protocol(version) >= 4
+}
+
 impl World {
     /// The program of a process that starts, where the last one was of `version`.
     pub(crate) fn upgraded(&mut self, version: &'static str) -> &'static str {
@@ -71,6 +76,10 @@ impl World {
             message,
             ManagerMessage::PullGranted { .. } | ManagerMessage::PullQueued { .. } | ManagerMessage::Fetch(_)
         );
+        if matches!(message, ManagerMessage::Files { .. }) && between < 4 {
+            let what = format!("m{manager} tells n{node} of secrets, which one of them does not know");
+            self.violate("protocol", what, vec![format!("n{node}")]);
+        }
         if of_pulls && between < 3 {
             let what = format!("m{manager} tells n{node} of pulls, which one of them does not know");
             self.violate("protocol", what, vec![format!("n{node}")]);

@@ -24,6 +24,7 @@ use crate::{
     knobs::Knobs,
     pipelines::Pipelines,
     policies::Policies,
+    secrets::Secrets,
 };
 
 /// Names that services have; few, so that operators get in each other's way.
@@ -68,6 +69,8 @@ pub(crate) struct Workload {
     jobs: Option<Jobs>,
     /// Where policies come and go: which.
     policies: Option<Policies>,
+    /// Where there are secrets: which.
+    secrets: Option<Secrets>,
     /// Steps so far.
     pub(crate) steps: u32,
 }
@@ -87,6 +90,7 @@ impl Workload {
             pipelines: knobs.tokens.then(|| Pipelines::new(seed)),
             jobs: knobs.jobs.then(|| Jobs::new(seed)),
             policies: knobs.policies.then(|| Policies::new(seed)),
+            secrets: knobs.secrets.then(|| Secrets::new(seed)),
             steps: 0,
         }
     }
@@ -120,6 +124,13 @@ impl Workload {
         if let Some(mut policies) = self.policies.take() {
             let step = policies.step(|name| self.spec(name, None));
             self.policies = Some(policies);
+            if let Some(request) = step {
+                return Wish { request, on: None };
+            }
+        }
+        if let Some(mut secrets) = self.secrets.take() {
+            let step = secrets.step(|name| self.spec(name, None));
+            self.secrets = Some(secrets);
             if let Some(request) = step {
                 return Wish { request, on: None };
             }

@@ -165,6 +165,11 @@ pub(crate) enum ManagerInput {
     Written,
     /// Its disk was full: is there room again?
     LookForRoom,
+    /// Its keyring is written.
+    Kept {
+        sequence: u64,
+        keyring: Box<seal::Keyring>,
+    },
 }
 
 /// What happens to an agent's process.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use model::{
     access::MAX_USERS,
-    service::{Mode, Slot},
+    container::ContainerSpec,
+    service::{Mode, Service, Slot},
     task::{DesiredState, TaskState},
 };
 
@@ -89,6 +90,7 @@ impl Store {
         self.tokens.values().for_each(|token| add(object_hash(Table::Token, &**token)));
         self.networks.values().for_each(|network| add(object_hash(Table::Network, &**network)));
         self.crons.values().for_each(|cron| add(object_hash(Table::Cron, &**cron)));
+        self.items.values().for_each(|item| add(object_hash(Table::Item, &**item)));
         self.removed_nodes.iter().for_each(|node| add(object_hash(Table::RemovedNode, node)));
         sum
     }
@@ -132,6 +134,31 @@ impl Store {
         ensure(ids.len() == users.len(), || "two users have one id".into())
     }
 
+    /// Every version that something mounts is there, and the key that it is sealed with is known.
+    fn check_items(&self) -> Result<(), Inconsistency> {
+        let services = self.services().flat_map(Service::containers);
+        let crons = self.crons().map(|cron| &cron.spec.job.template.container);
+        for (kind, mount) in services.chain(crons).flat_map(ContainerSpec::files) {
+            let name = &mount.name;
+            let held = mount.version.and_then(|number| self.item(kind, name)?.version(number));
+            ensure(held.is_some(), || {
+                format!("version {:?} of {kind} {name} is gone although it is mounted", mount.version)
+            })?;
+        }
+        let known =
+            |key| self.data_keys().is_some_and(|keys| key <= keys.active && keys.record(key).is_some());
+        for item in self.items() {
+            ensure(!item.versions.is_empty(), || format!("{} has no version", item.spec.name))?;
+            ensure(item.versions.is_sorted_by(|a, b| a.number < b.number), || {
+                format!("the versions of {} are out of order", item.spec.name)
+            })?;
+            ensure(item.versions.iter().all(|version| known(version.value.key)), || {
+                format!("{} is sealed with a key that nobody knows", item.spec.name)
+            })?;
+        }
+        Ok(())
+    }
+
     fn check_rules(&self) -> Result<(), Inconsistency> {
         for task in self.tasks() {
             let id = task.id;
@@ -147,6 +174,7 @@ impl Store {
             })?;
         }
         self.check_networks()?;
+        self.check_items()?;
         for id in &self.removed_nodes {
             ensure(!self.nodes.contains_key(id), || format!("node {id} came back"))?;
         }

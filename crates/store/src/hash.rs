@@ -31,6 +31,7 @@ pub(crate) enum Table {
     Network,
     Cron,
     Audit,
+    Item,
 }
 
 /// The hash of one object of a table.

@@ -8,7 +8,7 @@
 //! command or decision changes no object; a retried request is answered from memory. Cloning a [`Store`] costs nothing that
 //! grows with its size, so that a clone is the snapshot and every reader's view.
 //!
-//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `admit.rs`, `read.rs`, `resolve.rs`, `welcome.rs`, `events.rs`, `audit/`, then the
+//! Read in this order: [`Store`] in `store.rs`, `apply/mod.rs` and its parts, `admit.rs`, `read.rs`, `items.rs`, `resolve.rs`, `welcome.rs`, `events.rs`, `audit/`, then the
 //! machinery: `write.rs` (every change of a table), `index.rs`, `requests.rs`, `hash.rs`, `snapshot.rs`, `check.rs`.
 
 mod admit;
@@ -19,6 +19,7 @@ mod events;
 mod hash;
 mod index;
 mod intern;
+mod items;
 mod read;
 mod requests;
 mod resolve;

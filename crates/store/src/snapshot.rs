@@ -8,6 +8,7 @@ use model::{
     cluster::{Cluster, Member, Token},
     cron::Cron,
     id::NodeId,
+    item::Item,
     network::Network,
     node::Node,
     service::Service,
@@ -32,6 +33,7 @@ struct Tables {
     tokens: Vec<Arc<Token>>,
     networks: Vec<Arc<Network>>,
     crons: Vec<Arc<Cron>>,
+    items: Vec<Arc<Item>>,
     removed_nodes: Vector<NodeId>,
     requests: RequestRing,
     events: EventRing,
@@ -40,7 +42,7 @@ struct Tables {
 
 impl Serialize for Store {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tables = serializer.serialize_struct("Store", 13 + usize::from(self.audit.is_begun()))?;
+        let mut tables = serializer.serialize_struct("Store", 14 + usize::from(self.audit.is_begun()))?;
         tables.serialize_field("applied", &self.applied)?;
         tables.serialize_field("time", &self.time)?;
         tables.serialize_field("cluster", &self.cluster)?;
@@ -51,6 +53,7 @@ impl Serialize for Store {
         tables.serialize_field("tokens", &Values(&self.tokens))?;
         tables.serialize_field("networks", &Values(&self.networks))?;
         tables.serialize_field("crons", &Values(&self.crons))?;
+        tables.serialize_field("items", &Values(&self.items))?;
         tables.serialize_field("removed_nodes", &self.removed_nodes)?;
         tables.serialize_field("requests", &self.requests)?;
         tables.serialize_field("events", &self.events)?;
@@ -76,6 +79,7 @@ impl<'de> Deserialize<'de> for Store {
             tokens: by_key("token", tables.tokens, |token| token.id)?,
             networks: by_key("network", tables.networks, |network| network.id)?,
             crons: by_key("cron", tables.crons, |cron| cron.id)?,
+            items: by_key("item", tables.items, |item| (item.spec.kind, item.spec.name.clone()))?,
             removed_nodes: tables.removed_nodes,
             requests: tables.requests,
             events: tables.events,

@@ -7,6 +7,7 @@ use model::{
     cluster::{Cluster, Member, Token},
     cron::Cron,
     id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    item::{Item, ItemKind},
     network::Network,
     node::Node,
     service::Service,
@@ -33,6 +34,7 @@ pub struct Store {
     pub(crate) tokens: OrdMap<TokenId, Arc<Token>>,
     pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
     pub(crate) crons: OrdMap<CronId, Arc<Cron>>,
+    pub(crate) items: OrdMap<(ItemKind, String), Arc<Item>>,
     /// Oldest first, at most [`MAX_REMOVED_NODES`].
     pub(crate) removed_nodes: Vector<NodeId>,
     pub(crate) requests: RequestRing,

@@ -8,6 +8,7 @@ use model::{
     event::{Event, EventKind, ObjectChange, Revision},
     id::{CronId, Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
     identity::Identity,
+    item::{Item, ItemKind},
     network::Network,
     node::Node,
     service::Service,
@@ -62,6 +63,7 @@ impl<'a> Writer<'a> {
             self.store.index.service(Some(&old), None);
             self.changed(Change::Service(id));
             self.detach(id);
+            self.trim_items_of(&old);
         }
     }
 
@@ -129,6 +131,21 @@ impl<'a> Writer<'a> {
         if let Some(old) = self.store.crons.remove(&id) {
             self.account(Table::Cron, Some(&*old), None);
             self.changed(Change::Cron(id));
+        }
+    }
+
+    pub fn put_item(&mut self, item: Item) {
+        let key = (item.spec.kind, item.spec.name.clone());
+        let old = self.store.items.get(&key).cloned();
+        self.account(Table::Item, old.as_deref(), Some(&item));
+        self.store.items.insert(key, Arc::new(item));
+        self.changed(Change::Items);
+    }
+
+    pub fn remove_item(&mut self, kind: ItemKind, name: &str) {
+        if let Some(old) = self.store.items.remove(&(kind, name.to_owned())) {
+            self.account(Table::Item, Some(&*old), None);
+            self.changed(Change::Items);
         }
     }
 

@@ -264,6 +264,7 @@ fn a_watcher_misses_nothing_or_is_told_to_start_again() {
             id: MemberId(1),
             address: format!("m1:{turn}"),
             version: "1".into(),
+            key: None,
         });
         world.store.apply(world.store.applied() + 1, &entry);
     }

@@ -19,10 +19,12 @@ use model::{
         DeployTokenId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId,
     },
     identity::{Identity, JoinRole},
+    item::{FileMount, ItemKind, ItemSpec, NewVersion},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
     policy::PolicySpec,
     route::IngressPort,
+    sealed::{KeyId, Sealed},
     service::{ImagePin, Mode, RolloutState, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
@@ -66,10 +68,11 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(45) {
+        match self.random.below(53) {
             43 => self.image(),
             41 => self.deploy_token(),
             42 if self.random.one_in(3) => Command::RemoveDeployToken { name: self.deploy_token_name() },
+            45..=50 => self.item(),
             0 => bootstrap(),
             1 => Command::SetSettings(Default::default()),
             2..=4 => Command::CreateService { id: self.service(), spec: self.spec() },
@@ -157,7 +160,10 @@ impl Chooser<'_> {
                 address: "m:1".into(),
                 serial: self.serial(),
             },
-            30 => Command::UpdateMember { id: self.member(), address: "m:2".into(), version: "2".into() },
+            30 => {
+                let key = self.random.one_in(2).then(|| KeyId(self.random.below(6)));
+                Command::UpdateMember { id: self.member(), address: "m:2".into(), version: "2".into(), key }
+            }
             31 if self.random.one_in(3) => Command::RemoveMember { id: self.member() },
             32 if self.random.one_in(9) => {
                 Command::RecoverMembers { survivor: self.member(), address: "m:1".into() }
@@ -245,6 +251,39 @@ impl Chooser<'_> {
         spec.require.digest = self.random.one_in(4);
         let expected = self.random.one_in(4).then(|| Generation(self.random.below(9)));
         Command::SetPolicy { spec, expected }
+    }
+
+    fn item(&mut self) -> Command {
+        let keys = self.store.data_keys().cloned().unwrap_or_default();
+        let kind = self.random.pick(&[ItemKind::Secret, ItemKind::Config]);
+        let name = format!("i{}", self.random.below(2));
+        let newest = self.store.item(kind, &name).map_or(0, |item| item.newest().number);
+        let sealed = |random: &mut Random, key| {
+            let bytes = vec![random.below(3) as u8; 4].into();
+            Sealed { key, nonce: [0; 12], bytes }
+        };
+        let number = if self.random.one_in(8) { self.random.below(4) } else { newest + 1 };
+        let value = sealed(self.random, if self.random.one_in(8) { KeyId(1) } else { keys.active });
+        let version = NewVersion { number, value, size: 4, names: Vec::new() };
+        let last = keys.known.last().map_or(KeyId(0), |record| record.id);
+        match self.random.below(12) {
+            0..=2 => {
+                let spec = ItemSpec { kind, name, labels: [].into(), template: false };
+                Command::CreateItem { spec, version }
+            }
+            3..=5 => Command::UpdateItem { kind, name, version },
+            6 => Command::RemoveItem { kind, name },
+            7 => {
+                Command::AddKey { id: KeyId(last.0 + self.random.below(2)), fingerprint: self.random.next() }
+            }
+            8 | 9 => Command::UseKey { id: last },
+            10 => {
+                let from = KeyId(self.random.below(last.0 + 1));
+                let value = sealed(self.random, keys.active);
+                Command::Reseal { kind, name, number: newest, from, value }
+            }
+            _ => Command::DropKey { id: KeyId(self.random.below(last.0 + 1)) },
+        }
     }
 
     fn decision(&mut self) -> Decision {
@@ -358,6 +397,12 @@ impl Chooser<'_> {
         }
         if self.random.one_in(3) {
             container.networks.push(format!("n{}", self.random.below(3)));
+        }
+        if self.random.one_in(3) {
+            let name = format!("i{}", self.random.below(2));
+            let newest = self.store.item(ItemKind::Secret, &name).map_or(1, |item| item.newest().number);
+            let version = Some(if self.random.one_in(8) { self.random.below(4) } else { newest });
+            container.secrets.push(FileMount { name, version, ..FileMount::default() });
         }
         if self.random.one_in(3) {
             let (published, target) = (self.random.pick(&[80, 81]), 8080);

@@ -13,6 +13,7 @@ mod logs;
 mod policy;
 mod probes;
 mod releases;
+mod secrets;
 mod services;
 
 use std::time::Duration;

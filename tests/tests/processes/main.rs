@@ -9,6 +9,7 @@ mod input;
 mod lifecycle;
 mod membership;
 mod policy;
+mod secrets;
 mod tokens;
 mod units;
 mod users;

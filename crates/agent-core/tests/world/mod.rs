@@ -106,6 +106,8 @@ impl World {
                 | Action::OpenLogs { .. }
                 | Action::Mesh(_)
                 | Action::DrainTask { .. }
+                | Action::KeepFiles { .. }
+                | Action::WipeFiles { .. }
                 | Action::Status(_)
                 | Action::Exit => {}
             }

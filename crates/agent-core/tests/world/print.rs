@@ -25,6 +25,8 @@ pub fn action(action: &Action) -> Option<String> {
             config.locals.iter().map(|local| local.task.0.to_string()).collect::<Vec<_>>().join(" ")
         ),
         Action::DrainTask { task } => format!("drain {}", task.0),
+        Action::KeepFiles { task, files } => format!("keep {} files of {}", files.len(), task.0),
+        Action::WipeFiles { task } => format!("wipe files of {}", task.0),
         Action::Probe { request, .. } => match &request.check {
             Check::Exec(words) => format!("probe {} {}", request.container, words.join(" ")),
             other => format!("probe {} {other:?}", request.container),
@@ -57,6 +59,7 @@ fn message_of(message: &AgentMessage) -> Option<String> {
         AgentMessage::PullWish { pull, image } => format!("may {pull} pull {image}?"),
         AgentMessage::PullEnded { pull } => format!("{pull} pulls no more"),
         AgentMessage::Goodbye { .. } => "goodbye".to_owned(),
+        AgentMessage::FileWish { task } => format!("files of {}?", task.0),
     })
 }
 

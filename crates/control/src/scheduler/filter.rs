@@ -87,8 +87,11 @@ pub(crate) fn candidates(nodes: &mut Nodes, template: &TaskTemplate) -> Arc<Bits
     nodes.lasting(&template.placement.constraints, |nodes| lasting(nodes, template, None).nodes)
 }
 
-/// Removes the nodes that a published port or the maximum per node excludes; reservations are checked node by node.
+/// Removes the nodes that secrets, a published port or the maximum per node exclude; reservations are checked node by node.
 pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, template: &TaskTemplate) {
+    if template.container.has_files() {
+        candidates.keep(&nodes.files);
+    }
     for port in host_ports(template) {
         candidates.drop_all(&nodes.with_port(&port));
     }
@@ -99,8 +102,11 @@ pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, t
     }
 }
 
-/// The filters that depend on what runs: published port, maximum per node, CPU and memory reservations.
+/// The filters that depend on what runs, and on what few templates need: memory for secrets, published port, maximum per node, CPU and memory reservations.
 pub(crate) fn passing(nodes: &Nodes, filtered: &mut Filtered, service: ServiceId, template: &TaskTemplate) {
+    if template.container.has_files() {
+        filtered.keep(|| "without memory for secrets".into(), &nodes.files);
+    }
     for port in host_ports(template) {
         let taken = nodes.with_port(&port);
         filtered.reject(|| format!("with port {} taken", port_text(port)), |number| taken.contains(number));

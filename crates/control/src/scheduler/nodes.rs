@@ -48,6 +48,8 @@ pub(crate) struct Nodes {
     pub(crate) ready: Bits,
     pub(crate) active: Bits,
     pub(crate) engine: Bits,
+    /// Whose agents keep secrets and configs in memory.
+    pub(crate) files: Bits,
     by_load: BTreeMap<u32, Level>,
     /// The nodes that pass the lasting filters of a list of constraints; forgotten when a node changes.
     lasting: BTreeMap<Vec<Constraint>, Arc<Bits>>,
@@ -137,6 +139,7 @@ impl Nodes {
         self.ready.set(number, node.state == NodeState::Ready);
         self.active.set(number, node.spec.availability == Availability::Active);
         self.engine.set(number, node.facts.engine_ok);
+        self.files.set(number, node.facts.files);
         for (constraint, nodes) in &mut self.constraints {
             nodes.set(number, constraint.admits(node));
         }
@@ -154,7 +157,8 @@ impl Nodes {
         tasks.into_iter().for_each(|task| self.release(task));
         self.leave_load(number, 0);
         self.lasting.clear();
-        for set in [&mut self.present, &mut self.ready, &mut self.active, &mut self.engine] {
+        let sets = [&mut self.present, &mut self.ready, &mut self.active, &mut self.engine, &mut self.files];
+        for set in sets {
             set.remove(number);
         }
         self.constraints.values_mut().for_each(|nodes| nodes.remove(number));

@@ -5,6 +5,7 @@ use model::{
     freeze::FreezeSpec,
     id::{MemberId, TokenId},
     identity::Identity,
+    item::ItemKind,
     node::Availability,
     request::{ApiError, ErrorCode, NodeChange, Request},
     service::{ReleaseNote, ServiceSpec},
@@ -77,7 +78,8 @@ pub(super) fn extent(roles: &[UserRole], verb: Verb) -> Extent {
             | Verb::Remove
             | Verb::Drain
             | Verb::Freeze
-            | Verb::Networks => Extent::All,
+            | Verb::Networks
+            | Verb::Secrets => Extent::All,
         },
         _ if verb == Verb::Read => Extent::All,
         UserRole::Viewer if verb == Verb::Logs => Extent::All,
@@ -100,7 +102,14 @@ pub(super) fn extent(roles: &[UserRole], verb: Verb) -> Extent {
 fn is_of_services(verb: Verb) -> bool {
     matches!(
         verb,
-        Verb::Logs | Verb::Create | Verb::Update | Verb::Deploy | Verb::Scale | Verb::Rollback | Verb::Remove
+        Verb::Logs
+            | Verb::Create
+            | Verb::Update
+            | Verb::Deploy
+            | Verb::Scale
+            | Verb::Rollback
+            | Verb::Remove
+            | Verb::Secrets
     )
 }
 
@@ -154,6 +163,12 @@ fn hypothesis(store: &Store, verb: Verb, object: &str) -> Result<Request, ApiErr
             Request::SetSettings(store.cluster().map(|cluster| cluster.settings.clone()).unwrap_or_default())
         }
         Verb::Managers => Request::RemoveMember(MemberId(0)),
+        Verb::Secrets => {
+            let mut kinds = [ItemKind::Secret, ItemKind::Config].into_iter();
+            let kind = kinds.find(|kind| store.item(*kind, object).is_some());
+            let kind = kind.ok_or_else(|| not_found("secret or config", object))?;
+            Request::RemoveItem { kind, name: of }
+        }
     })
 }
 

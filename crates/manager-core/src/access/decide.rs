@@ -14,6 +14,7 @@ use model::{
     freeze::{Freeze, FreezeSpec},
     id::MemberId,
     identity::{Identity, Role},
+    item::{ItemKind, ItemSpec},
     node::Node,
     request::{ApiError, ErrorCode, NodeChange, Request},
     service::{Service, ServiceSpec, TemplateVersion},
@@ -95,6 +96,8 @@ fn manager_may(own: MemberId, need: Need<'_>) -> bool {
         | Need::Networks
         | Need::Admin(_)
         | Need::Audit
+        | Need::CreateItem(_)
+        | Need::Item { .. }
         | Need::Join(_) => false,
     }
 }
@@ -119,6 +122,10 @@ impl<'a> Subject<'a> {
         Self { name, labels: &job.labels }
     }
 
+    fn of_item(spec: &'a ItemSpec) -> Self {
+        Self { name: &spec.name, labels: &spec.labels }
+    }
+
     fn is_in(self, scope: &Scope) -> bool {
         scope.covers(self.name, self.labels)
     }
@@ -136,9 +143,13 @@ impl<'a> Person<'a> {
         match need {
             Need::Read | Need::Myself | Need::Renew => Ok(()),
             Need::Logs(of) => self.logs(of),
-            Need::Create(spec) => self.declares("create", None, Subject::of(spec)),
+            Need::Create(spec) => {
+                self.declares("create", None, Subject::of(spec))?;
+                self.mounts(None, spec)
+            }
             Need::Redeclare { service, spec } => self.on_service(service, |old| {
-                self.declares("update", Some(Subject::of(&old.spec)), Subject::of(spec))
+                self.declares("update", Some(Subject::of(&old.spec)), Subject::of(spec))?;
+                self.mounts(Some(&old.spec), spec)
             }),
             Need::Return { service, to, despite_freeze } => {
                 self.overrides(despite_freeze)?;
@@ -158,7 +169,9 @@ impl<'a> Person<'a> {
             Need::SetCron(spec) => {
                 let old = self.store.cron_by_name(&spec.name);
                 let old = old.map(|old| Subject::of_cron(&old.spec.name, &old.spec.job));
-                self.declares("declare", old, Subject::of_cron(&spec.name, &spec.job))
+                self.declares("declare", old, Subject::of_cron(&spec.name, &spec.job))?;
+                let old = self.store.cron_by_name(&spec.name).map(|old| &*old.spec.job);
+                self.mounts(old, &spec.job)
             }
             Need::Cron(name) => match self.store.cron_by_name(name) {
                 Some(Cron { spec, .. }) => self.owns("change", Subject::of_cron(&spec.name, &spec.job)),
@@ -173,6 +186,8 @@ impl<'a> Person<'a> {
             Need::Networks => self.must(self.operates(), || "change networks".into(), "operator"),
             Need::Admin(verb) => self.must(self.is(&UserRole::Admin), || format!("change {verb}"), "admin"),
             Need::Audit => self.must(self.is(&UserRole::Admin), || "read the audit".into(), "admin"),
+            Need::CreateItem(spec) => self.declares("create", None, Subject::of_item(spec)),
+            Need::Item { kind, name } => self.item("change", kind, name),
             Need::Lead | Need::Leave(_) => {
                 self.must(self.is(&UserRole::Admin), || "change managers".into(), "admin")
             }
@@ -272,6 +287,27 @@ impl<'a> Person<'a> {
             }
             None => Ok(()),
         }
+    }
+
+    /// A secret or config; one that is not there is nobody's.
+    fn item(&self, doing: &str, kind: ItemKind, name: &str) -> Result<(), ApiError> {
+        match self.store.item(kind, name) {
+            Some(item) => self.owns(&format!("{doing} {kind}"), Subject::of_item(&item.spec)),
+            None => {
+                let some = self.operates() || self.scopes().next().is_some();
+                self.must(some, || format!("{doing} {kind} \"{name}\""), "operator")
+            }
+        }
+    }
+
+    /// Whoever mounts a secret can read it from inside: what a service mounts anew has to be theirs too.
+    fn mounts(&self, old: Option<&ServiceSpec>, new: &ServiceSpec) -> Result<(), ApiError> {
+        let had = |kind, name: &str| {
+            let mut files = old.into_iter().flat_map(|old| old.template.container.files());
+            files.any(|(of, mount)| of == kind && mount.name == name)
+        };
+        let mut files = new.template.container.files().filter(|(kind, mount)| !had(*kind, &mount.name));
+        files.try_for_each(|(kind, mount)| self.item("mount", kind, &mount.name))
     }
 
     fn overrides(&self, despite_freeze: bool) -> Result<(), ApiError> {

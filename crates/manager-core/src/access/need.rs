@@ -5,6 +5,7 @@ use model::{
     cron::CronSpec,
     freeze::FreezeSpec,
     id::{MemberId, TokenId},
+    item::{ItemKind, ItemSpec},
     request::{NodeChange, Request},
     service::{RolloutStep, ServiceSpec, TemplateVersion},
 };
@@ -50,6 +51,10 @@ pub(super) enum Need<'a> {
     Leave(MemberId),
     /// What a manager says of itself.
     Member,
+    /// A new secret or config.
+    CreateItem(&'a ItemSpec),
+    /// Something of a secret or config.
+    Item { kind: ItemKind, name: &'a str },
     /// One's own certificate.
     Renew,
     /// To be admitted with a token.
@@ -106,6 +111,11 @@ impl<'a> Need<'a> {
             | Request::UpdateUser { .. }
             | Request::RemoveUser(_)
             | Request::CertifyUser { .. } => Self::Admin(Verb::Users),
+            Request::CreateItem { spec, .. } => Self::CreateItem(spec),
+            Request::UpdateItem { kind, name, .. } | Request::RemoveItem { kind, name } => {
+                Self::Item { kind: *kind, name }
+            }
+            Request::RotateKey => Self::Admin(Verb::Settings),
             Request::ListServices
             | Request::GetService(_)
             | Request::ListTasks(_)
@@ -125,7 +135,10 @@ impl<'a> Need<'a> {
             | Request::Explain(_)
             | Request::Watch { .. }
             | Request::ListUsers
-            | Request::ListDeployTokens => Self::Read,
+            | Request::ListDeployTokens
+            | Request::ListItems(_)
+            | Request::GetItem { .. }
+            | Request::GetKeys => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,

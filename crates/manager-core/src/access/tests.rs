@@ -11,11 +11,13 @@ use model::{
     freeze::{FreezeSpec, Window},
     id::{ClusterId, CronId, Generation, MemberId, NodeId, ServiceId, TaskId, TokenId, UserId},
     identity::{Identity, JoinRole, Role},
+    item::{FileMount, ItemKind, ItemSpec, NewVersion},
     job::JobPolicy,
     network::NetworkSpec,
     node::{Availability, Facts, Incarnation, NodeSpec},
     registry::RegistrySpec,
     request::{ErrorCode, JoinRequest, NodeChange, Request, TaskFilter},
+    sealed::{Clear, KeyId, Sealed},
     service::{Mode, ReleaseNote, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::LogOptions,
     task::Inheritance,
@@ -46,6 +48,7 @@ kinds! {
     GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
     CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
     SetPolicy RemovePolicy ListPolicies CheckPolicies
+    CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
 }
 
 const CALLERS: [&str; 12] = [
@@ -145,6 +148,16 @@ remove policy                   y-----y----!
 list policies                   yyyyyyyy---!
 check policies                  yyyyyyyy---!
 read audit                      y-----y----!
+create secret ispyb2 app=mx     yy--y-y----!
+update secret ispyb             yy-yy-y----!
+update secret shop              yy----y----!
+remove secret shop              yy----y----!
+mount secret ispyb              yy-yy-y----!
+mount secret shop               yy----y----!
+rotate key                      y-----y----!
+list secrets                    yyyyyyyy---!
+get secret                      yyyyyyyy---!
+get keys                        yyyyyyyy---!
 ";
 
 struct World {
@@ -153,7 +166,7 @@ struct World {
 }
 
 impl World {
-    /// Services ispyb (app=mx, on n1) and shop (app=shop, on n2), node n1 of line=id23, node n2 of none, a cron of app=mx, a
+    /// Services and secrets ispyb (app=mx, on n1) and shop (app=shop, on n2), node n1 of line=id23, node n2 of none, a cron of app=mx, a
     /// freeze of line=id23 and one of all nodes.
     fn new() -> Self {
         let mut world = Self { store: Store::new(), users: 0 };
@@ -205,6 +218,15 @@ impl World {
             }]));
         }
         world.apply(Command::SetCron { id: CronId(1), spec: cron("mx"), next: None });
+        world.apply(Command::AddKey { id: KeyId(1), fingerprint: 1 });
+        let (address, version, key) = ("m1:1".into(), "1".into(), Some(KeyId(1)));
+        world.apply(Command::UpdateMember { id: MemberId(1), address, version, key });
+        world.apply(Command::UseKey { id: KeyId(1) });
+        for (name, app) in [("ispyb", "mx"), ("shop", "shop")] {
+            let value = Sealed { key: KeyId(1), nonce: [0; 12], bytes: vec![1].into() };
+            let version = NewVersion { number: 1, value, size: 1, names: Vec::new() };
+            world.apply(Command::CreateItem { spec: secret(name, app), version });
+        }
         for (name, nodes) in [("beam", vec![("line", "id23")]), ("machine", vec![])] {
             world.apply(Command::SetFreeze(freeze(name, &nodes)));
         }
@@ -287,6 +309,23 @@ fn despite() -> Box<ReleaseNote> {
 fn update(service_name: &str, app: &str) -> Request {
     let spec = service(service_name, app);
     Request::UpdateService { service: service_name.into(), expected: Generation(1), spec }
+}
+
+fn secret(name: &str, app: &str) -> ItemSpec {
+    let labels = [("app".to_owned(), app.to_owned())].into();
+    ItemSpec { kind: ItemKind::Secret, name: name.into(), labels, template: false }
+}
+
+fn change_secret(name: &str) -> Request {
+    Request::UpdateItem { kind: ItemKind::Secret, name: name.into(), value: Clear::default() }
+}
+
+/// Service ispyb is to mount this secret too.
+fn mount(secret: &str) -> Request {
+    let mut spec = (*service("ispyb", "mx")).clone();
+    let mount = FileMount { name: secret.into(), ..FileMount::default() };
+    spec.template.container.secrets = vec![mount];
+    Request::UpdateService { service: "ispyb".into(), expected: Generation(1), spec: spec.into() }
 }
 
 fn drain(node: &str) -> Request {
@@ -416,6 +455,29 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("list users", Request::ListUsers),
         ("whoami", Request::Whoami),
         ("can-i", Request::CanI { verb: Verb::Deploy, object: Some("shop".into()) }),
+        (
+            "create deploy token",
+            Request::CreateDeployToken {
+                spec: Box::default(),
+                ttl: Duration::from_secs(1),
+                digest: TokenDigest([1; 32]),
+            },
+        ),
+        ("remove deploy token", Request::RemoveDeployToken("ci".into())),
+        ("list deploy tokens", Request::ListDeployTokens),
+        (
+            "create secret ispyb2 app=mx",
+            Request::CreateItem { spec: secret("ispyb2", "mx"), value: Clear::default() },
+        ),
+        ("update secret ispyb", change_secret("ispyb")),
+        ("update secret shop", change_secret("shop")),
+        ("remove secret shop", Request::RemoveItem { kind: ItemKind::Secret, name: "shop".into() }),
+        ("mount secret ispyb", mount("ispyb")),
+        ("mount secret shop", mount("shop")),
+        ("rotate key", Request::RotateKey),
+        ("list secrets", Request::ListItems(ItemKind::Secret)),
+        ("get secret", Request::GetItem { kind: ItemKind::Secret, name: "shop".into() }),
+        ("get keys", Request::GetKeys),
     ]
 }
 

@@ -8,8 +8,8 @@ use model::{
     route::{RouteVersion, ServiceRoute},
     service::ImagePin,
     session::{
-        AgentMessage, Assignment, AssignmentSet, Fence, ManagerMessage, PROTOCOL, RouteChange, TaskReport,
-        set_hash,
+        AgentMessage, Assignment, AssignmentSet, Fence, FileAnswer, ManagerMessage, PROTOCOL, RouteChange,
+        TaskReport, set_hash,
     },
     task::{DesiredState, Observed, TaskState},
 };
@@ -32,6 +32,8 @@ pub struct Agent {
     pub resolves: bool,
     /// Times that it was asked so.
     pub asked: u32,
+    /// What it was answered about files.
+    pub files: Vec<(TaskId, FileAnswer)>,
     /// Pulls that it got leave for.
     pub granted: Vec<TaskId>,
     beats: u64,
@@ -62,6 +64,7 @@ impl Agent {
             arriving: None,
             resolves: true,
             asked: 0,
+            files: Vec::new(),
             granted: Vec::new(),
             beats: 0,
             engine_ok: true,
@@ -82,6 +85,7 @@ impl Agent {
             engine_ok: self.engine_ok,
             cpu_millis: 64_000,
             memory: 1 << 40,
+            files: true,
             ..Facts::default()
         }
     }
@@ -125,6 +129,10 @@ impl Agent {
             }
             ManagerMessage::PullGranted { pull, .. } => {
                 self.granted.push(pull);
+                Vec::new()
+            }
+            ManagerMessage::Files { task, answer } => {
+                self.files.push((task, answer));
                 Vec::new()
             }
             ManagerMessage::Refused { .. } => {

@@ -13,6 +13,7 @@ mod registries;
 mod replacement;
 mod requests;
 mod routes;
+mod secrets;
 mod sessions;
 mod users;
 mod world;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use manager_core::{
-    Action, Bootstrap, Config, Event, Knobs, Manager, Recovered, RegistryAnswer, RegistryQuestion,
+    Action, Bootstrap, Config, Entropy, Event, Knobs, Manager, Recovered, RegistryAnswer, RegistryQuestion,
 };
 use model::{
     audit::Origin,
@@ -17,6 +17,7 @@ use model::{
     session::{AgentMessage, ManagerMessage},
     time::{Instant, Now, WallTime},
 };
+use seal::Keyring;
 
 use crate::{agent::Agent, disk::Disk};
 
@@ -159,6 +160,8 @@ impl World {
             rng_seed: self.dice ^ member.0,
             seeds: vec![(ONE, "manager-1:7443".into())],
             bootstrap: None,
+            keyring: Keyring::default(),
+            entropy: Entropy([member.0 as u8 ^ self.dice as u8; 32]),
             knobs: self.knobs.clone(),
         }
     }
@@ -196,7 +199,8 @@ impl World {
     pub fn restart(&mut self, member: MemberId) {
         let seed = self.roll(u64::MAX);
         let host = &self.hosts[&member];
-        let config = Config { rng_seed: seed, ..host.config.clone() };
+        let entropy = Entropy([seed as u8; 32]);
+        let config = Config { rng_seed: seed, entropy, ..host.config.clone() };
         let recovered = host.disk.recovered();
         self.boot(config, recovered);
     }
@@ -300,6 +304,10 @@ impl World {
                 if let Some(answer) = self.registry.map(|answer| answer(&question)) {
                     self.send(Duration::from_millis(1), later(Event::RegistryAnswered { job, answer }));
                 }
+            }
+            Action::KeepKeys { sequence, keyring } => {
+                self.hosts.get_mut(&member).expect("a host").config.keyring = keyring;
+                self.send(Duration::from_millis(1), later(Event::KeysKept { sequence }));
             }
             Action::Leader { is_leader: true, term, .. } => {
                 let before = self.leaders.insert(term, member);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Problem, Problems,
+    item::{validate_item, validate_value},
     job::validate_cron,
     policy::validate_policy,
     service::{at_most, canary, labels, validate_scale, validate_service},
@@ -155,7 +156,18 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::GetStatus
         | Request::ListDeployTokens
         | Request::Watch { .. }
-        | Request::GetAudit { .. } => {}
+        | Request::GetAudit { .. }
+        | Request::ListItems(_)
+        | Request::RotateKey
+        | Request::GetKeys => {}
+        Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
+        Request::UpdateItem { name, value, .. } => {
+            problems.judge("name", text::item_name(name));
+            problems.0.extend(validate_value(value));
+        }
+        Request::RemoveItem { name, .. } | Request::GetItem { name, .. } => {
+            problems.judge("name", text::item_name(name));
+        }
     }
     problems.0
 }

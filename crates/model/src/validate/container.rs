@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Problems,
+    item::{files, files_bytes},
     probe::{probes, probes_bytes},
     resources::{log, resources, ulimits},
     security::{security, security_bytes},
@@ -73,6 +74,7 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     ulimits(problems, &at("ulimits"), &spec.ulimits);
     log(problems, &at("log"), &spec.log);
     security(problems, &at("security"), spec);
+    files(problems, path, spec);
 }
 
 pub(super) fn words(problems: &mut Problems, path: &str, words: &[String]) {
@@ -237,4 +239,5 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + spec.healthcheck.as_ref().map_or(0, |check| list(&check.test))
         + probes_bytes(&spec.probes)
         + security_bytes(&spec.security)
+        + files_bytes(spec)
 }

@@ -92,6 +92,21 @@ pub(super) fn volume_name(text: &str) -> Result<(), String> {
     })
 }
 
+/// The name of a secret or config: what Docker takes for one.
+pub(super) fn item_name(text: &str) -> Result<(), String> {
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let bytes = text.as_bytes();
+    let good =
+        (1..=64).contains(&text.len()) && text.bytes().all(fits) && ends(bytes.first()) && ends(bytes.last());
+    good.then_some(()).ok_or_else(|| {
+        format!(
+            "{} is no name; write 1 to 64 of letters, digits, _ . and -, a letter or digit at both ends",
+            quote(text)
+        )
+    })
+}
+
 /// The name of an environment variable.
 pub(super) fn env_name(text: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'=';

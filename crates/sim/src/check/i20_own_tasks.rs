@@ -29,7 +29,7 @@ impl World {
                     self.violate("I20", what, vec![format!("n{node}"), other.task.to_string()]);
                 }
             }
-            _ => {}
+            _ => self.watch_files(manager, node, message),
         }
     }
 }

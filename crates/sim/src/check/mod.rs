@@ -21,6 +21,7 @@ mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
 mod i20_own_tasks;
+mod i20_secrets;
 mod i21_deployers;
 mod i22_policies;
 mod i24_audit;
@@ -328,6 +329,7 @@ impl World {
         }
         self.check_histories();
         self.check_all_recorded();
+        self.check_canaries();
         if let Some(store) = self.checks.frontier.clone()
             && let Err(error) = store.check()
         {

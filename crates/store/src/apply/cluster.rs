@@ -7,9 +7,10 @@ use model::{
     command::{Answer, Rejection},
     event::ObjectChange,
     freeze::{Freeze, FreezeSpec, MAX_FREEZES},
-    id::{ClusterId, MemberId, NodeId, TokenId},
+    id::{ClusterId, Generation, MemberId, NodeId, TokenId},
     identity::JoinRole,
     registry::{MAX_REGISTRIES, Registry, RegistrySpec},
+    sealed::{DataKeys, KeyId},
 };
 
 use crate::{requests::Outcome, resolve::missing, write::Writer};
@@ -47,6 +48,7 @@ impl Writer<'_> {
             users: Arc::default(),
             deploy_tokens: Arc::default(),
             policies: None,
+            keys: DataKeys::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         Ok(Answer::Member { id: first })
@@ -265,8 +267,18 @@ impl Writer<'_> {
         Ok(Answer::Member { id })
     }
 
-    pub(super) fn update_member(&mut self, id: MemberId, address: &str, version: &str) -> Outcome {
+    pub(super) fn update_member(
+        &mut self,
+        id: MemberId,
+        address: &str,
+        version: &str,
+        key: Option<KeyId>,
+    ) -> Outcome {
         let old = self.store.members.get(&id).cloned().ok_or_else(|| missing("manager", id))?;
+        if key > old.key {
+            self.put_member(Member { key, generation: self.generation, ..(*old).clone() });
+        }
+        let old = self.store.members.get(&id).cloned().unwrap_or(old);
         if old.address != address || old.version != version {
             let mut member = (*old).clone();
             address.clone_into(&mut member.address);
@@ -327,6 +339,7 @@ impl Writer<'_> {
             version: String::new(),
             joined: self.at,
             replaces,
+            key: None,
         };
         self.member_event(&member, ObjectChange::Created, format!("{message}, at {address}"));
         self.put_member(member);
@@ -335,4 +348,9 @@ impl Writer<'_> {
     pub(super) fn cluster(&self) -> Result<Arc<Cluster>, Rejection> {
         self.store.cluster.clone().ok_or_else(|| Rejection::Conflict("there is no cluster yet".into()))
     }
+}
+
+/// The cluster with other data keys.
+pub(super) fn with_keys(cluster: &Cluster, keys: DataKeys, generation: Generation) -> Cluster {
+    Cluster { keys, generation, ..cluster.clone() }
 }

@@ -28,6 +28,10 @@ impl Writer<'_> {
         for network in &spec.job.template.container.networks {
             self.store.network_by_name(network).ok_or_else(|| missing("network", network))?;
         }
+        let known = self.store.cron_by_name(&spec.name).is_some_and(|old| old.spec.job == spec.job);
+        if !known {
+            self.files_are_there(&spec.job, None)?;
+        }
         let (generation, at) = (self.generation, self.at);
         // The first time may have come between its proposal and this entry.
         let decided = next.map_or(at, |next| at.min(ClusterTime(next.0.saturating_sub(1))));

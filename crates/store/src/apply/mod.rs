@@ -4,12 +4,13 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `policy`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `policy`, `item`.
 
 mod cluster;
 mod cron;
 mod decide;
 mod deployer;
+mod item;
 mod job;
 mod network;
 mod node;
@@ -72,6 +73,8 @@ pub enum Change {
     Network(NetworkId),
     /// A cron.
     Cron(CronId),
+    /// A secret or config: which is not said.
+    Items,
 }
 
 impl Applied {
@@ -168,7 +171,9 @@ impl Writer<'_> {
             Command::ReplaceMember { old, id, address, serial } => {
                 self.replace_member(*old, *id, address, *serial)
             }
-            Command::UpdateMember { id, address, version } => self.update_member(*id, address, version),
+            Command::UpdateMember { id, address, version, key } => {
+                self.update_member(*id, address, version, *key)
+            }
             Command::RemoveMember { id } => self.remove_member_of(*id),
             Command::RecoverMembers { survivor, address } => self.recover_members(*survivor, address),
             Command::CertificateIssued { serial, node } => self.certificate_issued(*serial, *node),
@@ -189,6 +194,15 @@ impl Writer<'_> {
             Command::RemoveDeployToken { name } => self.remove_deploy_token(name),
             Command::BeginAudit => self.begin_audit(),
             Command::Audit(notes) => self.note_audit(notes),
+            Command::CreateItem { spec, version } => self.create_item(spec, version),
+            Command::UpdateItem { kind, name, version } => self.update_item(*kind, name, version),
+            Command::RemoveItem { kind, name } => self.remove_item_of(*kind, name),
+            Command::AddKey { id, fingerprint } => self.add_key(*id, *fingerprint),
+            Command::UseKey { id } => self.use_key(*id),
+            Command::Reseal { kind, name, number, from, value } => {
+                self.reseal(*kind, name, *number, *from, value)
+            }
+            Command::DropKey { id } => self.drop_key(*id),
         }
     }
 }

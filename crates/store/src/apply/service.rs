@@ -44,6 +44,7 @@ impl Writer<'_> {
             return Err(Rejection::Conflict(format!("service id {id} is taken; ask again")));
         }
         self.unclaimed_ports(id, spec)?;
+        self.files_are_there(spec, None)?;
         let networks = self.attached(id, spec)?;
         let first = TemplateVersion(1);
         let mut service = Service {
@@ -96,6 +97,7 @@ impl Writer<'_> {
             return Ok(Answer::Service { id, generation: old.generation });
         }
         self.unclaimed_ports(id, spec)?;
+        self.files_are_there(spec, Some(&old))?;
         let networks = self.attached(id, spec)?;
         self.attach_all(networks);
         let mut service = (*old).clone();

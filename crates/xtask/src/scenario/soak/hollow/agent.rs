@@ -136,11 +136,15 @@ impl Agent {
                 Action::Probe { probe, .. } => {
                     self.core.handle_event(Event::Probed { probe, answer: Ok(()) }, now);
                 }
+                Action::KeepFiles { task, .. } => {
+                    self.core.handle_event(Event::FilesKept { task, outcome: Ok(()) }, now);
+                }
                 // No mesh and nobody to read logs; calls are never under way, and the end comes without a goodbye.
                 Action::CancelEngine { .. }
                 | Action::OpenLogs { .. }
                 | Action::Mesh(_)
                 | Action::DrainTask { .. }
+                | Action::WipeFiles { .. }
                 | Action::Status(_)
                 | Action::Exit => {}
             }
