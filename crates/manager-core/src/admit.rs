@@ -73,7 +73,7 @@ impl Manager {
                 let command = Command::RemoveMember { id };
                 self.propose_for(&asked, command, Purpose::Client { handle })
             }),
-            Ok(Work::RotateKey) => self.rotate_key(handle, request_id, identity),
+            Ok(Work::RotateKey) => self.rotate_key(&asked),
             Err(error) => match request_id.filter(|_| error.code == ErrorCode::NotFound) {
                 // A retry of a removal finds nothing, although the removal was done: ask the log.
                 Some(_) => {

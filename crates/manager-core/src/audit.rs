@@ -118,6 +118,7 @@ impl Refusals {
 }
 
 /// What is told of a request that is refused.
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) handle: u64,
     pub(crate) identity: Identity,

@@ -87,6 +87,11 @@ fn need(request: &Request) -> Need<'_> {
         Request::ListNetworks | Request::GetNetwork(_) => Need::Never("see networks"),
         Request::ListFreezes => Need::Never("list freezes"),
         Request::ListCrons => Need::Never("list crons"),
+        Request::CreateItem { .. } | Request::UpdateItem { .. } | Request::RemoveItem { .. } => {
+            Need::Never("change secrets or configs")
+        }
+        Request::ListItems(_) | Request::GetItem { .. } => Need::Never("see secrets or configs"),
+        Request::RotateKey | Request::GetKeys => Need::Never("ask about data keys"),
         Request::ListRegistries => Need::Never("list registries"),
         Request::SetPolicy { .. } | Request::RemovePolicy(_) => Need::Never("change policies"),
         Request::ListPolicies | Request::CheckPolicies { .. } => Need::Never("see policies"),

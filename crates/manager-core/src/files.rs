@@ -66,11 +66,11 @@ impl Manager {
         let mut files = Vec::new();
         for (place, (kind, mount)) in container.files().enumerate() {
             let item = self.store.item(kind, &mount.name).ok_or_else(gone)?;
-            let mut value = self.open(item, mount.version.unwrap_or_default())?;
+            let mut value = self.unseal(item, mount.version.unwrap_or_default())?;
             if item.spec.template {
                 let secret = |name: &str| {
                     let number = container.mounts_item(ItemKind::Secret, name).next().ok_or_else(gone)?;
-                    Ok(self.open(self.store.item(ItemKind::Secret, name).ok_or_else(gone)?, number)?)
+                    Ok(self.unseal(self.store.item(ItemKind::Secret, name).ok_or_else(gone)?, number)?)
                 };
                 let filled = fill(&value, task, (&service.spec.name, node), secret);
                 value = filled.map_err(|lack| lack.of(&mount.name))?;
@@ -79,7 +79,7 @@ impl Manager {
         }
         if planted::is(Bug::EveryonesSecrets) {
             let others = self.store.items().filter(|item| item.spec.kind == ItemKind::Secret);
-            let values = others.filter_map(|item| self.open(item, item.newest().number).ok());
+            let values = others.filter_map(|item| self.unseal(item, item.newest().number).ok());
             files.extend(values.map(|value| TaskFile { place: u32::MAX, value }));
         }
         Ok(files)

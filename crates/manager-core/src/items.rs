@@ -38,7 +38,7 @@ impl Manager {
             }
         }
         let newest = item.newest();
-        let same = self.open(item, newest.number).is_ok_and(|present| present == *value);
+        let same = self.unseal(item, newest.number).is_ok_and(|present| present == *value);
         let version = if same {
             // Applied it changes nothing, and nobody is told so on an old look.
             let (value, names) = (newest.value.clone(), newest.names.clone());
@@ -81,7 +81,7 @@ impl Manager {
     }
 
     /// A version's value.
-    pub(crate) fn open(&self, item: &Item, number: u64) -> Result<Clear, SealError> {
+    pub(crate) fn unseal(&self, item: &Item, number: u64) -> Result<Clear, SealError> {
         let (kind, name) = (item.spec.kind, &item.spec.name);
         let place = Place { cluster: self.config.cluster, kind, name, version: number };
         let version = item.version(number).ok_or(SealError::NoKey(KeyId(0)))?;
@@ -131,7 +131,7 @@ impl Manager {
         let mut view = self.item_view(item);
         // Nobody reads a secret back.
         view.value = match kind {
-            ItemKind::Config => self.open(item, item.newest().number).ok(),
+            ItemKind::Config => self.unseal(item, item.newest().number).ok(),
             ItemKind::Secret => None,
         };
         Ok(Response::Item(Box::new(view)))

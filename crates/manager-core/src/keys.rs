@@ -14,8 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     command::Command,
-    id::{MemberId, RequestId},
-    identity::Identity,
+    id::MemberId,
     request::{ApiError, ErrorCode, KeysView},
     sealed::{Clear, DataKeys, KeyId},
     time::Instant,
@@ -26,7 +25,7 @@ use rand_chacha::{
 };
 use seal::{DataKey, Keyring, Place};
 
-use crate::{Action, Manager, config::Entropy, peer::PeerMessage, proposal::Purpose};
+use crate::{Action, Manager, audit::Asked, config::Entropy, peer::PeerMessage, proposal::Purpose};
 
 /// A key that is missing is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -34,8 +33,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A key that was made here, on its way into the keyring.
 struct Making {
     id: KeyId,
-    /// Who asked for it: handle, request, identity. `None`: the cluster's first one.
-    client: Option<(u64, Option<RequestId>, Identity)>,
+    /// Who asked for it. `None`: the cluster's first one.
+    client: Option<Asked>,
     /// The write that it is in.
     sequence: u64,
 }
@@ -181,9 +180,10 @@ impl Manager {
         let command = Command::AddKey { id, fingerprint };
         match client {
             None => self.propose_own(command, Purpose::Keys),
-            Some((handle, request, actor)) => {
-                if let Err(error) = self.propose_for(request, actor, command, Purpose::Client { handle }) {
-                    self.reply(handle, Err(error));
+            Some(asked) => {
+                let purpose = Purpose::Client { handle: asked.handle };
+                if let Err(error) = self.propose_for(&asked, command, purpose) {
+                    self.refuse(&asked, error);
                 }
             }
         }
@@ -193,22 +193,17 @@ impl Manager {
     ///
     /// # Errors
     /// There is none to be followed, or not every manager knows what it is.
-    pub(crate) fn rotate_key(
-        &mut self,
-        handle: u64,
-        request: Option<RequestId>,
-        actor: Identity,
-    ) -> Result<(), ApiError> {
+    pub(crate) fn rotate_key(&mut self, asked: &Asked) -> Result<(), ApiError> {
         self.same_versions("a new data key")?;
         if self.store.data_keys().is_none_or(DataKeys::is_empty) || self.keys.making.is_some() {
             let message = "a data key is being made just now; retry in a moment";
             return Err(ApiError::new(ErrorCode::Unavailable, message));
         }
-        self.make_key(Some((handle, request, actor)));
+        self.make_key(Some(asked.clone()));
         Ok(())
     }
 
-    fn make_key(&mut self, client: Option<(u64, Option<RequestId>, Identity)>) {
+    fn make_key(&mut self, client: Option<Asked>) {
         let keys = self.store.data_keys();
         let last = keys.and_then(|keys| keys.known.last()).map_or(KeyId(0), |record| record.id);
         let id = KeyId(last.0 + 1);
@@ -221,9 +216,9 @@ impl Manager {
 
     /// The lead ended: whoever leads makes one when it is asked again.
     pub(crate) fn end_making(&mut self) {
-        if let Some((handle, ..)) = self.keys.making.take().and_then(|making| making.client) {
+        if let Some(asked) = self.keys.making.take().and_then(|making| making.client) {
             let message = "the lead changed; ask again with the same request id";
-            self.reply(handle, Err(ApiError::new(ErrorCode::Unavailable, message)));
+            self.reply(asked.handle, Err(ApiError::new(ErrorCode::Unavailable, message)));
         }
     }
 

@@ -126,6 +126,7 @@ fn is_of(event: &Event, service: &str) -> bool {
         EventKind::Node { .. }
         | EventKind::Member { .. }
         | EventKind::Network { .. }
+        | EventKind::Item { .. }
         | EventKind::Token { .. } => false,
     }
 }

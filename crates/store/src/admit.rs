@@ -96,6 +96,14 @@ impl Store {
             | Command::RemoveUser { .. }
             | Command::CreateDeployToken { .. }
             | Command::RemoveDeployToken { .. }
+            // A new value of what a service mounts is no other declaration of it.
+            | Command::CreateItem { .. }
+            | Command::UpdateItem { .. }
+            | Command::RemoveItem { .. }
+            | Command::AddKey { .. }
+            | Command::UseKey { .. }
+            | Command::Reseal { .. }
+            | Command::DropKey { .. }
             | Command::BeginAudit
             | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.

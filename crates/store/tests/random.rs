@@ -263,7 +263,8 @@ impl Chooser<'_> {
             Sealed { key, nonce: [0; 12], bytes }
         };
         let number = if self.random.one_in(8) { self.random.below(4) } else { newest + 1 };
-        let value = sealed(self.random, if self.random.one_in(8) { KeyId(1) } else { keys.active });
+        let key = if self.random.one_in(8) { KeyId(1) } else { keys.active };
+        let value = sealed(self.random, key);
         let version = NewVersion { number, value, size: 4, names: Vec::new() };
         let last = keys.known.last().map_or(KeyId(0), |record| record.id);
         match self.random.below(12) {

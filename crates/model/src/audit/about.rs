@@ -58,6 +58,10 @@ pub fn about(request: &Request) -> Option<About> {
         Request::RemoveDeployToken(name) => About::new("remove", "deploy-token", name),
         Request::SetPolicy { spec, .. } => About::new("set", "policy", &spec.name),
         Request::RemovePolicy(name) => About::new("remove", "policy", name),
+        Request::CreateItem { spec, .. } => About::new("create", &spec.kind.to_string(), &spec.name),
+        Request::UpdateItem { kind, name, .. } => About::new("update", &kind.to_string(), name),
+        Request::RemoveItem { kind, name } => About::new("remove", &kind.to_string(), name),
+        Request::RotateKey => About::new("rotate", "data-key", ""),
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)
@@ -79,6 +83,9 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::Whoami
         | Request::CanI { .. }
         | Request::ListDeployTokens
+        | Request::ListItems(_)
+        | Request::GetItem { .. }
+        | Request::GetKeys
         | Request::ListPolicies
         | Request::CheckPolicies { .. }
         | Request::GetAudit { .. } => return None,

@@ -4,6 +4,7 @@ use model::{
     audit::{Digest, chain::Hasher},
     command::Command,
     id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TokenId, UserId},
+    item::ItemKind,
     registry::Registry,
 };
 use serde::Serialize;
@@ -32,6 +33,7 @@ enum Object {
     User(UserId),
     DeployToken(String),
     Policy(String),
+    Item(ItemKind, String),
     Settings,
     /// Nowhere.
     None,
@@ -44,6 +46,13 @@ impl Subject {
             Some(Self { verb, kind, object, called: called.to_string() })
         };
         let service = |verb, id: &ServiceId| subject(verb, "service", Object::Services(vec![*id]), id);
+        let item = |verb, kind: ItemKind, name: &String| {
+            let word = match kind {
+                ItemKind::Secret => "secret",
+                ItemKind::Config => "config",
+            };
+            subject(verb, word, Object::Item(kind, name.clone()), name)
+        };
         match command {
             Command::Bootstrap { cluster, .. } => subject("found", "cluster", Object::None, cluster),
             Command::SetSettings(_) => subject("set", "settings", Object::Settings, &"cluster"),
@@ -121,10 +130,17 @@ impl Subject {
                 subject("set", "policy", Object::Policy(spec.name.clone()), &spec.name)
             }
             Command::RemovePolicy { name } => subject("remove", "policy", Object::Policy(name.clone()), name),
+            Command::CreateItem { spec, .. } => item("create", spec.kind, &spec.name),
+            Command::UpdateItem { kind, name, .. } => item("update", *kind, name),
+            Command::RemoveItem { kind, name } => item("remove", *kind, name),
+            Command::AddKey { id, .. } => subject("rotate", "data-key", Object::None, &id.0),
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
             // Its notes are the records.
             Command::Audit(_)
             | Command::NoteFault { .. }
+            | Command::UseKey { .. }
+            | Command::Reseal { .. }
+            | Command::DropKey { .. }
             | Command::PinImage { .. }
             | Command::NodeUp { .. }
             | Command::NodeFacts { .. }
@@ -182,6 +198,9 @@ impl Store {
                 let policy = self.policies().iter().find(|policy| policy.spec.name == *name);
                 known(policy, |policy| (name.clone(), digest(&policy.spec)))
             }
+            Object::Item(kind, name) => known(self.item(*kind, name), |item| {
+                (name.clone(), digest(&(&item.spec, item.newest().number)))
+            }),
             Object::Settings => {
                 known(self.cluster(), |cluster| ("cluster".to_owned(), digest(&cluster.settings)))
             }
