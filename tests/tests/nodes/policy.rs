@@ -42,7 +42,7 @@ fn granted_power_is_what_the_container_has_and_nothing_beside_it() {
     );
     site.create("plain", 1, &[MIMIC_1]);
     let always = [
-        ("{{range .HostConfig.SecurityOpt}}{{.}} {{end}}", "no-new-privileges"),
+        ("{{index .HostConfig.SecurityOpt 0}}", "no-new-privileges"),
         ("{{.HostConfig.PidsLimit}}", "4096"),
         ("{{index .HostConfig.LogConfig.Config \"max-size\"}}", "10485760"),
         ("{{.HostConfig.Privileged}}", "false"),

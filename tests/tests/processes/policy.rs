@@ -69,7 +69,7 @@ fn policy_of_a_team_holds_on_every_way_a_declaration_comes() {
     denied(&ctl, &["deploy", "web", "--detach", "--image", "registry.example/mx/web:2"], &says);
     denied(&ctl, &["scale", "web=4", "--detach"], &["caps.replicas", "at most 3"]);
     ctl.ok(&["scale", "web=3", "--detach"]).expect("within the cap");
-    denied(&ctl, &["cron", "run", "sync"], &says);
+    denied(&ctl, &["cron", "run-now", "sync"], &says);
     denied(&ctl, &["run", "--name", "web", "--detach", IMAGE], &["require.digest"]);
     denied(&ctl, &["run", "--name", "sync", "--detach", IMAGE], &says);
     ctl.ok(&["cron", "suspend", "sync"]).expect("what would be refused may be suspended");
