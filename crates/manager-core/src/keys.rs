@@ -179,7 +179,7 @@ impl Manager {
         };
         let command = Command::AddKey { id, fingerprint };
         match client {
-            None => self.propose_own(command, Purpose::Keys),
+            None => self.propose_step(command),
             Some(asked) => {
                 let purpose = Purpose::Client { handle: asked.handle };
                 if let Err(error) = self.propose_for(&asked, command, purpose) {
@@ -205,7 +205,9 @@ impl Manager {
 
     fn make_key(&mut self, client: Option<Asked>) {
         let keys = self.store.data_keys();
-        let last = keys.and_then(|keys| keys.known.last()).map_or(KeyId(0), |record| record.id);
+        let known = keys.and_then(|keys| keys.known.last()).map(|record| record.id);
+        // One that is on its way into the log keeps its number, or it would be lost under it.
+        let last = known.max(self.keys.ring.iter().map(|(id, _)| id).max()).unwrap_or(KeyId(0));
         let id = KeyId(last.0 + 1);
         let mut bytes = [0; seal::KEY_LEN];
         self.keys.rng.fill_bytes(&mut bytes);
@@ -239,6 +241,10 @@ impl Manager {
         }
         let settled = keys.known.len() == 1 && keys.next().is_none();
         let Some(command) = (!settled).then(|| self.next_key_step()).flatten() else { return };
+        self.propose_step(command);
+    }
+
+    fn propose_step(&mut self, command: Command) {
         if let Some(lead) = &mut self.lead {
             lead.keying = true;
         }

@@ -92,6 +92,14 @@ label n1                        y-----y----!
 remove node n1                  y-----y----!
 create token                    y-----y----!
 revoke token                    y-----y----!
+create deploy token             y-----y----!
+remove deploy token             y-----y----!
+set policy                      y-----y----!
+remove policy                   y-----y----!
+list policies                   yyyyyyyy---!
+check policies                  yyyyyyyy---!
+list deploy tokens              yyyyyyyy---!
+read audit                      y-----y----!
 set settings                    y-----y----!
 transfer lead                   y-----yy---!
 remove manager 1                y-----yy---!
@@ -143,11 +151,6 @@ can-i                           yyyyyyyy---!
 create deploy token             y-----y----!
 remove deploy token             y-----y----!
 list deploy tokens              yyyyyyyy---!
-set policy                      y-----y----!
-remove policy                   y-----y----!
-list policies                   yyyyyyyy---!
-check policies                  yyyyyyyy---!
-read audit                      y-----y----!
 create secret ispyb2 app=mx     yy--y-y----!
 update secret ispyb             yy-yy-y----!
 update secret shop              yy----y----!

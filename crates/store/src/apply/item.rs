@@ -171,6 +171,9 @@ impl Writer<'_> {
             return Err(Rejection::Conflict(message));
         }
         let keys = self.keys()?;
+        if keys.active == KeyId(0) {
+            return Err(Rejection::Conflict("there is no data key yet; ask again".into()));
+        }
         if version.value.key != keys.active {
             let message = format!("the data key is {} by now; ask again", keys.active);
             return Err(Rejection::Conflict(message));
