@@ -37,6 +37,8 @@ struct Making {
     client: Option<Asked>,
     /// The write that it is in.
     sequence: u64,
+    /// Its number is on its way into the log.
+    proposed: bool,
 }
 
 /// A manager's keys.
@@ -117,7 +119,11 @@ impl Manager {
         }
         // A state that lags behind the keyring knows less than there is: only what it knows to be past goes.
         let Some(DataKeys { active, known }) = self.store.data_keys().cloned() else { return };
-        let past = |id| id < active && known.iter().all(|record| record.id != id);
+        let unknown = |id| known.iter().all(|record| record.id != id);
+        let made = self.keys.making.as_ref().map(|making| making.id);
+        // Who serves lags behind nobody: what it made and the log refused goes too.
+        let (serves, last) = (self.lead.is_some() && self.is_serving(), known.last().map(|record| record.id));
+        let past = |id| unknown(id) && (id < active || (serves && Some(id) > last && Some(id) != made));
         if self.keys.ring.retain(|id| !past(id)) {
             self.keep_ring();
         }
@@ -170,10 +176,12 @@ impl Manager {
             return;
         }
         self.keys.durable = self.keys.prints.clone();
-        let Some(Making { id, client, .. }) = self.keys.making.take_if(|making| making.sequence <= sequence)
-        else {
+        let Some(making) = &mut self.keys.making else { return };
+        if making.proposed || making.sequence > sequence {
             return;
-        };
+        }
+        making.proposed = true;
+        let (id, client) = (making.id, making.client.clone());
         let Some(fingerprint) = self.keys.durable.get(&id).copied().filter(|_| self.lead.is_some()) else {
             return;
         };
@@ -183,6 +191,7 @@ impl Manager {
             Some(asked) => {
                 let purpose = Purpose::Client { handle: asked.handle };
                 if let Err(error) = self.propose_for(&asked, command, purpose) {
+                    self.keys.making = None;
                     self.refuse(&asked, error);
                 }
             }
@@ -205,15 +214,18 @@ impl Manager {
 
     fn make_key(&mut self, client: Option<Asked>) {
         let keys = self.store.data_keys();
-        let known = keys.and_then(|keys| keys.known.last()).map(|record| record.id);
-        // One that is on its way into the log keeps its number, or it would be lost under it.
-        let last = known.max(self.keys.ring.iter().map(|(id, _)| id).max()).unwrap_or(KeyId(0));
+        let last = keys.and_then(|keys| keys.known.last()).map_or(KeyId(0), |record| record.id);
         let id = KeyId(last.0 + 1);
         let mut bytes = [0; seal::KEY_LEN];
         self.keys.rng.fill_bytes(&mut bytes);
         self.keys.ring.insert(id, DataKey::new(bytes));
         self.keep_ring();
-        self.keys.making = Some(Making { id, client, sequence: self.keys.sequence });
+        self.keys.making = Some(Making { id, client, sequence: self.keys.sequence, proposed: false });
+    }
+
+    /// The number of a key has come into the log, or was refused there.
+    pub(crate) fn on_key_added(&mut self) {
+        self.keys.making.take_if(|making| making.proposed);
     }
 
     /// The lead ended: whoever leads makes one when it is asked again.

@@ -11,7 +11,7 @@ use std::{
 
 use consensus::{Body, Membership, Node, Output, RaftSettings, Role, SnapshotMeta};
 use model::{
-    command::Entry,
+    command::{Command, Entry},
     id::MemberId,
     time::{Instant, Now},
 };
@@ -367,6 +367,9 @@ impl Manager {
         }
         let applied = self.store.apply(index, &entry);
         self.note_changes(&applied.changes);
+        if matches!(entry.command, Command::AddKey { .. }) {
+            self.on_key_added();
+        }
         self.complete(index, term, &entry, applied);
     }
 

@@ -33,7 +33,7 @@ use model::{
 use store::{Change, Store};
 
 const SEEDS: u64 = 8;
-const STEPS: u64 = 1_700;
+const STEPS: u64 = 2_550;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
@@ -69,7 +69,7 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
         match self.random.below(53) {
-            43 => self.image(),
+            43 | 51..=52 => self.image(),
             41 => self.deploy_token(),
             42 if self.random.one_in(3) => Command::RemoveDeployToken { name: self.deploy_token_name() },
             45..=50 => self.item(),
@@ -202,7 +202,11 @@ impl Chooser<'_> {
 
     /// Another image and nothing else.
     fn image(&mut self) -> Command {
-        let id = self.service();
+        let tokens: Vec<_> =
+            self.store.deploy_tokens().iter().map(|token| token.spec.service.clone()).collect();
+        let granted = tokens.iter().filter_map(|name| self.store.service_by_name(name)).next();
+        let id =
+            granted.filter(|_| !self.random.one_in(4)).map_or_else(|| self.service(), |service| service.id);
         let known = self.store.service(id);
         let mut spec = known.map_or_else(|| self.spec(), |service| service.spec.clone());
         Arc::make_mut(&mut spec).template.container.image = format!("web:{}", self.random.below(9));
@@ -218,6 +222,15 @@ impl Chooser<'_> {
     fn actor(&mut self, command: &Command) -> Identity {
         if matches!(command, Command::Decide(_)) {
             return Identity::Anonymous;
+        }
+        // Mostly whoever may bring an image of that service.
+        if let Command::UpdateService { id, .. } = command
+            && let Some(service) = self.store.service(*id)
+            && let Some(token) =
+                self.store.deploy_tokens().iter().find(|token| token.spec.service == service.spec.name)
+            && !self.random.one_in(3)
+        {
+            return Identity::Deployer { id: token.id, name: token.spec.name.clone() };
         }
         match self.random.below(50) {
             0 => Identity::User {

@@ -16,6 +16,7 @@ use model::{
     audit::{About, Broken, Digest, Link, Note, Origin, Record, Verdict, holder},
     command::{Command, Entry, Rejection},
     id::{ClusterId, RequestId},
+    identity::Identity,
     time::ClusterTime,
 };
 use planted::Bug;
@@ -154,12 +155,16 @@ impl Store {
 
     /// Records an entry that was applied.
     pub(crate) fn record(&mut self, entry: &Entry, look: Option<Look>, outcome: &Outcome) {
-        let Some(Look { subject, before }) = look.filter(|_| self.audit.is_begun()) else { return };
+        // The cluster's first key is nobody's wish.
+        let own = matches!((&entry.actor, &entry.command), (Identity::Manager(_), Command::AddKey { .. }));
+        let Some(Look { subject, before }) = look.filter(|_| self.audit.is_begun() && !own) else { return };
         let (name, new) = self.describe(&subject);
         let name = name.or(before.0).unwrap_or_else(|| subject.called.clone());
         let (verdict, reason) = match outcome {
             Ok(_) => (Verdict::Accepted, entry.origin.reason.clone().unwrap_or_default()),
-            Err(rejection @ Rejection::Unwelcome(_)) => (Verdict::Denied, kind(rejection)),
+            Err(rejection @ (Rejection::Unwelcome(_) | Rejection::Refused(_))) => {
+                (Verdict::Denied, kind(rejection))
+            }
             Err(rejection) => (Verdict::Rejected, kind(rejection)),
         };
         let mut record = draft(self.time, holder(&entry.actor), &entry.origin, entry.request);
