@@ -30,6 +30,19 @@ pub struct Traffic {
     pub networks: watch::Sender<Vec<NetworkRoute>>,
 }
 
+/// What is on this machine.
+#[derive(Debug)]
+pub struct Local {
+    /// The Docker Engine.
+    pub engine: Engine,
+    /// What the agent remembers.
+    pub memory: Memory,
+    /// Logs of containers.
+    pub logs: Logs,
+    /// Secrets and configs.
+    pub files: Files,
+}
+
 /// Everything that actions reach.
 #[derive(Debug)]
 pub struct Hands {
@@ -53,15 +66,13 @@ pub struct Hands {
 impl Hands {
     /// Hands that have nothing to do yet.
     pub fn new(
-        engine: Engine,
-        memory: Memory,
-        logs: Logs,
-        files: Files,
+        local: Local,
         traffic: Traffic,
         tls: ClientTls,
         events: mpsc::Sender<Event>,
         addresses: Addresses,
     ) -> Self {
+        let Local { engine, memory, logs, files } = local;
         Self {
             engine,
             memory,

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    act::{Hands, Traffic},
+    act::{Hands, Local, Traffic},
     args::Run,
     attempts::Attempts,
     clock::Clock,
@@ -150,10 +150,7 @@ impl Daemon {
         keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
         let logs = Logs::new(engine.clone(), attempts, tls.clone());
         let hands = Hands::new(
-            engine,
-            memory,
-            logs,
-            files,
+            Local { engine, memory, logs, files },
             Traffic { wishes, networks: wanted },
             tls,
             sender,

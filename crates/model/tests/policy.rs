@@ -284,7 +284,7 @@ fn privileged_is_all_power_and_no_data() {
         (security.privileged, security.pid_host) = (true, true);
         security.cap_add = vec!["ALL".into()];
     });
-    assert_eq!(rules(&new, &[all.clone()]), [""; 0]);
+    assert_eq!(rules(&new, std::slice::from_ref(&all)), [""; 0]);
     assert_eq!(rules(&service(bind("/etc", true)), &[all]), ["grants.binds"]);
 }
 
@@ -296,7 +296,7 @@ fn nobody_leaves_a_policy_by_changing_a_label_and_no_label_brings_a_grant() {
         spec.require.digest = true;
     });
     let (old, new) = (labelled("mx"), labelled("none"));
-    assert!(ask(Verb::Update, Some(&old), &new, &[strict.clone()]).is_err());
+    assert!(ask(Verb::Update, Some(&old), &new, std::slice::from_ref(&strict)).is_err());
     assert_eq!(rules(&new, &[strict]), [""; 0]);
     let by_label = PolicySpec {
         name: "x".into(),

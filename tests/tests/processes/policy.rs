@@ -32,12 +32,12 @@ fn what_gives_power_over_a_node_is_refused_until_the_line_that_the_refusal_says_
         ("etc", &["--mount", "type=bind,src=/etc,dst=/host,ro"]),
     ];
     for (name, flags) in cases {
-        let said = denied(&ctl, &create(name, flags), &["needs a grant", "by default", "an admin"]);
+        let said = denied(ctl, &create(name, flags), &["needs a grant", "by default", "an admin"]);
         let line = said.split("orchctl ").nth(1).expect("the line that grants it");
         let line: Vec<&str> = line.split_whitespace().collect();
         ctl.ok(&line).expect("granted");
         ctl.ok(&create(name, flags)).expect("created with the grant");
-        denied(&ctl, &create(&format!("{name}-2"), flags), &["needs a grant"]);
+        denied(ctl, &create(&format!("{name}-2"), flags), &["needs a grant"]);
     }
     ctl.ok(&create("drop", &["--cap-drop", "ALL"])).expect("less power needs no grant");
     assert_eq!(
@@ -65,24 +65,24 @@ fn policy_of_a_team_holds_on_every_way_a_declaration_comes() {
     let status = ctl.ok(&["status"]).expect("a status");
     assert!(status.contains("service web") && status.contains("require.digest"), "{status}");
     let says = ["policy \"mx\"", "mx-it@example.org"];
-    denied(&ctl, &["service", "update", "web", "--detach", "--env-add", "A=1"], &says);
-    denied(&ctl, &["deploy", "web", "--detach", "--image", "registry.example/mx/web:2"], &says);
-    denied(&ctl, &["scale", "web=4", "--detach"], &["caps.replicas", "at most 3"]);
+    denied(ctl, &["service", "update", "web", "--detach", "--env-add", "A=1"], &says);
+    denied(ctl, &["deploy", "web", "--detach", "--image", "registry.example/mx/web:2"], &says);
+    denied(ctl, &["scale", "web=4", "--detach"], &["caps.replicas", "at most 3"]);
     ctl.ok(&["scale", "web=3", "--detach"]).expect("within the cap");
-    denied(&ctl, &["cron", "run-now", "sync"], &says);
-    denied(&ctl, &["run", "--name", "web", "--detach", IMAGE], &["require.digest"]);
-    denied(&ctl, &["run", "--name", "sync", "--detach", IMAGE], &says);
+    denied(ctl, &["cron", "run-now", "sync"], &says);
+    denied(ctl, &["run", "--name", "web", "--detach", IMAGE], &["require.digest"]);
+    denied(ctl, &["run", "--name", "sync", "--detach", IMAGE], &says);
     ctl.ok(&["cron", "suspend", "sync"]).expect("what would be refused may be suspended");
-    denied(&ctl, &["cron", "resume", "sync"], &says);
+    denied(ctl, &["cron", "resume", "sync"], &says);
 
     let digest = format!("registry.example/mx/web@sha256:{}", "a".repeat(64));
     denied(
-        &ctl,
+        ctl,
         &["deploy", "web", "--detach", "--image", &digest.replace("/mx/", "/px/")],
         &["require.images"],
     );
     ctl.ok(&["deploy", "web", "--detach", "--image", &digest]).expect("as it has to be");
-    denied(&ctl, &["service", "rollback", "web", "--detach"], &["may not roll back", "require.digest"]);
+    denied(ctl, &["service", "rollback", "web", "--detach"], &["may not roll back", "require.digest"]);
     ctl.ok(&["policy", "rm", "mx"]).expect("gone");
     ctl.ok(&["service", "rollback", "web", "--detach"]).expect("free again");
 
@@ -105,10 +105,10 @@ fn policies_outlive_the_leader_and_read_back_as_they_were_written() {
     assert_eq!(again.code, 0, "{again:?}");
     ctl.ok(&["manager", "transfer"]).ok();
     denied(
-        &ctl,
+        ctl,
         &create("web", &["--limit-memory", "512m", "--publish", "80:8080"]),
         &["port 80", "forbid.ports", "ops"],
     );
-    denied(&ctl, &create("web", &[]), &["caps.memory", "a limit of memory"]);
+    denied(ctl, &create("web", &[]), &["caps.memory", "a limit of memory"]);
     ctl.ok(&create("web", &["--limit-memory", "512m", "--publish", "8080:8080"])).expect("within all");
 }

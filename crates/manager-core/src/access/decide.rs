@@ -373,9 +373,9 @@ impl<'a> Person<'a> {
         };
         let own = service.is_some_and(|service| self.has(self.subject(service)));
         let node = |task: &Task| task.node.and_then(|node| self.store.node(node));
-        let mut placed = tasks.into_iter().filter(|task| task.node.is_some()).peekable();
-        let here =
-            placed.peek().is_some() && placed.all(|task| node(task).is_some_and(|node| self.watches(node)));
+        let mut placed = tasks.into_iter().filter(|task| task.node.is_some());
+        let here = self.beamlines().next().is_some()
+            && placed.all(|task| node(task).is_some_and(|node| self.watches(node)));
         self.must(
             own || here,
             || format!("read logs of \"{of}\""),

@@ -428,7 +428,6 @@ impl<'a> Judge<'a> {
             if (caps.memory > 0 || caps.memory_total > 0) && limit == 0 {
                 let message = "a limit of memory has to be declared where memory is capped".to_owned();
                 self.asks("caps.memory", policy, MEMORY, message);
-                continue;
             }
             if caps.memory > 0 && limit > caps.memory {
                 let message = format!("{limit} bytes; a replica may have at most {}", caps.memory);

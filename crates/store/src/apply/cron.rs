@@ -142,7 +142,7 @@ impl Writer<'_> {
 
     fn create_run(&mut self, cron: &Cron, job: ServiceId, name: String, due: ClusterTime) -> Outcome {
         if self.store.is_policed() && !planted::is(Bug::PolicyNotAsked) {
-            self.store.admits_run(&self.actor, cron)?;
+            self.store.admits_run(self.actor, cron)?;
         }
         let spec = ServiceSpec { name, ..(*cron.spec.job).clone() };
         self.create(job, &Arc::new(spec), Some(CronRunRef { cron: cron.id, due }))

@@ -128,7 +128,7 @@ impl Writer<'_> {
             return Err(Rejection::Conflict("there is no cluster yet".into()));
         }
         if self.store.is_policed() && !planted::is(Bug::PolicyNotAsked) {
-            self.store.admits(&self.actor, command)?;
+            self.store.admits(self.actor, command)?;
         }
         match command {
             Command::Bootstrap { cluster, settings, authority, name, address } => {
