@@ -122,7 +122,8 @@ impl Manager {
                 continue;
             }
             let fresh = !known && !sent && task.desired == DesiredState::Running;
-            if self.is_beyond(task, node) {
+            // What is to stop is told to any: it starts nothing.
+            if task.desired == DesiredState::Running && self.is_beyond(task, node) {
                 continue;
             }
             let pin = match self.pin_for(task, connection, fresh) {
