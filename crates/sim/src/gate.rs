@@ -11,7 +11,10 @@ use std::{
 
 use planted::Bug;
 
-use crate::Case;
+use crate::{Case, skip::Drawn};
+
+/// Faults and steps of a world from which a shrinker has much to leave out.
+const MUCH: u32 = 20;
 
 /// Which bugs, and how long to look for each.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Caught {
     pub what: String,
     /// Events of that world until then.
     pub events: u64,
+    /// What could be left out of it.
+    pub drawn: Drawn,
 }
 
 /// What became of every bug.
@@ -69,15 +74,21 @@ impl Gate {
             let report = Case { bug: Some(bug), ..Case::of_seed(seed) }.live();
             let violation = report.violation()?;
             let (invariant, what) = (violation.invariant, violation.what.clone());
-            Some(Caught { seeds: seed - self.from + 1, seed, invariant, what, events: report.events })
+            let (events, drawn) = (report.events, report.drawn);
+            Some(Caught { seeds: seed - self.from + 1, seed, invariant, what, events, drawn })
         })
     }
 }
 
 impl Table {
-    /// The world that showed its bug after the fewest events: a try of it is cheap, so that a shrinker gets far in little time.
+    /// Of the worlds with much to leave out the one that showed its bug after the fewest events: a try of it is cheap, so that a
+    /// shrinker gets far in little time.
     pub fn smallest_caught(&self) -> Option<Case> {
-        let caught = self.0.iter().filter_map(|(_, bug, caught)| Some((*bug, caught.as_ref()?)));
+        let caught = self
+            .0
+            .iter()
+            .filter_map(|(_, bug, caught)| Some((*bug, caught.as_ref()?)))
+            .filter(|(_, caught)| caught.drawn.faults + caught.drawn.steps >= MUCH);
         let (bug, smallest) = caught.min_by_key(|(_, caught)| caught.events)?;
         Some(Case { bug: Some(bug), ..Case::of_seed(smallest.seed) })
     }
