@@ -122,8 +122,8 @@ impl Manager {
                 continue;
             }
             let fresh = !known && !sent && task.desired == DesiredState::Running;
-            // What is to stop is told to any: it starts nothing.
-            if task.desired == DesiredState::Running && self.is_beyond(task, node) {
+            // What it has, or is to stop, it is told by any manager: that starts nothing.
+            if fresh && self.is_beyond(task, node) {
                 continue;
             }
             let pin = match self.pin_for(task, connection, fresh) {

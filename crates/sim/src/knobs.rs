@@ -129,8 +129,9 @@ impl Knobs {
         let mut versions = Dice::new(seed, "version knobs");
         let jobs = Dice::new(seed, "job knobs").permille(200);
         let releases = Dice::new(seed, "release knobs").permille(350);
+        let mixed = rough && versions.permille(250);
         Self {
-            mixed: rough && versions.permille(250),
+            mixed,
             // Where nothing else happens to nodes, floors are watched.
             drains: if weather == Weather::Calm && upkeep.permille(500) { 400 } else { 0 },
             skip: Skip::default(),
@@ -166,7 +167,8 @@ impl Knobs {
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),
             policies: Dice::new(seed, "policy knobs").permille(250),
-            secrets: Dice::new(seed, "secret knobs").permille(350),
+            // Nobody has any while a program is there that knows nothing of them.
+            secrets: !mixed && Dice::new(seed, "secret knobs").permille(350),
             traffic_ms: {
                 let mut traffic = Dice::new(seed, "traffic knobs");
                 traffic.permille(250).then(|| *traffic.pick(&[40, 80, 150]).expect("not empty"))

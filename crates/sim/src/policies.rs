@@ -14,7 +14,7 @@ use model::{
 use crate::dice::Dice;
 
 /// Names of services that policies are about.
-const JUDGED: [&str; 2] = ["vault", "attic"];
+const JUDGED: [&str; 2] = ["cellar", "attic"];
 /// Names of policies.
 const POLICIES: [&str; 2] = ["rooms", "floors"];
 
