@@ -34,7 +34,8 @@ use serde::{Deserialize, Serialize};
 use crate::exit::{Code, Failure};
 
 const PEM_START: &str = "-----BEGIN";
-const TOKEN_START: &str = "ORCHD";
+/// Of tokens of any kind: one of the wrong kind is said to be that, and is no file.
+const TOKEN_START: &str = "ORCH";
 
 /// One cluster, and who one is there.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Running a command to its end, with an error that holds what it said.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -33,6 +34,18 @@ pub fn call(program: &str, args: &[&str]) -> Result<String> {
 /// The program cannot be started.
 pub fn finish(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().with_context(|| line_of(command))
+}
+
+/// Runs `command` to its end with `input` on its stdin, read or not.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn finish_with(command: &mut Command, input: &str) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| line_of(command))?;
+    // One that does not read is told by what it says.
+    drop(child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())));
+    child.wait_with_output().with_context(|| line_of(command))
 }
 
 /// The command as a user would type it, the program without its directory.

@@ -57,7 +57,8 @@ fn resync(session: &Session, at: Revision) {
 
 /// The applied index of now.
 async fn present(client: &Client) -> Result<u64, Failure> {
-    Ok(client.call(Request::GetStatus).await?.index)
+    // What everybody may ask.
+    Ok(client.call(Request::Whoami).await?.index)
 }
 
 /// `--timeout` ends the printing.

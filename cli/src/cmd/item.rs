@@ -21,6 +21,8 @@ use crate::{
 
 /// How often a rotation is looked at while it goes on.
 const LOOK: Duration = Duration::from_millis(200);
+/// What a change of keys takes when all managers are there.
+const USUAL: Duration = Duration::from_secs(3);
 
 /// Runs a command about secrets.
 ///
@@ -147,16 +149,21 @@ async fn remove(session: &Session, kind: ItemKind, names: &[String]) -> Result<C
     Ok(Code::DONE)
 }
 
-/// Waits until everything is sealed with the new key, as long as nothing but time is waited for.
+/// Waits until everything is sealed with the new key, and says meanwhile what that waits for.
 async fn rotate(session: &Session, detach: bool) -> Result<Code, Failure> {
     let client = session.client()?;
     client.change(Request::RotateKey).await?;
+    let (mut said, begun) = (String::new(), tokio::time::Instant::now());
     loop {
         let keys = keys(&client).await?;
         let done = keys.next.is_none() && keys.behind == 0;
-        if done || detach || !keys.waits.is_empty() {
+        if done || detach {
             session.print(&keys, || items::keys(&keys));
             return Ok(Code::DONE);
+        }
+        if keys.waits != said && begun.elapsed() > USUAL {
+            output::note(format!("{} (it goes on without this command)", keys.waits));
+            said = keys.waits;
         }
         tokio::time::sleep(LOOK).await;
     }

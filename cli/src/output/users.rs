@@ -44,7 +44,15 @@ pub fn one(user: &User, now: ClusterTime) -> String {
 
 /// `whoami`
 pub fn me(me: &Whoami, until: Option<ClusterTime>, now: ClusterTime) -> String {
-    let mut text = format!("{}\nroles        {}", title(&me.identity), roles(&me.roles));
+    let mut text = title(&me.identity);
+    match &me.grant {
+        Some((grant, until)) => text.push_str(&format!(
+            "\nallows       {grant}\nuntil        {} ({})",
+            age::date(*until),
+            age::until(*until, now)
+        )),
+        None => text.push_str(&format!("\nroles        {}", roles(&me.roles))),
+    }
     if let Some(until) = until {
         text.push_str(&format!("\ncertificate  until {} ({})", age::date(until), age::until(until, now)));
     }

@@ -36,6 +36,8 @@ enum Need<'a> {
     Events,
     /// To read what a service or one of its tasks writes.
     Read(&'a str),
+    /// Any token's bearer may.
+    Nothing,
     /// No deploy token allows it: what it would be to.
     Never(&'static str),
 }
@@ -68,7 +70,8 @@ fn need(request: &Request) -> Need<'_> {
         | Request::RemoveUser(_)
         | Request::CertifyUser { .. } => Need::Never("make, change or remove users"),
         Request::ListUsers => Need::Never("list users"),
-        Request::Whoami | Request::CanI { .. } => Need::Never("ask about roles"),
+        Request::Whoami => Need::Nothing,
+        Request::CanI { .. } => Need::Never("ask about roles"),
         Request::SetSettings(_) => Need::Never("change settings"),
         Request::TransferLeader { .. }
         | Request::RemoveMember(_)
@@ -150,6 +153,7 @@ impl Manager {
                     None => self.may(token, DeployVerb::Logs, of),
                 }
             }
+            Need::Nothing => Ok(()),
             Need::Never(what) => refuse(format!("no deploy token allows to {what}")),
         }
     }
@@ -270,12 +274,8 @@ fn verb(token: &DeployToken, wanted: DeployVerb) -> Result<(), ApiError> {
 
 fn denied(token: &DeployTokenSpec, why: &str) -> ApiError {
     let message = format!(
-        "deploy token \"{}\" is refused: {why}. It allows {} of service \"{}\" with images of {}; for more ask an \
-         administrator of the cluster",
-        token.name,
-        token.verbs(),
-        token.service,
-        token.image
+        "deploy token \"{}\" is refused: {why}. It allows {token}; for more ask an administrator of the cluster",
+        token.name
     );
     ApiError::new(ErrorCode::Denied, message)
 }

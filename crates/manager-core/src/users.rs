@@ -75,6 +75,10 @@ impl Manager {
         if let Request::CanI { verb, object } = request {
             return can(&self.store, identity, *verb, object.as_deref()).map(Response::Verdict);
         }
+        let grant = match identity {
+            Identity::Deployer { id, .. } => self.store.deploy_token(*id),
+            _ => None,
+        };
         let roles = roles(&self.store, identity)?;
         let life = match identity {
             Identity::User { id, .. } => self.store.user(*id).map(|user| user.spec.life),
@@ -87,6 +91,7 @@ impl Manager {
             life,
             clock: self.now.wall,
             rights,
+            grant: grant.map(|token| (token.spec.clone(), token.expires)),
         })))
     }
 }

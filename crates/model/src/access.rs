@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{id::UserId, identity::Identity, node::Node, time::ClusterTime};
+use crate::{deployer::DeployTokenSpec, id::UserId, identity::Identity, node::Node, time::ClusterTime};
 
 /// Users of a cluster at most: they travel with the cluster's record.
 pub const MAX_USERS: usize = 1_000;
@@ -327,6 +327,9 @@ pub struct Whoami {
     pub clock: crate::time::WallTime,
     /// All that it may do.
     pub rights: Vec<Right>,
+    /// What a deploy token grants its bearer, and until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<(DeployTokenSpec, ClusterTime)>,
 }
 
 #[cfg(test)]

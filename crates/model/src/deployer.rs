@@ -85,6 +85,14 @@ pub struct DeployTokenSpec {
     pub allow: BTreeSet<DeployVerb>,
 }
 
+/// What it grants, in words.
+impl fmt::Display for DeployTokenSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, image, .. } = self;
+        write!(f, "{} of service \"{service}\" with images of {image}", self.verbs())
+    }
+}
+
 /// A deploy token as the cluster keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployToken {

@@ -1,14 +1,13 @@
 //! `orchctl` as a program: what it printed, and how it ended.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::command::{finish, line_of};
+use crate::command::{finish, finish_with, line_of};
 use crate::hosts::Lab;
 
 /// What a program said, and its exit code.
@@ -89,12 +88,7 @@ impl Ctl {
     /// # Panics
     /// It cannot be started.
     pub fn say_to(&self, args: &[&str], input: &str) -> Said {
-        let mut command = self.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("orchctl starts");
-        // One that does not read is told by what it says.
-        drop(child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())));
-        child.wait_with_output().expect("orchctl ends").into()
+        finish_with(&mut self.command(args), input).expect("orchctl starts").into()
     }
 
     /// Runs it and returns its stdout.

@@ -86,6 +86,7 @@ fn what_a_port_wants_to_be_shown_is_shown() {
     (settings.log_mask, settings.log_query) = (vec!["/keys/*".into()], true);
     mesh.serve(&config(open, &[1]));
     get(port, "/rest/6a1f?a=b");
+    lines(&mesh, 1);
     get(port, "/keys/6a1f");
     let lines = lines(&mesh, 2);
     let paths: Vec<&str> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();

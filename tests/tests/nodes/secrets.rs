@@ -1,9 +1,10 @@
 //! Secrets and configs in real containers: what is in them, who may read it, where else it is, and when it goes.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tests::cluster::Container;
+use tests::cluster::ctl::Said;
+use tests::command::finish;
 use tests::image::{MIMIC_1, MIMIC_CHECKED};
 use tests::wait;
 
@@ -17,14 +18,18 @@ impl Site {
         assert_eq!(said.code, 0, "{said:?}");
     }
 
-    /// A file as the container's processes see it.
-    fn inside(&self, container: &Container, path: &str) -> PathBuf {
+    /// What a program of the host says of a file as the container's processes see it.
+    fn inside(&self, container: &Container, program: &[&str], path: &str) -> Said {
         let pid = self.node().engine().inspect(&container.id, "{{.State.Pid}}").expect("it runs");
-        Path::new("/proc").join(pid).join("root").join(path.trim_start_matches('/'))
+        let mut command = self.host().command(program[0]);
+        command.args(&program[1..]).arg(format!("/proc/{pid}/root{path}"));
+        finish(&mut command).expect("it starts").into()
     }
 
     fn read(&self, container: &Container, path: &str) -> String {
-        std::fs::read_to_string(self.inside(container, path)).expect("it is there")
+        let said = self.inside(container, &["cat"], path);
+        assert_eq!(said.code, 0, "{said:?}");
+        said.out
     }
 
     /// What of this node is in memory for containers.
@@ -54,12 +59,12 @@ fn secret_is_in_the_container_as_declared_and_nowhere_else_and_goes_with_it() {
     site.create("web", 1, &["--secret", secret, "--config", "app.conf,target=/etc/app.conf", MIMIC_CHECKED]);
     let first = site.only("web");
     assert_eq!(site.read(&first, "/run/secrets/db"), CANARY);
-    let found = std::fs::metadata(site.inside(&first, "/run/secrets/db")).expect("it is there");
-    assert_eq!((found.permissions().mode() & 0o7777, found.uid(), found.gid()), (0o400, 1234, 5678));
+    let found = site.inside(&first, &["stat", "--format=%a %u %g"], "/run/secrets/db");
+    assert_eq!(found.out, "400 1234 5678", "{found:?}");
     let host = site.node().name();
     assert_eq!(site.read(&first, "/etc/app.conf"), format!("web.1 on {host}: {CANARY}"));
-    let write = std::fs::OpenOptions::new().write(true).open(site.inside(&first, "/run/secrets/db"));
-    assert!(write.is_err(), "the container only reads it");
+    let write = site.inside(&first, &["truncate", "--size=0"], "/run/secrets/db");
+    assert!(write.err.contains("Read-only"), "{write:?}");
 
     // A crash needs no manager: it is there still.
     site.node().engine().docker(&["kill", &first.id]).expect("killed");

@@ -126,7 +126,7 @@ fn token_allows_nothing_beyond_the_image_of_its_service() {
         (&["service", "update", "ispyb", "--env-add", "A=b"], "anything but the image"),
         (&["service", "update", "ispyb", "--image", &good], "anything but the image"),
         (
-            &["service", "update", "ispyb", "--mount-add", "type=volume,source=v,target=/v"],
+            &["service", "update", "ispyb", "--mount-add", "type=volume,source=vol,target=/v"],
             "anything but the image",
         ),
         (&["service", "update", "ispyb", "--limit-memory", "9g"], "anything but the image"),

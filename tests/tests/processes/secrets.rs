@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tests::cluster::ctl::Said;
 use tests::cluster::{Cluster, Plan};
 use tests::wait;
 
@@ -107,15 +108,10 @@ fn manager_that_is_locked_with_a_passphrase_waits_for_it_and_votes_again() {
     let locked = cluster.manager(2);
     assert!(locked.call(&["lock", "--key-file"]).expect("it ends").err.contains("stop the manager first"));
     locked.stop().expect("it ends");
-    let passphrase = cluster.dir().join("passphrase");
-    std::fs::write(&passphrase, "correct horse battery\n").expect("written");
-    let type_it = |words: &[&str], typed: &str| {
+    let type_it = |words: &[&str], typed: &str| -> Said {
         let mut command = std::process::Command::new(locked.program());
         command.args(words).arg("--dir").arg(locked.dir());
-        std::fs::write(&passphrase, typed).expect("written");
-        command.stdin(std::fs::File::open(&passphrase).expect("opened"));
-        let said: tests::cluster::ctl::Said = tests::command::finish(&mut command).expect("it ends").into();
-        said
+        tests::command::finish_with(&mut command, typed).expect("it starts").into()
     };
     let said = type_it(&["lock", "--passphrase"], "correct horse battery\n");
     assert_eq!(said.code, 0, "{said:?}");

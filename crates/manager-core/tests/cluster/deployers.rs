@@ -174,7 +174,7 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
         (Request::RemovePolicy("images".into()), Some("policies")),
         (Request::ListPolicies, Some("policies")),
         (Request::CheckPolicies { with: None }, Some("policies")),
-        (Request::Whoami, Some("roles")),
+        (Request::Whoami, None),
         (Request::CanI { verb: model::access::Verb::Deploy, object: None }, Some("roles")),
         (Request::SetSettings(settings), Some("settings")),
         (Request::TransferLeader { to: None }, Some("managers")),
