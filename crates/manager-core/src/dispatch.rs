@@ -140,13 +140,16 @@ impl Manager {
         (set, complete)
     }
 
-    /// Whether a task has secrets or configs and its agent's program knows nothing of such: without them it must not start.
+    /// Whether a task has secrets, configs or a word on its security, and its agent's program knows nothing of such: without them
+    /// it must not start.
     fn is_beyond(&mut self, task: &Task, node: NodeId) -> bool {
         let Some((_, session)) = self.sessions.of_node(node) else { return false };
         let older = matches!(&session.state, State::Open(open) if open.protocol < files::PROTOCOL);
         let service = self.store.service(task.service).filter(|_| older);
         let template = service.and_then(|service| service.template_of(task.template));
-        template.is_some_and(|template| template.container.has_files())
+        template.is_some_and(|template| {
+            template.container.has_files() || !template.container.security.is_default()
+        })
     }
 
     fn assignment(&mut self, task: &Task, node: NodeId, pin: Option<ImagePin>) -> Option<Assignment> {

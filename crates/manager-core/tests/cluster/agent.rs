@@ -28,6 +28,8 @@ pub struct Agent {
     pub whole_sets: u32,
     /// The parts so far of a set that is arriving.
     arriving: Option<AssignmentSet>,
+    /// The newest version of the conversation that its program knows.
+    pub protocol: u32,
     /// Answers what an image means.
     pub resolves: bool,
     /// Times that it was asked so.
@@ -62,6 +64,7 @@ impl Agent {
             refused: false,
             whole_sets: 0,
             arriving: None,
+            protocol: PROTOCOL,
             resolves: true,
             asked: 0,
             files: Vec::new(),
@@ -92,7 +95,7 @@ impl Agent {
 
     pub fn hello(&self) -> AgentMessage {
         AgentMessage::Hello {
-            protocol: PROTOCOL,
+            protocol: self.protocol,
             facts: self.facts(),
             fence: self.fence,
             hash: set_hash(self.held.values()),

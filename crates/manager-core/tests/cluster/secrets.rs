@@ -282,3 +282,23 @@ fn while_an_older_manager_is_there_no_secret_enters_the_log() {
     let refused = world.insist(admin(), Request::CreateItem { spec, value: Clear::new("x") });
     assert!(refused.expect_err("not yet").message.contains("until all managers are upgraded"));
 }
+
+#[test]
+fn an_agent_of_an_older_version_starts_nothing_with_secrets_or_less_power_until_it_is_upgraded() {
+    let mut world = World::new(112);
+    let node = world.join_node();
+    world.agents.get_mut(&node).expect("an agent").protocol = 3;
+    world.connect(node, Some(ONE));
+    create(&mut world, "db", VALUE);
+    let mut weaker = spec("weaker", 1);
+    weaker.template.container.security.cap_drop = vec!["ALL".into()];
+    for declared in [mounting(&["db"]), weaker, spec("plain", 1)] {
+        declare(&mut world, declared).expect("declared");
+    }
+    world.until("the plain one is there", |world| world.agents[&node].held.len() == 1);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.agents[&node].held.len(), 1, "the others wait");
+    world.agents.get_mut(&node).expect("an agent").protocol = model::session::PROTOCOL;
+    world.connect(node, Some(ONE));
+    world.until("all are there", |world| world.agents[&node].held.len() == 3);
+}
