@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 
 /// Test programs that have targets: they run one after the other, their targets at the same time.
-const PROGRAMS: u64 = 8;
+const PROGRAMS: u64 = 9;
 
 /// Options of `fuzz`.
 #[derive(Args, Debug)]
