@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::User,
+    binding::{Binding, Session},
     deployer::DeployToken,
     freeze::Freeze,
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
+    issuer::Issuer,
     network::AddressPool,
     node::Patience,
     policy::Policy,
@@ -99,6 +101,15 @@ pub struct Cluster {
     /// What secrets and configs are sealed with.
     #[serde(default, skip_serializing_if = "DataKeys::is_empty")]
     pub keys: DataKeys,
+    /// Issuers of ID tokens, by name.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub issuers: Arc<Vec<Issuer>>,
+    /// Deploy bindings, by name.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub bindings: Arc<Vec<Binding>>,
+    /// ID tokens that were used, each until it ends, in the order of their use.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub sessions: Arc<Vec<Session>>,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{UserChange, UserSpec},
     audit::{Note, Origin},
+    binding::BindingSpec,
     cluster::{Authority, ClusterSettings, Token},
     cron::{CronSpec, CronStep},
     deployer::{DeployTokenSpec, TokenDigest},
@@ -17,6 +18,7 @@ use crate::{
         TaskId, TokenId, UserId,
     },
     identity::{Identity, JoinRole},
+    issuer::IssuerSpec,
     item::{ItemKind, ItemSpec, NewVersion},
     job::JobState,
     network::NetworkSpec,
@@ -410,6 +412,43 @@ pub enum Command {
     DropKey {
         /// Which.
         id: KeyId,
+    },
+    /// An issuer of ID tokens, in place of the one of its name, whose sessions end if it is another.
+    SetIssuer(IssuerSpec),
+    /// Forgets an issuer; the sessions of its tokens end.
+    RemoveIssuer {
+        /// Its name.
+        name: String,
+    },
+    /// A new deploy binding. Rejected when the name is taken.
+    CreateBinding(BindingSpec),
+    /// Ends a deploy binding and its sessions.
+    RemoveBinding {
+        /// Its name.
+        name: String,
+    },
+    /// A session for a job whose ID token the leader has verified. Rejected when the ID token was used before.
+    Exchange {
+        /// Chosen by the leader.
+        id: DeployTokenId,
+        /// The binding.
+        binding: String,
+        /// The binding that was decided on; rejected when it is another.
+        expected: Generation,
+        /// The issuer.
+        issuer: String,
+        /// The issuer whose keys verified the token; rejected when it is another.
+        issuer_expected: Generation,
+        /// Tells the ID token from every other.
+        id_token: TokenDigest,
+        /// So long the ID token is remembered.
+        until: ClusterTime,
+        /// Of the session's secret.
+        digest: TokenDigest,
+        /// When the session ends.
+        expires: ClusterTime,
+        /// The job, in words.
+        job: String,
     },
 }
 

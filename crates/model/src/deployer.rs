@@ -111,6 +111,22 @@ pub struct DeployToken {
     /// When it last changed something; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<ClusterTime>,
+    /// The job that showed an ID token for it, in words; `None`: a static token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+}
+
+impl DeployToken {
+    /// Whom it makes of its bearer.
+    pub fn identity(&self) -> Identity {
+        Identity::Deployer { id: self.id, name: self.spec.name.clone(), job: self.job.clone() }
+    }
+
+    /// What it is called in messages.
+    pub fn title(&self) -> String {
+        let kind = if self.job.is_some() { "binding" } else { "token" };
+        format!("deploy {kind} \"{}\"", self.spec.name)
+    }
 }
 
 /// A deploy token as it is shown.

@@ -54,8 +54,11 @@ pub enum Identity {
     Deployer {
         /// Which token.
         id: DeployTokenId,
-        /// The token's name, for messages and records.
+        /// The token's name, for messages and records; a binding's for a job of a pipeline.
         name: String,
+        /// The job that showed an ID token for it, in words; `None`: a static deploy token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<String>,
     },
 }
 
@@ -69,7 +72,8 @@ impl fmt::Display for Identity {
             Self::Anonymous => f.write_str("anonymous"),
             Self::User { name, .. } => write!(f, "user {name}"),
             Self::Bearer(token) => write!(f, "the bearer of deploy token {token}"),
-            Self::Deployer { name, .. } => write!(f, "deploy token {name}"),
+            Self::Deployer { name, job: None, .. } => write!(f, "deploy token {name}"),
+            Self::Deployer { name, job: Some(job), .. } => write!(f, "deploy binding {name} ({job})"),
         }
     }
 }
@@ -168,7 +172,7 @@ mod tests {
             let name = CertName { cluster: ClusterId(9), identity };
             assert_eq!(name.to_string().parse(), Ok(name));
         }
-        let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into() };
+        let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into(), job: None };
         for identity in [Identity::Anonymous, Identity::Bearer(DeployTokenId(1)), deployer] {
             let anonymous = CertName { cluster: ClusterId(9), identity };
             assert!(anonymous.to_string().parse::<CertName>().is_err());

@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod binding;
 pub mod cluster;
 pub mod command;
 pub mod container;
@@ -23,6 +24,7 @@ pub mod hash;
 pub mod hook;
 pub mod id;
 pub mod identity;
+pub mod issuer;
 pub mod item;
 pub mod job;
 pub mod network;

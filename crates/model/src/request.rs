@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{User, UserChange, UserSpec, Verb, Verdict, Whoami},
     audit,
+    binding::{Binding, BindingSpec, ExchangeRequest},
     cluster::{ClusterSettings, Member, Token},
     command::{Answer, Rejection},
     cron::{Cron, CronSpec},
@@ -15,6 +16,7 @@ use crate::{
     freeze::{Freeze, FreezeSpec, Window},
     id::{ClusterId, Generation, MemberId, NodeId, TaskId, TokenId},
     identity::{Identity, JoinRole},
+    issuer::{IssuerSpec, IssuerView},
     item::{ItemKind, ItemSpec},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
@@ -273,6 +275,16 @@ pub enum Request {
     },
     /// A new data key; everything is sealed with it anew.
     RotateKey,
+    /// An issuer of ID tokens, in place of the one of its name.
+    SetIssuer(Box<IssuerSpec>),
+    /// Forget an issuer, by its whole name.
+    RemoveIssuer(String),
+    /// A new deploy binding.
+    CreateBinding(Box<BindingSpec>),
+    /// End a deploy binding, by its whole name.
+    RemoveBinding(String),
+    /// A session for a job of a pipeline, which shows its ID token. The manager that leads verifies it.
+    Exchange(Box<ExchangeRequest>),
 
     /// Services.
     ListServices,
@@ -355,6 +367,10 @@ pub enum Request {
     },
     /// What secrets and configs are sealed with.
     GetKeys,
+    /// All issuers of ID tokens.
+    ListIssuers,
+    /// All deploy bindings.
+    ListBindings,
 }
 
 impl Request {
@@ -389,6 +405,8 @@ impl Request {
                 | Self::ListItems(_)
                 | Self::GetItem { .. }
                 | Self::GetKeys
+                | Self::ListIssuers
+                | Self::ListBindings
         )
     }
 }
@@ -739,6 +757,10 @@ pub enum Response {
     Item(Box<ItemView>),
     /// The data keys.
     Keys(KeysView),
+    /// Issuers of ID tokens.
+    Issuers(Vec<IssuerView>),
+    /// Deploy bindings.
+    Bindings(Vec<Binding>),
 }
 
 /// A secret or config as it is shown.

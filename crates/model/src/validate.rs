@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 mod cluster;
 mod container;
+mod issuer;
 mod item;
 mod job;
 mod lint;

@@ -104,6 +104,11 @@ impl Store {
             | Command::UseKey { .. }
             | Command::Reseal { .. }
             | Command::DropKey { .. }
+            | Command::SetIssuer(_)
+            | Command::RemoveIssuer { .. }
+            | Command::CreateBinding(_)
+            | Command::RemoveBinding { .. }
+            | Command::Exchange { .. }
             | Command::BeginAudit
             | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.

@@ -3,10 +3,12 @@
 
 use model::{
     access::User,
+    binding::{Binding, Session},
     command::{Command, Rejection},
     deployer::{DeployToken, DeployVerb, beyond_image, beyond_image_on_return},
     id::{DeployTokenId, ServiceId, UserId},
     identity::Identity,
+    issuer::Issuer,
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion},
     time::ClusterTime,
 };
@@ -21,9 +23,35 @@ impl Store {
         self.cluster().map(|cluster| cluster.deploy_tokens.as_slice()).unwrap_or_default()
     }
 
-    /// One deploy token. Linear in their number, which is bounded.
+    /// One deploy token, or that of a pipeline's session. Linear in their number, which is bounded.
     pub fn deploy_token(&self, id: DeployTokenId) -> Option<&DeployToken> {
-        self.deploy_tokens().iter().find(|token| token.id == id)
+        let of_sessions = self.sessions().iter().rev().filter_map(|session| session.token.as_ref());
+        self.deploy_tokens().iter().chain(of_sessions).find(|token| token.id == id)
+    }
+
+    /// All issuers of ID tokens, by name.
+    pub fn issuers(&self) -> &[Issuer] {
+        self.cluster().map(|cluster| cluster.issuers.as_slice()).unwrap_or_default()
+    }
+
+    /// One issuer.
+    pub fn issuer(&self, name: &str) -> Option<&Issuer> {
+        self.issuers().iter().find(|issuer| issuer.spec.name == name)
+    }
+
+    /// All deploy bindings, by name.
+    pub fn bindings(&self) -> &[Binding] {
+        self.cluster().map(|cluster| cluster.bindings.as_slice()).unwrap_or_default()
+    }
+
+    /// One deploy binding.
+    pub fn binding(&self, name: &str) -> Option<&Binding> {
+        self.bindings().iter().find(|binding| binding.spec.name == name)
+    }
+
+    /// ID tokens that were used, in the order of their use.
+    pub fn sessions(&self) -> &[Session] {
+        self.cluster().map(|cluster| cluster.sessions.as_slice()).unwrap_or_default()
     }
 
     /// Whether an identity may ask for anything at the time of the last entry.
@@ -41,8 +69,15 @@ impl Store {
     pub fn welcome_at(&self, identity: &Identity, at: ClusterTime) -> Result<(), Rejection> {
         match identity {
             Identity::Deployer { .. } if planted::is(Bug::TokenOutlivesRemoval) => Ok(()),
-            Identity::Deployer { id, name } => match self.deploy_token(*id).map(|token| token.expires) {
+            Identity::Deployer { id, name, job } => match self.deploy_token(*id).map(|token| token.expires) {
                 Some(expires) if expires > at => Ok(()),
+                Some(expires) if job.is_some() => Err(unwelcome(format!(
+                    "the session of deploy binding \"{name}\" ended at {expires}; ask again with a fresh ID token"
+                ))),
+                None if job.is_some() => Err(unwelcome(format!(
+                    "the session of deploy binding \"{name}\" has ended: its time is over, or the binding or its issuer was \
+                     removed or changed"
+                ))),
                 Some(expires) => Err(unwelcome(format!(
                     "deploy token \"{name}\" expired at {expires}; ask an administrator for a new one"
                 ))),
@@ -84,7 +119,7 @@ impl Store {
     /// # Errors
     /// [`Rejection::Unwelcome`]: why not.
     pub(crate) fn within_scope(&self, identity: &Identity, command: &Command) -> Result<(), Rejection> {
-        let Identity::Deployer { id, name } = identity else { return Ok(()) };
+        let Identity::Deployer { id, .. } = identity else { return Ok(()) };
         if planted::is(Bug::DeployerUnbounded) {
             return Ok(());
         }
@@ -97,7 +132,7 @@ impl Store {
             Command::SteerRollout { id, step: RolloutStep::Abort, .. } => {
                 scope.returns(*id, None, &ReleaseNote::default())
             }
-            _ => Err(beyond(name, "it may change the image of one service and nothing else")),
+            _ => Err(scope.beyond("it may change the image of one service and nothing else")),
         }
     }
 
@@ -174,12 +209,8 @@ impl Scope<'_> {
     }
 
     fn beyond(&self, why: &str) -> Rejection {
-        beyond(&self.token.spec.name, why)
+        unwelcome(format!("{} does not allow this: {why}", self.token.title()))
     }
-}
-
-fn beyond(name: &str, why: &str) -> Rejection {
-    unwelcome(format!("deploy token \"{name}\" does not allow this: {why}"))
 }
 
 fn unwelcome(why: String) -> Rejection {

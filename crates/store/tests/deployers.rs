@@ -21,7 +21,7 @@ const ID: DeployTokenId = DeployTokenId(9);
 const OTHER: ServiceId = ServiceId(101);
 
 fn bearer() -> Identity {
-    Identity::Deployer { id: ID, name: "ci".into() }
+    Identity::Deployer { id: ID, name: "ci".into(), job: None }
 }
 
 fn create(id: u64, name: &str, expires: ClusterTime) -> Command {

@@ -11,6 +11,7 @@ use common::{bootstrap, encode, facts, load, spec, token};
 use model::{
     access::{UserChange, UserRole, UserSpec},
     audit::{About, Note, Origin, Verdict},
+    binding::BindingSpec,
     cluster::Cluster,
     command::{Command, Decision, Entry, Rejection},
     container::{PortSpec, Protocol},
@@ -19,6 +20,7 @@ use model::{
         DeployTokenId, Generation, MemberId, NetworkId, NodeId, RequestId, ServiceId, TaskId, TokenId, UserId,
     },
     identity::{Identity, JoinRole},
+    issuer::IssuerSpec,
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
@@ -68,7 +70,8 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     fn command(&mut self) -> Command {
-        match self.random.below(53) {
+        match self.random.below(57) {
+            53..=56 => self.pipeline(),
             43 | 51..=52 => self.image(),
             41 => self.deploy_token(),
             42 if self.random.one_in(3) => Command::RemoveDeployToken { name: self.deploy_token_name() },
@@ -200,6 +203,43 @@ impl Chooser<'_> {
         Command::CreateDeployToken { id, spec, digest: TokenDigest([1; 32]), expires }
     }
 
+    /// Issuers and bindings, and few ID tokens that are shown more than once.
+    fn pipeline(&mut self) -> Command {
+        let (issuer, binding) = (format!("i{}", self.random.below(2)), format!("b{}", self.random.below(3)));
+        let spec = IssuerSpec { name: issuer.clone(), audience: issuer.clone(), ..IssuerSpec::default() };
+        match self.random.below(12) {
+            0 | 1 => Command::SetIssuer(spec),
+            2 => Command::SetIssuer(IssuerSpec { url: format!("u{}", self.random.below(3)), ..spec }),
+            3 if self.random.one_in(3) => Command::RemoveIssuer { name: issuer },
+            4 | 5 => Command::CreateBinding(BindingSpec {
+                name: binding,
+                service: format!("s{}", self.random.below(4)),
+                image: "web".into(),
+                allow: DeployVerb::ALL.into(),
+                issuer,
+                ..BindingSpec::default()
+            }),
+            6 => Command::RemoveBinding { name: binding },
+            _ => {
+                let expected = self.store.binding(&binding).map(|binding| binding.generation);
+                let issuer_expected = self.store.issuer(&issuer).map(|issuer| issuer.generation);
+                let until = ClusterTime(self.store.time().0 + self.random.below(300_000));
+                Command::Exchange {
+                    id: DeployTokenId(6 + self.random.below(6)),
+                    binding,
+                    expected: self.generation(expected),
+                    issuer,
+                    issuer_expected: self.generation(issuer_expected),
+                    id_token: TokenDigest([u8::try_from(self.random.below(20)).expect("small"); 32]),
+                    until,
+                    digest: TokenDigest([1; 32]),
+                    expires: until,
+                    job: "mx/ispyb (42) main, job 1".into(),
+                }
+            }
+        }
+    }
+
     /// Another image and nothing else.
     fn image(&mut self) -> Command {
         let tokens: Vec<_> =
@@ -237,7 +277,9 @@ impl Chooser<'_> {
                 id: UserId(self.random.below(5)),
                 name: format!("u{}", self.random.below(4)),
             },
-            1..=8 => Identity::Deployer { id: DeployTokenId(self.random.below(6)), name: "ci".into() },
+            1..=8 => {
+                Identity::Deployer { id: DeployTokenId(self.random.below(6)), name: "ci".into(), job: None }
+            }
             _ => Identity::Anonymous,
         }
     }

@@ -62,6 +62,13 @@ pub fn about(request: &Request) -> Option<About> {
         Request::UpdateItem { kind, name, .. } => About::new("update", &kind.to_string(), name),
         Request::RemoveItem { kind, name } => About::new("remove", &kind.to_string(), name),
         Request::RotateKey => About::new("rotate", "data-key", ""),
+        Request::SetIssuer(spec) => About::new("set", "issuer", &spec.name),
+        Request::RemoveIssuer(name) => About::new("remove", "issuer", name),
+        Request::CreateBinding(spec) => About::new("create", "deploy-binding", &spec.name),
+        Request::RemoveBinding(name) => About::new("remove", "deploy-binding", name),
+        Request::Exchange(exchange) => {
+            About::new("exchange", "id-token", exchange.binding.as_deref().unwrap_or(""))
+        }
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)
@@ -86,6 +93,8 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::ListItems(_)
         | Request::GetItem { .. }
         | Request::GetKeys
+        | Request::ListIssuers
+        | Request::ListBindings
         | Request::ListPolicies
         | Request::CheckPolicies { .. }
         | Request::GetAudit { .. } => return None,
@@ -106,6 +115,7 @@ pub fn reason(request: &Request) -> Option<String> {
 pub fn job(request: &Request) -> Option<String> {
     let job = match request {
         Request::ReturnTo { note, .. } | Request::Deploy { note, .. } => &note.job,
+        Request::Exchange(exchange) => return exchange.proof.as_ref().map(|proof| proof.claims.words()),
         _ => return None,
     };
     Some(cut(job, MAX_TEXT)).filter(|job| !job.is_empty())

@@ -219,7 +219,10 @@ pub fn holder(identity: &Identity) -> String {
         Identity::Anonymous => "anonymous".to_owned(),
         Identity::User { name, .. } => format!("user {}", cut(name, MAX_TEXT)),
         Identity::Bearer(token) => format!("unproven deploy-token {token}"),
-        Identity::Deployer { name, .. } => format!("deploy-token {}", cut(name, MAX_TEXT)),
+        Identity::Deployer { name, job: None, .. } => format!("deploy-token {}", cut(name, MAX_TEXT)),
+        Identity::Deployer { name, job: Some(job), .. } => {
+            format!("deploy-binding {}", cut(&format!("{name} ({job})"), MAX_TEXT))
+        }
     }
 }
 
@@ -265,7 +268,11 @@ mod tests {
             (Identity::Anonymous, "anonymous"),
             (Identity::User { id: UserId(1), name: "ann".into() }, "user ann"),
             (Identity::Bearer(DeployTokenId(1)), "unproven deploy-token 0000000000001"),
-            (Identity::Deployer { id: DeployTokenId(1), name: "ci".into() }, "deploy-token ci"),
+            (Identity::Deployer { id: DeployTokenId(1), name: "ci".into(), job: None }, "deploy-token ci"),
+            (
+                Identity::Deployer { id: DeployTokenId(1), name: "b".into(), job: Some("p, job 1".into()) },
+                "deploy-binding b (p, job 1)",
+            ),
         ];
         for (identity, words) in identities {
             assert_eq!(holder(&identity), words);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Problem, Problems,
+    issuer::{validate_binding, validate_exchange, validate_issuer},
     item::{validate_item, validate_value},
     job::validate_cron,
     policy::validate_policy,
@@ -49,8 +50,8 @@ const MAX_PROBLEMS: usize = 16;
 const MAX_PULLS: u32 = 10_000;
 /// A password or token of a registry; identity tokens have some KiB.
 const MAX_LOGIN: usize = 8 << 10;
-/// Certificates of a registry's authorities: a chain or two.
-const MAX_AUTHORITY: usize = 32 << 10;
+/// Certificates of a registry's or issuer's authorities: a chain or two.
+pub(super) const MAX_AUTHORITY: usize = 32 << 10;
 /// The secret of a token.
 const MAX_SECRET: usize = 256;
 
@@ -159,7 +160,9 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::GetAudit { .. }
         | Request::ListItems(_)
         | Request::RotateKey
-        | Request::GetKeys => {}
+        | Request::GetKeys
+        | Request::ListIssuers
+        | Request::ListBindings => {}
         Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
         Request::UpdateItem { name, value, .. } => {
             problems.judge("name", text::item_name(name));
@@ -167,6 +170,12 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         }
         Request::RemoveItem { name, .. } | Request::GetItem { name, .. } => {
             problems.judge("name", text::item_name(name));
+        }
+        Request::SetIssuer(spec) => validate_issuer(&mut problems, spec),
+        Request::CreateBinding(spec) => validate_binding(&mut problems, spec),
+        Request::Exchange(exchange) => validate_exchange(&mut problems, exchange),
+        Request::RemoveIssuer(name) | Request::RemoveBinding(name) => {
+            problems.judge("name", text::dns_label(name));
         }
     }
     problems.0
@@ -250,6 +259,14 @@ fn registry(problems: &mut Problems, spec: &RegistrySpec) {
 }
 
 fn deploy_token(problems: &mut Problems, spec: &DeployTokenSpec, ttl: Duration) {
+    granted(problems, spec);
+    problems.ensure(ttl >= Duration::from_secs(1) && ttl <= MAX_DEPLOY_TOKEN_TTL, "ttl", || {
+        format!("{ttl:?}; a deploy token lives for 1 s to 90 days")
+    });
+}
+
+/// What a deploy token or binding allows.
+pub(super) fn granted(problems: &mut Problems, spec: &DeployTokenSpec) {
     problems.judge("name", text::dns_label(&spec.name));
     problems.judge("service", text::dns_label(&spec.service));
     problems.judge("image", text::image(&spec.image));
@@ -258,9 +275,6 @@ fn deploy_token(problems: &mut Problems, spec: &DeployTokenSpec, ttl: Duration) 
         "write a repository, without tag and digest, such as registry.example/ispyb".into()
     });
     problems.ensure(!spec.allow.is_empty(), "allow", || "it would let nobody do anything".into());
-    problems.ensure(ttl >= Duration::from_secs(1) && ttl <= MAX_DEPLOY_TOKEN_TTL, "ttl", || {
-        format!("{ttl:?}; a deploy token lives for 1 s to 90 days")
-    });
 }
 
 fn despite(problems: &mut Problems, reason: Option<&str>) {

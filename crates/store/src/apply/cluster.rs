@@ -47,6 +47,9 @@ impl Writer<'_> {
             registries: Arc::default(),
             users: Arc::default(),
             deploy_tokens: Arc::default(),
+            issuers: Arc::default(),
+            bindings: Arc::default(),
+            sessions: Arc::default(),
             policies: None,
             keys: DataKeys::default(),
         });

@@ -41,7 +41,16 @@ impl Writer<'_> {
             tokens.retain(|token| token.id != oldest);
         }
         let (by, created) = (self.actor.clone(), self.at);
-        tokens.push(DeployToken { id, spec: spec.clone(), digest, by, created, expires, used: None });
+        tokens.push(DeployToken {
+            id,
+            spec: spec.clone(),
+            digest,
+            by,
+            created,
+            expires,
+            used: None,
+            job: None,
+        });
         tokens.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
         self.put_deploy_tokens(&cluster, tokens);
         Ok(Answer::DeployToken { id, expires })

@@ -4,7 +4,7 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `policy`, `item`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `pipeline`, `policy`, `item`.
 
 mod cluster;
 mod cron;
@@ -15,6 +15,7 @@ mod job;
 mod network;
 mod node;
 mod observe;
+mod pipeline;
 mod policy;
 mod release;
 mod service;
@@ -203,6 +204,31 @@ impl Writer<'_> {
                 self.reseal(*kind, name, *number, *from, value)
             }
             Command::DropKey { id } => self.drop_key(*id),
+            Command::SetIssuer(spec) => self.set_issuer(spec),
+            Command::RemoveIssuer { name } => self.remove_issuer(name),
+            Command::CreateBinding(spec) => self.create_binding(spec),
+            Command::RemoveBinding { name } => self.remove_binding(name),
+            Command::Exchange {
+                id,
+                binding,
+                expected,
+                issuer,
+                issuer_expected,
+                id_token,
+                until,
+                digest,
+                expires,
+                job,
+            } => self.exchange(&pipeline::Exchange {
+                id: *id,
+                binding: (binding, *expected),
+                issuer: (issuer, *issuer_expected),
+                id_token: *id_token,
+                until: *until,
+                digest: *digest,
+                expires: *expires,
+                job,
+            }),
         }
     }
 }

@@ -33,6 +33,8 @@ enum Object {
     User(UserId),
     DeployToken(String),
     Policy(String),
+    Issuer(String),
+    Binding(String),
     Item(ItemKind, String),
     Settings,
     /// Nowhere.
@@ -134,6 +136,19 @@ impl Subject {
             Command::UpdateItem { kind, name, .. } => item("update", *kind, name),
             Command::RemoveItem { kind, name } => item("remove", *kind, name),
             Command::AddKey { id, .. } => subject("rotate", "data-key", Object::None, &id.0),
+            Command::SetIssuer(spec) => {
+                subject("set", "issuer", Object::Issuer(spec.name.clone()), &spec.name)
+            }
+            Command::RemoveIssuer { name } => subject("remove", "issuer", Object::Issuer(name.clone()), name),
+            Command::CreateBinding(spec) => {
+                subject("create", "deploy-binding", Object::Binding(spec.name.clone()), &spec.name)
+            }
+            Command::RemoveBinding { name } => {
+                subject("remove", "deploy-binding", Object::Binding(name.clone()), name)
+            }
+            Command::Exchange { binding, .. } => {
+                subject("exchange", "id-token", Object::Binding(binding.clone()), binding)
+            }
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
             // Its notes are the records.
             Command::Audit(_)
@@ -197,6 +212,10 @@ impl Store {
             Object::Policy(name) => {
                 let policy = self.policies().iter().find(|policy| policy.spec.name == *name);
                 known(policy, |policy| (name.clone(), digest(&policy.spec)))
+            }
+            Object::Issuer(name) => known(self.issuer(name), |issuer| (name.clone(), digest(&issuer.spec))),
+            Object::Binding(name) => {
+                known(self.binding(name), |binding| (name.clone(), digest(&binding.spec)))
             }
             Object::Item(kind, name) => known(self.item(*kind, name), |item| {
                 (name.clone(), digest(&(&item.spec, item.newest().number)))
