@@ -177,6 +177,17 @@ impl Manager {
                 Command::CreateDeployToken { id: DeployTokenId(self.next_id()), spec: *spec, digest, expires }
             }
             Request::RemoveDeployToken(name) => Command::RemoveDeployToken { name },
+            Request::SetIssuer(spec) => {
+                self.same_versions("an issuer")?;
+                Command::SetIssuer(*spec)
+            }
+            Request::RemoveIssuer(name) => Command::RemoveIssuer { name },
+            Request::CreateBinding(spec) => {
+                self.same_versions("a deploy binding")?;
+                Command::CreateBinding(*spec)
+            }
+            Request::RemoveBinding(name) => Command::RemoveBinding { name },
+            Request::Exchange(exchange) => self.exchange(*exchange)?,
             Request::CreateItem { spec, value } => self.create_item(spec, &value)?,
             Request::UpdateItem { kind, name, value } => self.update_item(kind, name, &value)?,
             Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
@@ -207,7 +218,9 @@ impl Manager {
             | Request::GetAudit { .. }
             | Request::ListItems(_)
             | Request::GetItem { .. }
-            | Request::GetKeys => {
+            | Request::GetKeys
+            | Request::ListIssuers
+            | Request::ListBindings => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

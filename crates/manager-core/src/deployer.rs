@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use model::{
     container::ContainerSpec,
-    deployer::{DeployToken, DeployTokenSpec, DeployTokenView, DeployVerb, TokenDigest},
+    deployer::{DeployToken, DeployTokenView, DeployVerb, TokenDigest},
     hook::Hook,
     id::DeployTokenId,
     identity::Identity,
@@ -104,6 +104,13 @@ fn need(request: &Request) -> Need<'_> {
         Request::ListTokens => Need::Never("list join tokens"),
         Request::ListDeployTokens => Need::Never("list deploy tokens"),
         Request::GetAudit { .. } => Need::Never("read the audit"),
+        Request::SetIssuer(_) | Request::RemoveIssuer(_) => Need::Never("change issuers"),
+        Request::CreateBinding(_) | Request::RemoveBinding(_) => {
+            Need::Never("make or remove deploy bindings")
+        }
+        Request::Exchange(_) => Need::Never("present an ID token beside it"),
+        Request::ListIssuers => Need::Never("list issuers"),
+        Request::ListBindings => Need::Never("list deploy bindings"),
         Request::GetStatus => Need::Never("see the status of the cluster"),
         Request::Explain(_) => Need::Never("ask why something is as it is"),
     }
@@ -114,7 +121,7 @@ impl Manager {
     /// secret enters the core.
     pub fn proven(&self, id: DeployTokenId, fits: impl FnOnce(&TokenDigest) -> bool) -> Option<Identity> {
         let token = self.store.deploy_token(id).filter(|token| fits(&token.digest))?;
-        Some(Identity::Deployer { id, name: token.spec.name.clone() })
+        Some(token.identity())
     }
 
     /// # Errors
@@ -129,7 +136,7 @@ impl Manager {
             // Only a planted bug comes here: a token that is not there is not welcome.
             return Ok(());
         };
-        let refuse = |why: String| Err(denied(&token.spec, &why));
+        let refuse = |why: String| Err(denied(token, &why));
         match need(request) {
             Need::Deploy { service, image, note } => {
                 self.may(token, DeployVerb::Deploy, service)?;
@@ -167,7 +174,7 @@ impl Manager {
         if meant.unwrap_or(reference) == own {
             return Ok(());
         }
-        Err(denied(&token.spec, &format!("it is for service \"{own}\" and no other")))
+        Err(denied(token, &format!("it is for service \"{own}\" and no other")))
     }
 
     fn may_return(
@@ -182,11 +189,11 @@ impl Manager {
         if !differs.is_empty() {
             let differs = differs.join(", ");
             let why = format!("the release to return to differs in more than its image ({differs})");
-            return Err(denied(&token.spec, &why));
+            return Err(denied(token, &why));
         }
         if !token.spec.holds(&image) {
             let why = format!("the release to return to has {image}, which is none of {}", token.spec.image);
-            return Err(denied(&token.spec, &why));
+            return Err(denied(token, &why));
         }
         Ok(())
     }
@@ -195,13 +202,13 @@ impl Manager {
     fn obeys(&self, token: &DeployToken, note: &ReleaseNote) -> Result<(), ApiError> {
         if note.despite_freeze.is_some() {
             let why = "it may not override a freeze; --at-next-window waits for its end";
-            return Err(denied(&token.spec, why));
+            return Err(denied(token, why));
         }
         let declared = self.store.service_by_name(&token.spec.service);
         let declared = declared.is_some_and(|service| service.spec.update.canary.is_some());
         if declared && note.canary.is_some() {
             let why = "the service declares canaries of its own, which it may not replace";
-            return Err(denied(&token.spec, why));
+            return Err(denied(token, why));
         }
         Ok(())
     }
@@ -269,13 +276,14 @@ fn verb(token: &DeployToken, wanted: DeployVerb) -> Result<(), ApiError> {
     if token.spec.allow.contains(&wanted) {
         return Ok(());
     }
-    Err(denied(&token.spec, &format!("it does not allow {wanted}")))
+    Err(denied(token, &format!("it does not allow {wanted}")))
 }
 
-fn denied(token: &DeployTokenSpec, why: &str) -> ApiError {
+fn denied(token: &DeployToken, why: &str) -> ApiError {
+    let grant = &token.spec;
     let message = format!(
-        "deploy token \"{}\" is refused: {why}. It allows {token}; for more ask an administrator of the cluster",
-        token.name
+        "{} is refused: {why}. It allows {grant}; for more ask an administrator of the cluster",
+        token.title()
     );
     ApiError::new(ErrorCode::Denied, message)
 }

@@ -24,6 +24,7 @@ mod crons;
 mod deployer;
 mod dispatch;
 pub mod event;
+mod exchange;
 mod fetches;
 mod files;
 mod hashes;

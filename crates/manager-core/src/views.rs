@@ -9,6 +9,7 @@ use model::{
     command::Rejection,
     freeze::Freeze,
     id::{MemberId, ServiceId},
+    issuer::Issuer,
     network::Network,
     node::{Node, NodeState},
     request::{
@@ -67,6 +68,10 @@ impl Manager {
             Request::ListItems(kind) => self.item_views(*kind),
             Request::GetItem { kind, name } => self.item_with_value(*kind, name)?,
             Request::GetKeys => Response::Keys(self.keys_view()),
+            Request::ListIssuers => {
+                Response::Issuers(self.store.issuers().iter().map(Issuer::view).collect())
+            }
+            Request::ListBindings => Response::Bindings(self.store.bindings().to_vec()),
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
@@ -111,7 +116,12 @@ impl Manager {
             | Request::CreateItem { .. }
             | Request::UpdateItem { .. }
             | Request::RemoveItem { .. }
-            | Request::RotateKey => {
+            | Request::RotateKey
+            | Request::SetIssuer(_)
+            | Request::RemoveIssuer(_)
+            | Request::CreateBinding(_)
+            | Request::RemoveBinding(_)
+            | Request::Exchange(_) => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })

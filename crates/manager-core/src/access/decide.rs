@@ -54,6 +54,8 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
         }
         // Only to be told who leads.
         Identity::Anonymous if matches!(need, Need::Join(_)) => Ok(()),
+        // What it may have is for the bindings to say.
+        Identity::Anonymous if matches!(need, Need::Exchange) => Ok(()),
         Identity::Anonymous => {
             let message = format!("{identity} may only join; for this it needs a certificate");
             Err(ApiError::new(ErrorCode::Unauthenticated, message))
@@ -98,7 +100,8 @@ fn manager_may(own: MemberId, need: Need<'_>) -> bool {
         | Need::Audit
         | Need::CreateItem(_)
         | Need::Item { .. }
-        | Need::Join(_) => false,
+        | Need::Join(_)
+        | Need::Exchange => false,
     }
 }
 
@@ -190,6 +193,13 @@ impl<'a> Person<'a> {
             Need::Item { kind, name } => self.item("change", kind, name),
             Need::Lead | Need::Leave(_) => {
                 self.must(self.is(&UserRole::Admin), || "change managers".into(), "admin")
+            }
+            Need::Exchange => {
+                let message = format!(
+                    "{} has a certificate: an ID token is presented without one (no context)",
+                    self.identity
+                );
+                Err(ApiError::new(ErrorCode::Denied, message))
             }
             Need::Member | Need::Join(_) => {
                 let message =

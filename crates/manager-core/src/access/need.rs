@@ -59,6 +59,8 @@ pub(super) enum Need<'a> {
     Renew,
     /// To be admitted with a token.
     Join(TokenId),
+    /// A session for an ID token.
+    Exchange,
 }
 
 impl<'a> Need<'a> {
@@ -91,7 +93,12 @@ impl<'a> Need<'a> {
             Request::CreateToken { .. }
             | Request::RevokeToken(_)
             | Request::CreateDeployToken { .. }
-            | Request::RemoveDeployToken(_) => Self::Admin(Verb::Tokens),
+            | Request::RemoveDeployToken(_)
+            | Request::SetIssuer(_)
+            | Request::RemoveIssuer(_)
+            | Request::CreateBinding(_)
+            | Request::RemoveBinding(_) => Self::Admin(Verb::Tokens),
+            Request::Exchange(_) => Self::Exchange,
             Request::SetSettings(_) => Self::Admin(Verb::Settings),
             Request::TransferLeader { .. } => Self::Lead,
             Request::RemoveMember(id) => Self::Leave(*id),
@@ -138,7 +145,9 @@ impl<'a> Need<'a> {
             | Request::ListDeployTokens
             | Request::ListItems(_)
             | Request::GetItem { .. }
-            | Request::GetKeys => Self::Read,
+            | Request::GetKeys
+            | Request::ListIssuers
+            | Request::ListBindings => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,

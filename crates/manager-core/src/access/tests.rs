@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use model::{
     access::{Extent, UserChange, UserRole, UserSpec, Verb},
+    binding::ExchangeRequest,
     cluster::{Authority, ClusterSettings, Token},
     command::{Command, Entry},
     cron::CronSpec,
@@ -15,7 +16,7 @@ use model::{
     job::JobPolicy,
     network::NetworkSpec,
     node::{Availability, Facts, Incarnation, NodeSpec},
-    registry::RegistrySpec,
+    registry::{RegistrySpec, Secret},
     request::{ErrorCode, JoinRequest, NodeChange, Request, TaskFilter},
     sealed::{Clear, KeyId, Sealed},
     service::{Mode, ReleaseNote, RolloutStep, ServiceSpec, Slot, TemplateVersion},
@@ -49,6 +50,7 @@ kinds! {
     CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
     SetPolicy RemovePolicy ListPolicies CheckPolicies
     CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
+    SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
 }
 
 const CALLERS: [&str; 12] = [
@@ -161,6 +163,13 @@ rotate key                      y-----y----!
 list secrets                    yyyyyyyy---!
 get secret                      yyyyyyyy---!
 get keys                        yyyyyyyy---!
+set issuer                      y-----y----!
+remove issuer                   y-----y----!
+create deploy binding           y-----y----!
+remove deploy binding           y-----y----!
+exchange id token               ----------y!
+list issuers                    yyyyyyyy---!
+list deploy bindings            yyyyyyyy---!
 ";
 
 struct World {
@@ -362,6 +371,12 @@ fn rows() -> Vec<(&'static str, Request)> {
     };
     let user = UserSpec { name: "x".into(), roles: vec![UserRole::Admin], life: Duration::from_secs(1) };
     let csr = String::new;
+    let exchange = ExchangeRequest {
+        id_token: Secret::default(),
+        binding: None,
+        digest: TokenDigest([1; 32]),
+        proof: None,
+    };
     vec![
         ("create ispyb2 app=mx", Request::CreateService(service("ispyb2", "mx"))),
         ("create shop2 app=shop", Request::CreateService(service("shop2", "shop"))),
@@ -481,6 +496,13 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("list secrets", Request::ListItems(ItemKind::Secret)),
         ("get secret", Request::GetItem { kind: ItemKind::Secret, name: "shop".into() }),
         ("get keys", Request::GetKeys),
+        ("set issuer", Request::SetIssuer(Box::default())),
+        ("remove issuer", Request::RemoveIssuer("gitlab".into())),
+        ("create deploy binding", Request::CreateBinding(Box::default())),
+        ("remove deploy binding", Request::RemoveBinding("ci".into())),
+        ("exchange id token", Request::Exchange(Box::new(exchange))),
+        ("list issuers", Request::ListIssuers),
+        ("list deploy bindings", Request::ListBindings),
     ]
 }
 

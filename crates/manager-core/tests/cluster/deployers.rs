@@ -34,7 +34,9 @@ fn token_of(world: &mut World, spec: DeployTokenSpec, ttl: Duration) -> Identity
     let digest = TokenDigest([7; 32]);
     let name = spec.name.clone();
     match world.admin(Request::CreateDeployToken { spec: Box::new(spec), ttl, digest }) {
-        Response::Changed { answer: Answer::DeployToken { id, .. }, .. } => Identity::Deployer { id, name },
+        Response::Changed { answer: Answer::DeployToken { id, .. }, .. } => {
+            Identity::Deployer { id, name, job: None }
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -101,6 +103,28 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
         service: "web".into(),
         expected: Generation(1),
         spec: service("web", &digest('b')).into(),
+    };
+    let issuer = model::issuer::IssuerSpec {
+        name: "gitlab".into(),
+        url: "https://gitlab.example".into(),
+        audience: "orch.example".into(),
+        authority: None,
+    };
+    let binding = model::binding::BindingSpec {
+        name: "ci".into(),
+        service: "web".into(),
+        image: "reg.example/web".into(),
+        allow: DeployVerb::ALL.into(),
+        issuer: "gitlab".into(),
+        project_id: 42,
+        ref_name: "main".into(),
+        ..model::binding::BindingSpec::default()
+    };
+    let exchange = model::binding::ExchangeRequest {
+        id_token: model::registry::Secret::default(),
+        binding: None,
+        digest: TokenDigest([1; 32]),
+        proof: None,
     };
     let steer = |step| Request::SteerRollout { service: "web".into(), release: None, step };
     let back =
@@ -211,6 +235,13 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
         (Request::ListMembers, Some("managers")),
         (Request::ListTokens, Some("join tokens")),
         (Request::ListDeployTokens, Some("deploy tokens")),
+        (Request::SetIssuer(Box::new(issuer)), Some("issuers")),
+        (Request::RemoveIssuer("gitlab".into()), Some("issuers")),
+        (Request::CreateBinding(Box::new(binding)), Some("deploy bindings")),
+        (Request::RemoveBinding("ci".into()), Some("deploy bindings")),
+        (Request::Exchange(Box::new(exchange)), Some("ID token")),
+        (Request::ListIssuers, Some("issuers")),
+        (Request::ListBindings, Some("deploy bindings")),
         (Request::GetStatus, Some("status of the cluster")),
         (Request::Explain("web".into()), Some("why")),
     ]

@@ -8,11 +8,13 @@ use fuzz::Fuzz;
 use manager_core::{Action, Event, Manager, Recovered, SnapshotBlob};
 use model::{
     access::{UserChange, UserSpec, Verb},
+    binding::{BindingSpec, ExchangeRequest},
     cron::CronSpec,
     deployer::{DeployTokenSpec, DeployVerb, TokenDigest},
     freeze::{FreezeSpec, Window},
     id::{MemberId, NodeId},
     identity::{Identity, JoinRole},
+    issuer::IssuerSpec,
     job::JobPolicy,
     policy::PolicySpec,
     registry::{Login, RegistrySpec, Secret},
@@ -203,6 +205,13 @@ fn fuzz_requests() {
             ttl: std::time::Duration::from_secs(60),
             digest: TokenDigest([7; 32]),
         },
+        Request::SetIssuer(Box::new(issuer())),
+        Request::CreateBinding(Box::new(binding())),
+        Request::Exchange(Box::new(exchange())),
+        Request::ListIssuers,
+        Request::ListBindings,
+        Request::RemoveBinding("ci".into()),
+        Request::RemoveIssuer("gitlab".into()),
         Request::ListDeployTokens,
         Request::RemoveDeployToken("ci".into()),
         Request::RemoveRegistry("reg.example".into()),
@@ -255,6 +264,33 @@ fn fuzz_requests() {
             },
         )
     });
+}
+
+fn issuer() -> IssuerSpec {
+    IssuerSpec {
+        name: "gitlab".into(),
+        url: "https://gitlab.example".into(),
+        audience: "orch.example".into(),
+        authority: None,
+    }
+}
+
+fn binding() -> BindingSpec {
+    BindingSpec {
+        name: "ci".into(),
+        service: "web".into(),
+        image: "app".into(),
+        allow: DeployVerb::ALL.into(),
+        issuer: "gitlab".into(),
+        project_id: 42,
+        ref_name: "main".into(),
+        ..BindingSpec::default()
+    }
+}
+
+fn exchange() -> ExchangeRequest {
+    let digest = TokenDigest([7; 32]);
+    ExchangeRequest { id_token: Secret::new("a.b.c"), binding: Some("ci".into()), digest, proof: None }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn by_token(
     service: &Service,
     release: &Release,
 ) -> Option<Result<(), String>> {
-    let Some(Identity::Deployer { id, name }) = &release.by else { return None };
+    let Some(Identity::Deployer { id, name, .. }) = &release.by else { return None };
     // Made, used and removed in the steps between two looks, it is in neither.
     let token = before.deploy_token(*id).or_else(|| store.deploy_token(*id));
     let number = release.number.0;
