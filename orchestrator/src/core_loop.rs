@@ -11,11 +11,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use idtoken::KeySet;
 use manager_core::{Action, Event, Manager, Notice};
 use model::{
     command::Answer,
     id::MemberId,
     identity::Identity,
+    issuer::IssuerSpec,
     request::{ApiError, ErrorCode, Reply, Request, Response},
     session::ManagerMessage,
     time::{Instant, Now, WallTime},
@@ -26,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     edge,
     inputs::{Class, Inputs, Queues},
+    issuers::{self, Issuers, Judged},
     keyring::KeyFile,
     peers::Peers,
     registry,
@@ -59,6 +62,13 @@ pub enum Input {
         identity: Identity,
         /// Where its messages go.
         sink: mpsc::Sender<ManagerMessage>,
+    },
+    /// The keys of an issuer were fetched, or could not be.
+    Keys {
+        /// As it was declared when they were asked for.
+        issuer: Box<IssuerSpec>,
+        /// Them, or why there are none.
+        fetched: Result<KeySet, String>,
     },
     /// From the log's thread.
     Written(Written),
@@ -104,6 +114,7 @@ pub struct CoreLoop {
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
     authority: Option<Arc<ClusterCa>>,
+    issuers: Issuers,
     sockets: tokio::runtime::Handle,
     key_file: Arc<KeyFile>,
     origin: std::time::Instant,
@@ -173,6 +184,7 @@ impl CoreLoop {
             replies: HashMap::new(),
             agents: HashMap::new(),
             authority: None,
+            issuers: Issuers::default(),
             sockets: parts.sockets,
             key_file: parts.key_file,
             origin: parts.origin,
@@ -226,7 +238,16 @@ impl CoreLoop {
                 self.agents.insert(connection, sink);
                 Event::AgentOpened { connection, identity }
             }
-            Input::Request { event, sink, token } => self.request(event, sink, token.as_deref()),
+            Input::Request { event, sink, token } => match self.request(event, sink, token.as_deref()) {
+                Some(event) => event,
+                None => return None,
+            },
+            Input::Keys { issuer, fetched } => {
+                let waiting = self.issuers.fetched(&issuer, fetched, std::time::Instant::now());
+                return waiting
+                    .into_iter()
+                    .find_map(|(event, sink)| self.take(Input::Request { event, sink, token: None }));
+            }
             Input::Stop => {
                 self.stopping = Some(std::time::Instant::now());
                 if !self.leads() {
@@ -242,29 +263,57 @@ impl CoreLoop {
         None
     }
 
-    /// Registers a request, or its refusal.
-    fn request(&mut self, event: Event, sink: ReplySink, token: Option<&DeployToken>) -> Event {
+    /// Registers a request, or its refusal; `None`: it waits for an issuer's keys.
+    fn request(&mut self, event: Event, sink: ReplySink, token: Option<&DeployToken>) -> Option<Event> {
         let Event::Request { handle, identity, request_id, consistency, deadline, request, origin } = event
         else {
-            return event;
+            return Some(event);
         };
         let about = model::audit::about::about(&request);
         let verified = match request {
             Request::Join(join) => {
                 self.verify(identity.clone(), *join).map(|(i, join)| (i, Request::Join(join.into())))
             }
+            Request::Exchange(exchange) if self.standing.borrow().is_leader => {
+                match self.issuers.judge(&self.manager, *exchange, std::time::Instant::now()) {
+                    Judged::Proven(proven) => Ok((identity.clone(), Request::Exchange(proven))),
+                    Judged::Refused(error) => Err(error),
+                    Judged::Waits { exchange, issuer, fetch } => {
+                        let request = Request::Exchange(exchange);
+                        let event = Event::Request {
+                            handle,
+                            identity,
+                            request_id,
+                            consistency,
+                            deadline,
+                            request,
+                            origin,
+                        };
+                        self.issuers.wait(&issuer.name, event, sink);
+                        if fetch {
+                            self.fetch_keys(issuer);
+                        }
+                        return None;
+                    }
+                }
+            }
             other => self.prove(identity.clone(), token).map(|identity| (identity, other)),
         };
-        match verified {
+        self.replies.insert(handle, sink);
+        Some(match verified {
             Ok((identity, request)) => {
-                self.replies.insert(handle, sink);
                 Event::Request { handle, identity, request_id, consistency, deadline, request, origin }
             }
-            Err(error) => {
-                self.replies.insert(handle, sink);
-                Event::Refused { handle, identity, request_id, origin, about, error }
-            }
-        }
+            Err(error) => Event::Refused { handle, identity, request_id, origin, about, error },
+        })
+    }
+
+    fn fetch_keys(&self, issuer: Box<IssuerSpec>) {
+        let own = self.own.clone();
+        self.sockets.spawn(async move {
+            let fetched = issuers::fetch::keys(&issuer).await;
+            let _ = own.send(Input::Keys { issuer, fetched }).await;
+        });
     }
 
     /// Checks a joiner's secret where this manager leads; elsewhere the core refers to the leader.

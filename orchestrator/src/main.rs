@@ -15,6 +15,7 @@ mod edge;
 mod entropy;
 mod init;
 mod inputs;
+mod issuers;
 mod join;
 mod keyring;
 mod membership;

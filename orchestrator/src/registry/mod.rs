@@ -12,7 +12,7 @@
 mod challenge;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

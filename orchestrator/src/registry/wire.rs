@@ -25,7 +25,7 @@ const MAX_REDIRECTS: usize = 3;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     #[error("it cannot be reached: {0}")]
     Connect(#[source] std::io::Error),
     #[error("its certificate is not accepted: {0}; --ca FILE names the authority that vouches for it")]
@@ -44,32 +44,32 @@ pub(super) enum WireError {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
     /// Every value of a header that may be there more than once.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
     }
 }
 
 /// How a registry is connected to.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     tls: TlsConnector,
     plain: bool,
 }
 
 impl Wire {
     /// `plain`: the registry was declared so; otherwise nothing is ever sent unencrypted.
-    pub(super) fn new(authority: Option<&str>, plain: bool) -> Result<Self, WireError> {
+    pub(crate) fn new(authority: Option<&str>, plain: bool) -> Result<Self, WireError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for certificate in
@@ -89,7 +89,7 @@ impl Wire {
 
     /// Asks, and follows where it is sent. What authorizes goes to the first address only; a body, which may hold a login, is
     /// never sent on.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         method: &Method,
         uri: &Uri,
@@ -111,6 +111,11 @@ impl Wire {
             }
         }
         Err(WireError::Redirect(shown(&at)))
+    }
+
+    /// Reads what lies at an address, and goes nowhere else.
+    pub(crate) async fn read(&self, uri: &Uri) -> Result<Answer, WireError> {
+        self.once(&Method::GET, uri, &[], None).await
     }
 
     async fn once(
