@@ -51,6 +51,6 @@ pub struct DeployTokenCreate {
     pub quiet: bool,
 }
 
-fn verb(text: &str) -> Result<DeployVerb, String> {
+pub(super) fn verb(text: &str) -> Result<DeployVerb, String> {
     text.parse().map_err(|error: model::deployer::ParseDeployVerbError| error.to_string())
 }

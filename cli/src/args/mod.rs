@@ -11,6 +11,7 @@ mod freeze;
 mod hook;
 mod item;
 mod job;
+mod pipeline;
 mod policy;
 mod registry;
 mod security;
@@ -33,6 +34,7 @@ pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
 pub use item::{ConfigCommand, ItemCreate, ItemUpdate, SecretCommand};
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
+pub use pipeline::{BindingCommand, BindingCreate, IssuerCommand, IssuerSet, RefTypeArg};
 pub use policy::{GrantFlags, PolicyCommand, PolicySet};
 pub use registry::{RegistryCommand, RegistrySet};
 pub use security::{NamespaceArg, SecurityFlags};
@@ -67,6 +69,9 @@ pub struct Global {
     /// Ask the manager on this machine through its local socket, as root: no context and no certificate is needed
     #[arg(long, global = true, env = "ORCH_SOCKET", value_name = "PATH", help_heading = "Global")]
     pub socket: Option<PathBuf>,
+    /// With an ID token (ORCH_ID_TOKEN): the deploy binding to ask by, where several let the job in
+    #[arg(long, global = true, env = "ORCH_BINDING", value_name = "NAME", help_heading = "Global")]
+    pub binding: Option<String>,
     /// Print JSON: one document, or one per line where it streams.
     #[arg(long, global = true, help_heading = "Global")]
     pub json: bool,
@@ -147,6 +152,12 @@ pub enum Command {
     /// Make, list and remove tokens with which a pipeline deploys one service
     #[command(subcommand, visible_alias = "deploy-tokens")]
     DeployToken(DeployTokenCommand),
+    /// Make, list and remove bindings by which jobs of a GitLab project deploy one service
+    #[command(subcommand, visible_alias = "deploy-bindings")]
+    DeployBinding(BindingCommand),
+    /// Declare who signs ID tokens, such as a GitLab
+    #[command(subcommand, visible_alias = "issuers")]
+    Issuer(IssuerCommand),
     /// Look at, check and export the record of everything that was done or refused
     #[command(subcommand)]
     Audit(AuditCommand),

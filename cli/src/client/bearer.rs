@@ -32,15 +32,19 @@ fn from(var: impl Fn(&str) -> Option<String>) -> Result<Option<Context>, Failure
              HOST[:PORT],…",
         )
     })?;
-    let managers = managers.split(',').map(str::trim).filter(|address| !address.is_empty());
     let context = Context {
         name: "ORCH_MANAGERS".into(),
-        managers: managers.map(with_port).collect(),
+        managers: self::managers(&managers),
         token: Some(token.trim().to_owned()),
         ..Context::default()
     };
     context.check()?;
     Ok(Some(context))
+}
+
+/// The addresses that `ORCH_MANAGERS` lists.
+pub(super) fn managers(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|address| !address.is_empty()).map(with_port).collect()
 }
 
 fn with_port(address: &str) -> String {

@@ -6,6 +6,7 @@
 
 pub mod bearer;
 mod hedge;
+pub mod id_token;
 pub mod random;
 mod stream;
 mod unreachable;
@@ -23,6 +24,7 @@ use model::{
     request::{ApiError, ErrorCode, Reply, Request, Response},
     validate::validate_request,
 };
+use pki::Fingerprint;
 use proto::{
     codec,
     v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
@@ -131,6 +133,35 @@ impl Client {
             authority,
             token,
             stale,
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            patience: Cell::new(REACH_PATIENCE),
+            stale_said: Cell::new(false),
+            job: job(),
+        })
+    }
+
+    /// A client that has nothing to show of itself, of managers that have to prove to be of an authority.
+    ///
+    /// # Errors
+    /// TLS is not usable.
+    pub fn unnamed(
+        managers: Vec<String>,
+        authority: Fingerprint,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let tls = ClientTls::pinned(*authority.as_bytes());
+        let tls = tls.map_err(|error| Failure::new(Code::DENIED, error.to_string()))?;
+        let manager = |address: String| {
+            let channel = rpc::tls::channel(&address, tls.clone());
+            Manager { address, channel }
+        };
+        Ok(Self {
+            managers: managers.into_iter().map(manager).collect(),
+            preferred: Cell::new(0),
+            context: "ORCH_MANAGERS".into(),
+            authority: None,
+            token: None,
+            stale: false,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             patience: Cell::new(REACH_PATIENCE),
             stale_said: Cell::new(false),

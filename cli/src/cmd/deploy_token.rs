@@ -98,7 +98,7 @@ async fn create(session: &Session, flags: DeployTokenCreate) -> Result<(), Failu
 }
 
 /// Whoever brings a release has to see what becomes of it.
-fn with_status(allow: &[DeployVerb]) -> BTreeSet<DeployVerb> {
+pub(super) fn with_status(allow: &[DeployVerb]) -> BTreeSet<DeployVerb> {
     let mut verbs: BTreeSet<DeployVerb> = allow.iter().copied().collect();
     if verbs.contains(&DeployVerb::Deploy) || verbs.contains(&DeployVerb::Rollback) {
         verbs.insert(DeployVerb::Status);

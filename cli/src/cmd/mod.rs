@@ -15,6 +15,7 @@ mod logs;
 mod manager;
 mod network;
 mod node;
+mod pipeline;
 mod policy;
 mod ps;
 mod registry;
@@ -31,8 +32,8 @@ use std::path::PathBuf;
 
 use crate::{
     args::{Cli, Command, Global},
-    client::{Client, bearer},
-    context::{Contexts, default_path},
+    client::{Client, bearer, id_token},
+    context::{Context, Contexts, default_path},
     exit::{Code, Failure},
     output::{self, json},
 };
@@ -43,17 +44,22 @@ pub struct Session {
     pub global: Global,
     /// Where the contexts are.
     pub config: PathBuf,
+    /// The session that an ID token was exchanged for.
+    pub exchanged: Option<Context>,
 }
 
 impl Session {
-    /// A client of the chosen cluster: of the context that was named, else of the deploy token in the environment, else of the
-    /// current context.
+    /// A client of the chosen cluster: of the context that was named, else of the ID token or the deploy token in the environment,
+    /// else of the current context.
     ///
     /// # Errors
     /// There is none, or its context is not usable.
     pub fn client(&self) -> Result<Client, Failure> {
         if let Some(socket) = &self.global.socket {
             return Ok(Client::local(socket, self.global.stale, self.global.timeout));
+        }
+        if let Some(context) = &self.exchanged {
+            return Client::new(context, &self.config, self.global.stale, self.global.timeout);
         }
         let named = self.global.context.is_some();
         if let Some(context) = bearer::from_environment()?.filter(|_| !named) {
@@ -91,6 +97,15 @@ impl Session {
     }
 }
 
+/// Shows the ID token of the environment, once for the whole command; `None`: there is none, or something else was named.
+async fn exchange(global: &Global) -> Result<Option<Context>, Failure> {
+    if global.context.is_some() || global.socket.is_some() {
+        return Ok(None);
+    }
+    let Some(context) = id_token::from_environment()? else { return Ok(None) };
+    id_token::exchange(context, global.binding.clone(), global.timeout).await.map(Some)
+}
+
 /// Runs a command.
 ///
 /// # Errors
@@ -103,7 +118,11 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Version => return Ok(shell::version(global.json)),
         _ => {}
     }
-    let session = Session { global, config: default_path()? };
+    let exchanged = match command {
+        Command::Context(_) | Command::Dev(_) => None,
+        _ => exchange(&global).await?,
+    };
+    let session = Session { global, config: default_path()?, exchanged };
     match command {
         Command::Service(command) => service::run(&session, command).await,
         Command::Deploy(deploy) => deploy::run(&session, *deploy).await,
@@ -124,6 +143,8 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Whoami => whoami::run(&session).await,
         Command::CanI(question) => whoami::can_i(&session, question).await,
         Command::DeployToken(command) => deploy_token::run(&session, command).await,
+        Command::DeployBinding(command) => pipeline::binding(&session, command).await,
+        Command::Issuer(command) => pipeline::issuer(&session, command).await,
         Command::Audit(command) => audit::run(&session, command).await,
         Command::Ps(ps) => ps::run(&session, ps).await,
         Command::Logs(logs) => logs::run(&session, logs).await,
