@@ -6,6 +6,7 @@
 //! [`Cluster`](cluster::Cluster), managers, agents and an operator; [`image`], the mimic as an image with the same id on every engine;
 //! [`Workload`](workload::Workload), clients that write and read meanwhile, with a [`history`] that is checked.
 //! [`Load`](load::Load), clients of a service at a fixed rate. [`Registry`](registry::Registry), a registry of images.
+//! [`Issuer`](issuer::Issuer), an issuer of ID tokens.
 //!
 //! A host is a PID, mount, UTS and network namespace. Its first process ends when the test process ends, however that
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
@@ -23,6 +24,7 @@ pub mod history;
 pub mod hosts;
 pub mod http;
 pub mod image;
+pub mod issuer;
 pub mod load;
 pub mod meanwhile;
 pub mod mesh;

@@ -5,6 +5,7 @@ mod audit;
 mod damage;
 mod deploy_tokens;
 mod faults;
+mod id_tokens;
 mod input;
 mod lifecycle;
 mod membership;
