@@ -118,7 +118,7 @@ fn job_of_the_bound_project_and_ref_deploys_by_any_manager_and_is_on_record() {
         assert_eq!(said.code, 0, "manager {manager}: {said:?}");
         assert_eq!(door.image(), digest(letter));
     }
-    assert_eq!(door.issuer.asked(), 1, "keys are kept");
+    assert!(door.issuer.asked() <= 2, "each leader asks once");
     let said = door.say(&door.good(), &["deploy", "status", "ispyb"]);
     assert_eq!(said.code, 0, "{said:?}");
     refused(&door.say(&door.good(), &["scale", "ispyb=9"]), "deploy binding \"ispyb-main\"");
@@ -164,7 +164,7 @@ fn tokens_that_are_not_the_issuers_for_us_and_now_are_refused_and_on_record() {
         (door.claiming("aud", json!("vault.example")), "audience"),
         (door.claiming("aud", json!([AUDIENCE, "vault.example"])), "audience"),
         (door.claiming("iss", json!("https://gitlab.evil")), "is not declared here"),
-        (door.claiming("exp", json!(now - 300)), "expired 30"),
+        (door.claiming("exp", json!(now - 300)), "s ago by this manager's clock"),
         (door.claiming("nbf", json!(now + 300)), "compare the clocks"),
         (door.claiming("jti", Value::Null), "jti"),
         ("not.a.token".to_owned(), "not an ID token"),
@@ -253,10 +253,9 @@ fn keys_that_an_issuer_changes_are_followed_and_one_that_is_away_is_said() {
     let said = door.deploy(&door.good(), 'a');
     assert!(said.code != 0 && said.err.contains("keys of issuer \"gitlab\" cannot be fetched"), "{said:?}");
     door.issuer.resume().expect("it listens again");
-    let token = door.good();
-    let back = door
-        .cluster
-        .ask("the issuer to be asked again", PATIENCE, || (door.deploy(&token, 'a').code == 0).then_some(()));
+    let back = door.cluster.ask("the issuer to be asked again", PATIENCE, || {
+        (door.deploy(&door.good(), 'a').code == 0).then_some(())
+    });
     back.expect("it is not given up");
     // A new leader knows no keys yet, and asks for those of now.
     door.issuer.rotate();
