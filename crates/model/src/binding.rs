@@ -167,40 +167,56 @@ impl BindingSpec {
     /// # Errors
     /// The first rule that it does not keep.
     pub fn admits(&self, job: &JobClaims) -> Result<(), Unkept> {
-        let keep = |kept: bool, rule, why: String| if kept { Ok(()) } else { Err(Unkept { rule, why }) };
-        // Whose job it is comes first: to a stranger a binding says nothing else.
-        keep(job.project_id == Some(self.project_id), "project_id", {
-            format!("the job is of project {}, the binding is for another", number(job.project_id))
-        })?;
         let own = self.job_project_id.unwrap_or(self.project_id);
         let job_project = job.job_project_id.or_else(|| self.job_project_id.is_none().then_some(own));
-        keep(job_project == Some(own), "job_project_id", {
-            format!("the job belongs to project {}, and has to belong to {own}", number(job.job_project_id))
-        })?;
         let source = &job.pipeline_source;
-        keep(
-            !source.is_empty() && !source.contains("merge_request") && !source.contains("pull_request"),
-            "pipeline_source",
-            { format!("the pipeline runs for {}; one of a merge request never deploys", said(source)) },
-        )?;
-        keep(job.ref_type == self.ref_type.to_string(), "ref_type", {
-            format!("the job runs for a {}, and has to for a {}", said(&job.ref_type), self.ref_type)
-        })?;
-        keep(job.ref_name == self.ref_name, "ref", {
-            format!("the job runs for {}, and has to for \"{}\"", said(&job.ref_name), self.ref_name)
-        })?;
-        keep(job.ref_protected == "true", "ref_protected", {
-            format!("{} is not protected: protect it in the project's settings", said(&job.ref_name))
-        })?;
-        let environment = self.environment.as_ref();
-        keep(environment.is_none() || environment == job.environment.as_ref(), "environment", {
-            let found = job.environment.as_deref().unwrap_or("");
-            format!(
-                "the job's environment is {}, and has to be {:?}",
-                said(found),
-                environment.map_or("", |e| e)
-            )
-        })
+        let of_request = source.contains("merge_request") || source.contains("pull_request");
+        let (found, wanted) = (job.environment.as_deref(), self.environment.as_deref());
+        let (ref_type, ref_name) = (said(&job.ref_type), said(&job.ref_name));
+        // Whose job it is comes first: to a stranger a binding says nothing else.
+        let rules = [
+            (
+                job.project_id == Some(self.project_id),
+                "project_id",
+                format!("the job is of project {}, the binding is for another", number(job.project_id)),
+            ),
+            (
+                job_project == Some(own),
+                "job_project_id",
+                format!("the job belongs to project {}, and has to to {own}", number(job.job_project_id)),
+            ),
+            (
+                !source.is_empty() && !of_request,
+                "pipeline_source",
+                format!("the pipeline runs for {}; one of a merge request never deploys", said(source)),
+            ),
+            (
+                job.ref_type == self.ref_type.to_string(),
+                "ref_type",
+                format!("the job runs for a {ref_type}, and has to for a {}", self.ref_type),
+            ),
+            (
+                job.ref_name == self.ref_name,
+                "ref",
+                format!("the job runs for {ref_name}, and has to for \"{}\"", self.ref_name),
+            ),
+            (
+                job.ref_protected == "true",
+                "ref_protected",
+                format!("{ref_name} is not protected: protect it in the project's settings"),
+            ),
+            (
+                wanted.is_none() || wanted == found,
+                "environment",
+                format!(
+                    "the job's is {}, and has to be {}",
+                    said(found.unwrap_or("")),
+                    said(wanted.unwrap_or(""))
+                ),
+            ),
+        ];
+        let unkept = rules.into_iter().find(|(kept, ..)| !kept);
+        unkept.map_or(Ok(()), |(_, rule, why)| Err(Unkept { rule, why }))
     }
 
     /// What a session allows.
