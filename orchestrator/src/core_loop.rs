@@ -238,10 +238,7 @@ impl CoreLoop {
                 self.agents.insert(connection, sink);
                 Event::AgentOpened { connection, identity }
             }
-            Input::Request { event, sink, token } => match self.request(event, sink, token.as_deref()) {
-                Some(event) => event,
-                None => return None,
-            },
+            Input::Request { event, sink, token } => self.request(event, sink, token.as_deref())?,
             Input::Keys { issuer, fetched } => {
                 let waiting = self.issuers.fetched(&issuer, fetched, std::time::Instant::now());
                 return waiting

@@ -305,6 +305,8 @@ impl Control {
     async fn may_retry(&self, call: &Call, error: &ApiError) -> bool {
         let passing = match error.code {
             ErrorCode::NotLeader => true,
+            // An issuer that is away stays so for a while: its callers, whom nobody knows, wait at their own cost.
+            ErrorCode::Unavailable if matches!(call.request, ApiRequest::Exchange(_)) => false,
             ErrorCode::Unavailable => call.request.is_read() || call.raw.request_id != 0,
             _ => false,
         };

@@ -119,7 +119,7 @@ impl Issuers {
         }
         let keys = match known.keys(token.key_id(), now) {
             Keys::Known(keys) => keys,
-            Keys::Wait { .. } if known.waiting.len() >= MAX_WAITING => {
+            Keys::Wait { fetch: false } if known.waiting.len() >= MAX_WAITING => {
                 let message =
                     format!("{MAX_WAITING} calls wait for the keys of issuer \"{}\"; retry", spec.name);
                 return Err(ApiError::new(ErrorCode::Exhausted, message));
@@ -186,12 +186,11 @@ impl Known {
         if self.fetching {
             return Keys::Wait { fetch: false };
         }
-        let pause = |failed: bool| if failed { FAILURE_PAUSE } else { UNKNOWN_KEY_PAUSE };
         match (&self.tried, kept) {
-            (Some((since, Some(why))), _) if now.duration_since(*since) < pause(true) => {
+            (Some((since, Some(why))), _) if now.duration_since(*since) < FAILURE_PAUSE => {
                 Keys::Failed(why.clone())
             }
-            (Some((since, None)), Some(keys)) if now.duration_since(*since) < pause(false) => {
+            (Some((since, None)), Some(keys)) if now.duration_since(*since) < UNKNOWN_KEY_PAUSE => {
                 Keys::Known(keys)
             }
             _ => {
@@ -218,8 +217,8 @@ fn digest_of(issuer: &str, id: &str) -> TokenDigest {
 
 /// GitLab writes numbers as text.
 fn job_of(claims: &Claims) -> JobClaims {
-    let text = |name| claims.text(name).unwrap_or_default().to_owned();
-    let number = |name| match claims.rest.get(name)? {
+    let text = |name: &str| claims.text(name).unwrap_or_default().to_owned();
+    let number = |name: &str| match claims.rest.get(name)? {
         Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
         Value::Number(number) => number.as_u64(),
         _ => None,
@@ -244,7 +243,7 @@ mod tests {
     use super::*;
 
     fn set(name: &str) -> KeySet {
-        let modulus = "z".repeat(342);
+        let modulus = "z".repeat(344);
         let text =
             format!(r#"{{"keys":[{{"kty":"RSA","use":"sig","kid":"{name}","n":"{modulus}","e":"AQAB"}}]}}"#);
         KeySet::parse(text.as_bytes()).expect("a key set")
@@ -265,7 +264,7 @@ mod tests {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut issuers = Issuers([("gitlab".to_owned(), Known::new(&spec))].into());
-        let mut ask = |issuers: &mut Issuers, key, seconds| {
+        let ask = |issuers: &mut Issuers, key, seconds| {
             asked(&issuers.0.get_mut("gitlab").expect("known").keys(key, at(seconds)))
         };
         assert_eq!(ask(&mut issuers, "one", 0), "fetch");
