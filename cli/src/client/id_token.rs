@@ -114,7 +114,7 @@ mod tests {
         let context = context.ok().flatten().expect("all there is to say");
         assert_eq!(context.managers, ["m1:7420", "m2:1"]);
         assert_eq!((context.id_token.as_str(), context.authority.to_string()), ("a.b.c", digits.clone()));
-        let message = |set| of(set).err().expect("something is missing").message;
+        let message = |set: &[(&str, &str)]| of(set).err().expect("something is missing").message;
         assert!(message(&[token, ("ORCH_CA", &digits)]).contains("ORCH_MANAGERS"));
         assert!(message(&[token, ("ORCH_MANAGERS", "m1")]).contains("ORCH_CA"));
         assert!(
