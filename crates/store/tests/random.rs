@@ -270,7 +270,7 @@ impl Chooser<'_> {
                 self.store.deploy_tokens().iter().find(|token| token.spec.service == service.spec.name)
             && !self.random.one_in(3)
         {
-            return Identity::Deployer { id: token.id, name: token.spec.name.clone() };
+            return token.identity();
         }
         match self.random.below(50) {
             0 => Identity::User {
