@@ -113,6 +113,7 @@ pub struct CoreLoop {
     cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
+    /// Its key is opened once and stays in memory.
     authority: Option<Arc<ClusterCa>>,
     issuers: Issuers,
     sockets: tokio::runtime::Handle,
@@ -342,8 +343,11 @@ impl CoreLoop {
         let cluster = self.manager.store().cluster();
         let cluster = cluster
             .ok_or_else(|| ApiError::new(ErrorCode::Unavailable, "the cluster is not founded yet: retry"))?;
-        let read = ClusterCa::from_pem(&cluster.authority.certificate, &cluster.authority.key);
-        let read = read.map_err(|e| ApiError::new(ErrorCode::Internal, format!("the authority: {e}")))?;
+        let broken = |why: String| ApiError::new(ErrorCode::Internal, format!("the authority: {why}"));
+        let key = self.manager.authority_key()?;
+        let key = std::str::from_utf8(key.reveal()).map_err(|error| broken(error.to_string()))?;
+        let read = ClusterCa::from_pem(&cluster.authority.certificate, key);
+        let read = read.map_err(|error| broken(error.to_string()))?;
         Ok(self.authority.insert(Arc::new(read)).clone())
     }
 

@@ -12,10 +12,11 @@ use model::{
     identity::{CertName, Identity, JoinRole, Role},
     node::NodeSpec,
     request::{Consistency, Request, Response},
+    sealed::KeyId,
     time::Now,
 };
 use pki::{ClusterCa, KeyAndCsr};
-use seal::Keyring;
+use seal::{DataKey, Keyring};
 
 use crate::{
     config::{listen_for, with_port},
@@ -23,6 +24,7 @@ use crate::{
     core_loop::{CERTIFICATE_LIFE, now},
     dir::{DataDir, Identity as MemberIdentity, Pems},
     entropy,
+    keyring::{self, Found},
     storage::{self, WriteNow},
 };
 
@@ -78,11 +80,14 @@ pub fn init(args: &InitArgs) -> Result<()> {
         rng_seed: entropy::number()?,
         seeds: Vec::new(),
         bootstrap: Some(Bootstrap {
-            authority: Authority { certificate: ca.certificate_pem().to_owned(), key: ca.key_pem() },
+            authority: Authority {
+                certificate: ca.certificate_pem().to_owned(),
+                key: ca.key_pem(),
+                sealed: None,
+            },
             settings: ClusterSettings::default(),
         }),
-        // The first one that runs makes the first data key.
-        keyring: Keyring::default(),
+        keyring: first_keyring(&dir)?,
         entropy: Entropy(entropy::bytes()?),
         knobs: Knobs::default(),
     };
@@ -119,6 +124,16 @@ pub fn init(args: &InitArgs) -> Result<()> {
     );
     println!("More tokens: orchctl token create");
     Ok(())
+}
+
+/// The first data key, durable before anything is sealed with it: the authority's key never enters the log in clear.
+fn first_keyring(dir: &DataDir) -> Result<Keyring> {
+    let Found::Open(file, _) = keyring::find(dir)? else {
+        bail!("{} has a keyring with a passphrase: it is another cluster's", dir.root().display());
+    };
+    let ring = Keyring::new([(KeyId(1), DataKey::new(entropy::bytes()?))]);
+    file.keep(0, &ring)?;
+    Ok(ring)
 }
 
 fn issue(

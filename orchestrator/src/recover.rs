@@ -13,7 +13,7 @@ use crate::{
     config::with_port,
     core_loop::{CERTIFICATE_LIFE, now},
     dir::{DataDir, Identity as MemberIdentity, Pems},
-    entropy, storage,
+    entropy, storage, unlock,
 };
 
 /// Serial numbers of certificates made here: far above those that the log counts, apart from those of init.
@@ -26,6 +26,7 @@ pub fn recover(root: &Path, address: Option<&str>) -> Result<()> {
     let address = address.map_or(identity.address.clone(), with_port);
     let (wal, old) = storage::open(&dir.raft(), false, 0)?;
     drop(wal);
+    let ring = unlock::keyring_of_stopped(&dir)?;
     let wall = now(std::time::Instant::now()).wall;
     let recovery = manager_core::recover(&old, &address, wall)
         .with_context(|| format!("nothing can be recovered from {}", dir.raft().display()))?;
@@ -38,7 +39,9 @@ pub fn recover(root: &Path, address: Option<&str>) -> Result<()> {
     storage::write_first(&fresh, recovery.recovered, entropy::number()?)?;
 
     let Some(cluster) = recovery.state.cluster() else { bail!("the recovered state has no cluster") };
-    let ca = ClusterCa::from_pem(&cluster.authority.certificate, &cluster.authority.key)?;
+    let key = manager_core::authority_key(cluster, &ring)
+        .context("the authority's key does not open, and without it nobody can be admitted")?;
+    let ca = ClusterCa::from_pem(&cluster.authority.certificate, std::str::from_utf8(key.reveal())?)?;
     let key = KeyAndCsr::for_key(PrivateKey::from_pem(&dir.pems()?.key)?)?;
     let name = CertName { cluster: cluster.id, identity: Identity::Manager(recovery.member) };
     let serial = FIRST_SERIAL + recovery.member.0;

@@ -104,13 +104,7 @@ pub async fn relock(root: &Path, lock: Lock) -> Result<()> {
     let dir = DataDir::new(root);
     dir.identity()?;
     let (log, _) = storage::open(&dir.raft(), false, entropy::number()?).context("stop the manager first")?;
-    let (_, ring) = match keyring::find(&dir)? {
-        Found::Open(file, ring) => (file, ring),
-        Found::Locked(locked) => {
-            let passphrase = ask("Present passphrase: ")?;
-            locked.unlock(&passphrase)?.context("this is not the passphrase")?
-        }
-    };
+    let ring = keyring_of_stopped(&dir)?;
     let passphrase = (lock == Lock::Passphrase).then(new_passphrase).transpose()?;
     keyring::relock(&dir, &ring, lock, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))?;
     drop(log);
@@ -125,6 +119,21 @@ pub async fn relock(root: &Path, lock: Lock) -> Result<()> {
         "What opened it before may lie in backups of this directory: orchctl secret rotate-key makes that worthless."
     );
     Ok(())
+}
+
+/// The keyring of a manager that does not run; its passphrase is asked for.
+///
+/// # Errors
+/// It does not open.
+pub fn keyring_of_stopped(dir: &DataDir) -> Result<Keyring> {
+    let (_, ring) = match keyring::find(dir)? {
+        Found::Open(file, ring) => (file, ring),
+        Found::Locked(locked) => {
+            let passphrase = ask("Present passphrase: ")?;
+            locked.unlock(&passphrase)?.context("this is not the passphrase")?
+        }
+    };
+    Ok(ring)
 }
 
 fn new_passphrase() -> Result<Zeroizing<Vec<u8>>> {

@@ -90,7 +90,7 @@ fn spec(set: RegistrySet) -> Result<RegistrySpec, Failure> {
     };
     let host = set.host.trim_start_matches("https://").trim_end_matches('/');
     let host = canonical_host(host).to_owned();
-    Ok(RegistrySpec { host, login, authority, plain_http: set.plain_http })
+    Ok(RegistrySpec { host, login, authority, plain_http: set.plain_http, sealed: None })
 }
 
 /// The first line of standard input.

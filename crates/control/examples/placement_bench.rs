@@ -77,6 +77,7 @@ impl Bench {
             authority: Authority::default(),
             name: "m".into(),
             address: "127.0.0.1:1".into(),
+            data_key: None,
         });
         bench.apply(Command::CreateToken(Token {
             id: TOKEN,

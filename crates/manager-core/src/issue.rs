@@ -134,6 +134,10 @@ impl Manager {
             if !self.queries.is_open(issue.handle) {
                 continue;
             }
+            if let Err(error) = self.authority_key() {
+                self.reply(issue.handle, Err(error));
+                continue;
+            }
             let serial = cluster.last_serial + 1;
             let member = MemberId(cluster.last_member.0 + 1);
             let command = match issue.subject.clone() {

@@ -11,7 +11,7 @@ use model::{
     template,
     validate::{Problem, validate_template},
 };
-use seal::{Place, SealError};
+use seal::{Of, Place, SealError};
 
 use crate::{Manager, admit::not_found};
 
@@ -61,15 +61,9 @@ impl Manager {
         number: u64,
         value: &Clear,
     ) -> Result<NewVersion, ApiError> {
-        let active = self.store.data_keys().map_or(KeyId(0), |keys| keys.active);
-        if active == KeyId(0) {
-            let waits = self.store.data_keys().and_then(|keys| self.keys_wait(keys));
-            let waits = waits.unwrap_or_else(|| "it is being made; retry in a moment".into());
-            let message = format!("the managers have no data key to seal it with yet: {waits}");
-            return Err(ApiError::new(ErrorCode::Unavailable, message));
-        }
-        let place =
-            Place { cluster: self.config.cluster, kind: spec.kind, name: &spec.name, version: number };
+        let active = self.active_key()?;
+        let of = Of::Item { kind: spec.kind, name: &spec.name, version: number };
+        let place = Place { cluster: self.config.cluster, of };
         let nonce = self.keys.nonce();
         let sealed = self.keys.ring().seal(active, nonce, &place, value.reveal());
         let sealed = sealed.map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))?;
@@ -80,10 +74,22 @@ impl Manager {
         Ok(NewVersion { number, value: sealed, size, names })
     }
 
+    /// What is sealed now is sealed with this one.
+    pub(crate) fn active_key(&self) -> Result<KeyId, ApiError> {
+        let active = self.store.data_keys().map_or(KeyId(0), |keys| keys.active);
+        if active == KeyId(0) {
+            let waits = self.store.data_keys().and_then(|keys| self.keys_wait(keys));
+            let waits = waits.unwrap_or_else(|| "it is being made; retry in a moment".into());
+            let message = format!("the managers have no data key to seal it with yet: {waits}");
+            return Err(ApiError::new(ErrorCode::Unavailable, message));
+        }
+        Ok(active)
+    }
+
     /// A version's value.
     pub(crate) fn unseal(&self, item: &Item, number: u64) -> Result<Clear, SealError> {
         let (kind, name) = (item.spec.kind, &item.spec.name);
-        let place = Place { cluster: self.config.cluster, kind, name, version: number };
+        let place = Place { cluster: self.config.cluster, of: Of::Item { kind, name, version: number } };
         let version = item.version(number).ok_or(SealError::NoKey(KeyId(0)))?;
         self.keys.ring().open(&place, &version.value)
     }

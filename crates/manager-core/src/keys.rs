@@ -7,6 +7,7 @@
 //!   managers' own connections. So newcomers, replaced members and those that were away come to have it in one way.
 //! - It says that it keeps a key only when that is durable. A learner gets a vote only when it keeps the active key: the loss of any minority
 //!   of voters must not be the loss of the key.
+//! - A cluster is founded with its first key, so that its authority's key never enters the log in clear.
 //! - A new key is kept by its maker before its number enters the log. It becomes active when every member keeps it, then all values
 //!   are sealed anew, one entry each, and a key that nothing is sealed with is forgotten. Whoever leads goes on from what the state says.
 
@@ -23,7 +24,7 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
-use seal::{DataKey, Keyring, Place};
+use seal::{DataKey, Keyring, Of, Place};
 
 use crate::{Action, Manager, audit::Asked, config::Entropy, peer::PeerMessage, proposal::Purpose};
 
@@ -244,16 +245,20 @@ impl Manager {
             return;
         }
         if keys.is_empty() {
-            // A member that was not heard yet may have an older program, which could not read the entry.
-            let heard = self.store.members().all(|member| !member.is_unheard());
-            if heard && self.other_version().is_none() {
+            if self.all_can_read() {
                 self.make_key(None);
             }
             return;
         }
-        let settled = keys.known.len() == 1 && keys.next().is_none();
+        let sealed = !self.store.is_in_clear() || !self.all_can_read();
+        let settled = keys.known.len() == 1 && keys.next().is_none() && sealed;
         let Some(command) = (!settled).then(|| self.next_key_step()).flatten() else { return };
         self.propose_step(command);
+    }
+
+    /// A member that was not heard yet may have an older program, which could not read the entry.
+    fn all_can_read(&self) -> bool {
+        self.store.members().all(|member| !member.is_unheard()) && self.other_version().is_none()
     }
 
     fn propose_step(&mut self, command: Command) {
@@ -269,6 +274,9 @@ impl Manager {
             let kept = self.store.members().all(|member| member.key >= Some(next.id));
             return kept.then_some(Command::UseKey { id: next.id });
         }
+        if self.store.is_in_clear() && self.all_can_read() {
+            return self.reseal_other(keys.active);
+        }
         let old = keys.known.iter().map(|record| record.id).find(|id| *id < keys.active)?;
         match self.reseal_one(keys.active) {
             Some(command) => Some(command),
@@ -283,13 +291,13 @@ impl Manager {
             let version = item.versions.iter().find(|version| version.value.key != active)?;
             Some((item, version))
         });
-        let (item, version) = behind?;
-        let place = Place { cluster, kind: item.spec.kind, name: &item.spec.name, version: version.number };
+        let Some((item, version)) = behind else { return self.reseal_other(active) };
+        let (kind, name) = (item.spec.kind, &item.spec.name);
+        let place = Place { cluster, of: Of::Item { kind, name, version: version.number } };
         let opened = self.keys.ring.open(&place, &version.value);
         let sealed = opened.and_then(|value| self.keys.ring.seal(active, nonce, &place, value.reveal()));
         let value = sealed.ok()?;
-        let (kind, name, number, from) =
-            (place.kind, item.spec.name.clone(), version.number, version.value.key);
+        let (name, number, from) = (name.clone(), version.number, version.value.key);
         Some(Command::Reseal { kind, name, number, from, value })
     }
 
@@ -301,8 +309,7 @@ impl Manager {
 
     pub(crate) fn keys_view(&self) -> KeysView {
         let keys = self.store.data_keys().cloned().unwrap_or_default();
-        let versions = self.store.items().flat_map(|item| &item.versions);
-        let behind = versions.filter(|version| version.value.key != keys.active).count();
+        let behind = self.store.sealings().filter(|with| *with != Some(keys.active)).count();
         KeysView {
             active: keys.active,
             made: keys.record(keys.active).map(|record| record.made),

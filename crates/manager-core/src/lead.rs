@@ -162,13 +162,7 @@ impl Manager {
         if self.store.cluster().is_some() {
             return;
         }
-        let command = Command::Bootstrap {
-            cluster: self.config.cluster,
-            settings: bootstrap.settings,
-            authority: bootstrap.authority,
-            name: self.config.name.clone(),
-            address: self.config.address.clone(),
-        };
+        let command = self.founding(bootstrap);
         self.propose_own(command, Purpose::Nobody);
         self.propose_own(Command::BeginAudit, Purpose::BeginAudit);
     }

@@ -14,6 +14,7 @@ use model::{
     session::ManagerMessage,
     time::Instant,
 };
+use seal::SealError;
 
 use crate::{Action, Manager};
 
@@ -64,9 +65,10 @@ impl Manager {
         if !granted && lead.pulls.of_node(node) >= MAX_PER_NODE {
             return;
         }
-        if granted || lead.pulls.granted.len() < bound {
-            return self.grant_pull(key, &image);
+        if (granted || lead.pulls.granted.len() < bound) && self.grant_pull(key, &image) {
+            return;
         }
+        let Some(lead) = &mut self.lead else { return };
         lead.pulls.waiting.push_back((key, image));
         self.act(Action::SendAgent { connection, message: ManagerMessage::PullQueued { pull } });
     }
@@ -87,18 +89,30 @@ impl Manager {
         lead.pulls.granted.retain(|_, until| *until > now);
         let free = bound.saturating_sub(lead.pulls.granted.len()).min(lead.pulls.waiting.len());
         let next: Vec<_> = lead.pulls.waiting.drain(..free).collect();
-        for (key, image) in next {
-            self.grant_pull(key, &image);
+        let sealed: Vec<_> = next.into_iter().filter(|(key, image)| !self.grant_pull(*key, image)).collect();
+        if let Some(lead) = &mut self.lead {
+            lead.pulls.waiting.extend(sealed);
         }
     }
 
-    fn grant_pull(&mut self, (node, pull): Pull, image: &str) {
-        let login = self.login_for(node, pull, image);
+    /// Whether a pull need not wait: a login that cannot be opened here yet is waited for, or the node would try without and be refused.
+    fn grant_pull(&mut self, (node, pull): Pull, image: &str) -> bool {
+        let login = match self.login_for(node, pull, image) {
+            Ok(login) => login,
+            Err(SealError::NoKey(_)) => return false,
+            Err(error) => {
+                self.notice(format!(
+                    "the login for {image} cannot be used: {error}; declare the registry again"
+                ));
+                None
+            }
+        };
         let until = self.now.mono + LONGEST;
-        let Some((connection, _)) = self.sessions.of_node(node) else { return };
-        let Some(lead) = &mut self.lead else { return };
+        let Some((connection, _)) = self.sessions.of_node(node) else { return true };
+        let Some(lead) = &mut self.lead else { return true };
         lead.pulls.granted.insert((node, pull), until);
         self.act(Action::SendAgent { connection, message: ManagerMessage::PullGranted { pull, login } });
+        true
     }
 
     /// Whether a pull is for a task of this node, or for a release on its way there.
@@ -108,17 +122,23 @@ impl Manager {
     }
 
     /// The login for an image that a task of this node is made from, or that it was told to fetch.
-    fn login_for(&self, node: NodeId, pull: TaskId, image: &str) -> Option<Login> {
-        let declared = match self.store.task(pull).filter(|task| task.node == Some(node)) {
+    fn login_for(&self, node: NodeId, pull: TaskId, image: &str) -> Result<Option<Login>, SealError> {
+        let host = |image| ImageName::parse(image).map(|name| name.host.to_owned());
+        let declared = self.declared_image(node, pull);
+        let registry = declared
+            .filter(|declared| host(declared) == host(image))
+            .and_then(|_| self.store.registry_of(image));
+        registry.map_or(Ok(None), |registry| self.login(&registry.spec))
+    }
+
+    fn declared_image(&self, node: NodeId, pull: TaskId) -> Option<&str> {
+        match self.store.task(pull).filter(|task| task.node == Some(node)) {
             Some(task) => {
                 let service = self.store.service(task.service).filter(|_| task.may_have_container())?;
-                &service.template_of(task.template)?.container.image
+                Some(&service.template_of(task.template)?.container.image)
             }
-            None => self.fetched_image(node, pull)?,
-        };
-        let host = |image| ImageName::parse(image).map(|name| name.host.to_owned());
-        let registry = self.store.registry_of(image).filter(|_| host(declared) == host(image))?;
-        registry.spec.login.clone()
+            None => self.fetched_image(node, pull),
+        }
     }
 
     fn pull_bound(&self) -> usize {

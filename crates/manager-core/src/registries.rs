@@ -164,6 +164,10 @@ impl Manager {
             return false;
         };
         let Some(lead) = &self.lead else { return false };
+        // A manager that lacks the data key still can ask nodes.
+        if self.login(&registry).is_err() {
+            return false;
+        }
         if lead.registries.is_doubted(image, now) || lead.registries.open.len() >= MAX_OPEN {
             return false;
         }
@@ -184,8 +188,16 @@ impl Manager {
             }
             None => RegistryWish::Greeting,
         };
+        let opened = self.opened(&registry);
         let Some(lead) = &mut self.lead else { return };
         lead.registries.open.insert(job, Open { host, image, errand, until });
+        let registry = match opened {
+            Ok(registry) => registry,
+            Err(error) => {
+                let why = format!("its login cannot be opened: {error}");
+                return self.on_registry_answered(job, Err(RegistryRefusal::Unreachable(why)));
+            }
+        };
         self.act(Action::AskRegistry { job, question: Box::new(RegistryQuestion { registry, wish }) });
     }
 
@@ -291,7 +303,7 @@ impl Manager {
         let said = |host: &str| self.lead.as_ref().and_then(|lead| lead.registries.said.get(host).cloned());
         let view = |Registry { spec, by, set }: &Registry| RegistryView {
             host: spec.host.clone(),
-            login: spec.login.as_ref().map(model::registry::Login::kind),
+            login: spec.login_kind(),
             authority: spec.authority.clone(),
             plain_http: spec.plain_http,
             by: by.clone(),

@@ -8,7 +8,6 @@ use model::{
     command::Command,
     freeze::FreezeSpec,
     id::NodeId,
-    registry::RegistrySpec,
     request::{ApiError, ErrorCode},
     service::{ReleaseNote, RolloutStep, Service, ServiceSpec, TemplateVersion, UpdateOrder, UpdatePolicy},
     time::ClusterTime,
@@ -92,11 +91,6 @@ impl Manager {
     pub(crate) fn freeze(&self, spec: FreezeSpec) -> Result<Command, ApiError> {
         self.same_versions("a freeze")?;
         Ok(Command::SetFreeze(spec))
-    }
-
-    pub(crate) fn registry(&self, spec: RegistrySpec) -> Result<Command, ApiError> {
-        self.same_versions("a registry")?;
-        Ok(Command::SetRegistry(spec))
     }
 
     /// A declaration that every manager can read: until the last one is upgraded `auto` is written as what it comes to.

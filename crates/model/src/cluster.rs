@@ -16,7 +16,7 @@ use crate::{
     node::Patience,
     policy::Policy,
     registry::Registry,
-    sealed::{DataKeys, KeyId},
+    sealed::{DataKeys, KeyId, Sealed},
     time::ClusterTime,
 };
 
@@ -50,14 +50,17 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: who reads
-/// a manager's disk owns the cluster.
+/// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: sealed with the
+/// data key, so that who reads the state alone cannot.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
     /// The certificate, PEM.
     pub certificate: String,
-    /// The PKCS#8 key, PEM.
+    /// The PKCS#8 key, PEM, in clear: until it is sealed, which versions before 0.2 never did. Empty from then on.
     pub key: String,
+    /// The key, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
 }
 
 impl std::fmt::Debug for Authority {

@@ -64,6 +64,9 @@ pub enum Command {
         name: String,
         /// The first member's address.
         address: String,
+        /// The fingerprint of data key 1, which the first member keeps and the authority's key is sealed with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data_key: Option<u64>,
     },
     /// Replaces the settings.
     SetSettings(ClusterSettings),
@@ -449,6 +452,24 @@ pub enum Command {
         expires: ClusterTime,
         /// The job, in words.
         job: String,
+    },
+    /// A registry's login sealed with the active key.
+    ResealLogin {
+        /// Of which registry.
+        host: String,
+        /// When that was declared; rejected when it was declared anew.
+        set: ClusterTime,
+        /// The key that it was sealed with, `None` in clear; rejected when it is another.
+        from: Option<KeyId>,
+        /// The same secret.
+        value: Sealed,
+    },
+    /// The authority's key sealed with the active key.
+    ResealAuthority {
+        /// The key that it was sealed with, `None` in clear; rejected when it is another.
+        from: Option<KeyId>,
+        /// The same key.
+        value: Sealed,
     },
 }
 

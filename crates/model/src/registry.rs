@@ -3,14 +3,18 @@
 //! Managers talk to registries that were declared here, and to no other: what a service's image names must not make them
 //! connect to wherever somebody likes. Images of other registries are the nodes' business.
 //!
-//! A login lies in the replicated state as the authority's key does: who reads a manager's disk has it. It is never shown again,
-//! and is given to a node only for an image of that registry that the node is to run.
+//! A login is sealed with the managers' data key before it enters the log. It is never shown again, and is given to a node only for an
+//! image of that registry that the node is to run.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{identity::Identity, time::ClusterTime};
+use crate::{
+    identity::Identity,
+    sealed::{Clear, KeyId, Sealed},
+    time::ClusterTime,
+};
 
 /// Registries of a cluster at most.
 pub const MAX_REGISTRIES: usize = 64;
@@ -63,6 +67,14 @@ impl Login {
             Self::Token(_) => LoginKind::Token,
         }
     }
+
+    /// Its secret part.
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Password { password, .. } => password,
+            Self::Token(token) => token,
+        }
+    }
 }
 
 /// A login without its secret.
@@ -78,18 +90,59 @@ pub enum LoginKind {
     Token,
 }
 
+impl LoginKind {
+    /// The login with this secret; `None` when the secret is no text.
+    pub fn with(&self, secret: &Clear) -> Option<Login> {
+        let secret = Secret::new(std::str::from_utf8(secret.reveal()).ok()?);
+        Some(match self {
+            Self::Password { username } => Login::Password { username: username.clone(), password: secret },
+            Self::Token => Login::Token(secret),
+        })
+    }
+}
+
+/// A login whose secret only who has the data key can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedLogin {
+    /// What may be shown.
+    pub kind: LoginKind,
+    /// The secret.
+    pub value: Sealed,
+}
+
 /// What a user declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RegistrySpec {
     /// `host` or `host:port` as images name it; [`HUB`] for Docker's own. Unique in the cluster.
     pub host: String,
-    /// How to log in; `None`: it asks nobody.
+    /// How to log in, in clear: on its way to the leader, to the registry and to a node, and in states of versions before 0.2. `None`
+    /// without `sealed`: it asks nobody.
     pub login: Option<Login>,
     /// Certificates of the authorities that may vouch for it, PEM, besides those that the managers' machines trust.
     pub authority: Option<String>,
     /// It speaks plain HTTP: everybody on the way reads and changes what is fetched, the login included.
     pub plain_http: bool,
+    /// How to log in, as the cluster keeps it. Nobody declares that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedLogin>,
+}
+
+impl RegistrySpec {
+    /// What may be shown of the login.
+    pub fn login_kind(&self) -> Option<LoginKind> {
+        let clear = self.login.as_ref().map(Login::kind);
+        clear.or_else(|| self.sealed.as_ref().map(|login| login.kind.clone()))
+    }
+
+    /// With which key the login is sealed: `None` without a login, `Some(None)` in clear.
+    pub fn login_key(&self) -> Option<Option<KeyId>> {
+        match (&self.login, &self.sealed) {
+            (Some(_), _) => Some(None),
+            (None, Some(login)) => Some(Some(login.value.key)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// A registry as the cluster keeps it.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use model::{
     id::ClusterId,
     item::ItemKind,
+    registry::LoginKind,
     sealed::{Clear, KeyId, Sealed},
 };
 use ring::{
@@ -90,22 +91,54 @@ pub struct Keyring {
     keys: BTreeMap<KeyId, DataKey>,
 }
 
-/// What a sealed value is of. It opens as that and as nothing else.
+/// What a sealed value is of, and in which cluster. It opens as that and as nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
     /// In which cluster.
     pub cluster: ClusterId,
-    /// A secret or a config.
-    pub kind: ItemKind,
-    /// Its name.
-    pub name: &'a str,
-    /// Which version.
-    pub version: u64,
+    /// Of what.
+    pub of: Of<'a>,
+}
+
+/// What a sealed value is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of<'a> {
+    /// A version of a secret or a config.
+    Item {
+        /// A secret or a config.
+        kind: ItemKind,
+        /// Its name.
+        name: &'a str,
+        /// Which version.
+        version: u64,
+    },
+    /// The login at a registry.
+    Login {
+        /// Where.
+        host: &'a str,
+        /// As whom.
+        kind: &'a LoginKind,
+    },
+    /// The key of the cluster's authority.
+    Authority {
+        /// Its certificate, PEM.
+        certificate: &'a str,
+    },
 }
 
 impl Place<'_> {
     fn context(&self) -> Vec<u8> {
-        format!("orch item 1|{}|{}|{}|{}", self.cluster, self.kind, self.version, self.name).into_bytes()
+        let cluster = self.cluster;
+        let context = match self.of {
+            Of::Item { kind, name, version } => format!("orch item 1|{cluster}|{kind}|{version}|{name}"),
+            // No host has a bar in it: what follows it is the name's alone.
+            Of::Login { host, kind: LoginKind::Password { username } } => {
+                format!("orch login 1|{cluster}|{host}|password|{username}")
+            }
+            Of::Login { host, kind: LoginKind::Token } => format!("orch login 1|{cluster}|{host}|token"),
+            Of::Authority { certificate } => format!("orch authority 1|{cluster}|{certificate}"),
+        };
+        context.into_bytes()
     }
 }
 
@@ -184,7 +217,8 @@ impl Keyring {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> = Place { cluster: ClusterId(7), kind: ItemKind::Secret, name: "db", version: 3 };
+    const ITEM: Of<'_> = Of::Item { kind: ItemKind::Secret, name: "db", version: 3 };
+    const PLACE: Place<'_> = Place { cluster: ClusterId(7), of: ITEM };
 
     fn ring() -> Keyring {
         Keyring::new([(KeyId(1), DataKey::new([1; 32])), (KeyId(2), DataKey::new([2; 32]))])
@@ -195,11 +229,14 @@ mod tests {
         let sealed = ring().seal(KeyId(1), [9; 12], &PLACE, b"hunter2").unwrap();
         assert!(!sealed.bytes.windows(7).any(|window| window == b"hunter2"));
         assert_eq!(ring().open(&PLACE, &sealed).unwrap().reveal(), b"hunter2");
+        let login = LoginKind::Password { username: "db".into() };
         let elsewhere = [
             Place { cluster: ClusterId(8), ..PLACE },
-            Place { kind: ItemKind::Config, ..PLACE },
-            Place { name: "other", ..PLACE },
-            Place { version: 4, ..PLACE },
+            Place { of: Of::Item { kind: ItemKind::Config, name: "db", version: 3 }, ..PLACE },
+            Place { of: Of::Item { kind: ItemKind::Secret, name: "other", version: 3 }, ..PLACE },
+            Place { of: Of::Item { kind: ItemKind::Secret, name: "db", version: 4 }, ..PLACE },
+            Place { of: Of::Login { host: "db", kind: &login }, ..PLACE },
+            Place { of: Of::Authority { certificate: "db" }, ..PLACE },
         ];
         for place in elsewhere {
             assert_eq!(ring().open(&place, &sealed), Err(SealError::Altered(KeyId(1))), "{place:?}");
@@ -213,6 +250,20 @@ mod tests {
             bytes[at] ^= 1;
             let altered = Sealed { bytes: bytes.into(), ..sealed.clone() };
             assert!(ring().open(&PLACE, &altered).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_login_opens_at_its_own_registry_for_its_own_name_only() {
+        let ci = LoginKind::Password { username: "ci".into() };
+        let place = |host, kind| Place { cluster: ClusterId(7), of: Of::Login { host, kind } };
+        let sealed = ring().seal(KeyId(1), [9; 12], &place("r.example", &ci), b"hunter2").unwrap();
+        assert_eq!(ring().open(&place("r.example", &ci), &sealed).unwrap().reveal(), b"hunter2");
+        let other = LoginKind::Password { username: "root".into() };
+        for elsewhere in
+            [place("evil.example", &ci), place("r.example", &other), place("r.example", &LoginKind::Token)]
+        {
+            assert_eq!(ring().open(&elsewhere, &sealed), Err(SealError::Altered(KeyId(1))), "{elsewhere:?}");
         }
     }
 

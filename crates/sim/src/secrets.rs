@@ -1,4 +1,4 @@
-//! What people do with secrets: they make them, give them new values, mount them, go back, and change the key.
+//! What people do with secrets: they make them, give them new values, mount them, go back, change the key, and declare logins.
 //!
 //! The services that mount them are apart from those whose histories are checked as linearizable: a new value is a release that nobody
 //! asked of the service itself.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::{
     item::{FileMount, ItemKind, ItemSpec},
+    registry::{Login, RegistrySpec, Secret},
     request::Request,
     sealed::Clear,
     service::ServiceSpec,
@@ -56,6 +57,7 @@ impl Secrets {
             85..90 => Request::RemoveService(keeper.to_owned()),
             90..93 => Request::RemoveItem { kind: ItemKind::Secret, name: secret },
             93..97 => Request::RotateKey,
+            97..99 => Request::SetRegistry { spec: self.registry(), check: false },
             _ => Request::ListItems(ItemKind::Secret),
         })
     }
@@ -63,6 +65,14 @@ impl Secrets {
     fn value(&mut self) -> Clear {
         self.values += 1;
         Clear::new(format!("{CANARY} {}", self.values))
+    }
+
+    /// One that no image is of: what it says is not what this is about.
+    fn registry(&mut self) -> RegistrySpec {
+        self.values += 1;
+        let password = Secret::new(format!("{CANARY} {}", self.values));
+        let login = Login::Password { username: "ci".into(), password };
+        RegistrySpec { host: "reg.example".into(), login: Some(login), ..RegistrySpec::default() }
     }
 
     fn mounting(&mut self, mut spec: ServiceSpec) -> ServiceSpec {

@@ -11,6 +11,7 @@ use model::{
     identity::{Identity, JoinRole},
     node::{Facts, NodeSpec},
     request::{ApiError, JoinRequest, Reply, Request, Response},
+    sealed::KeyId,
 };
 use wal::MemDisk;
 
@@ -23,6 +24,7 @@ use crate::{
     knobs::{Knobs, Weather},
     manager::ManagerHost,
     queue::{MS, SEC, Time},
+    secrets::CANARY,
     workload::Wish,
     world::{Event, Phase, World},
 };
@@ -106,8 +108,16 @@ fn clock(dice: &mut Dice) -> HostClock {
 impl World {
     /// The first manager founds the cluster.
     pub(crate) fn begin(&mut self) {
+        // As `init` does it, or as versions before 0.2 did: then the key lies in clear until there is a data key.
+        let mut dice = Dice::new(self.seed, "founding");
+        let sealed = dice.permille(700);
+        if sealed {
+            let key = seal::DataKey::new(std::array::from_fn(|_| dice.range(0, 255) as u8));
+            self.managers[0].keyring.insert(KeyId(1), key);
+        }
+        let key = if sealed { format!("{CANARY} authority") } else { "key".to_owned() };
         self.managers[0].bootstrap = Some(Bootstrap {
-            authority: Authority { certificate: "authority".into(), key: "key".into() },
+            authority: Authority { certificate: "authority".into(), key, sealed: None },
             settings: ClusterSettings { patience: self.knobs.patience.clone(), ..ClusterSettings::default() },
         });
         self.start_manager(0);

@@ -109,6 +109,8 @@ impl Store {
             | Command::CreateBinding(_)
             | Command::RemoveBinding { .. }
             | Command::Exchange { .. }
+            | Command::ResealLogin { .. }
+            | Command::ResealAuthority { .. }
             | Command::BeginAudit
             | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.

@@ -28,7 +28,26 @@ impl Store {
 
     /// How many values are sealed with this key.
     pub fn sealed_with(&self, key: KeyId) -> usize {
-        self.items().flat_map(|item| &item.versions).filter(|version| version.value.key == key).count()
+        self.sealings().filter(|with| *with == Some(key)).count()
+    }
+
+    /// Of each value, with which key it is sealed; `None` in clear.
+    pub fn sealings(&self) -> impl Iterator<Item = Option<KeyId>> {
+        let versions = self.items().flat_map(|item| &item.versions);
+        versions.map(|version| Some(version.value.key)).chain(self.other_sealings())
+    }
+
+    /// Whether anything lies in the state in clear, as in those of versions before 0.2.
+    pub fn is_in_clear(&self) -> bool {
+        self.other_sealings().any(|with| with.is_none())
+    }
+
+    /// Of what is no secret and no config.
+    fn other_sealings(&self) -> impl Iterator<Item = Option<KeyId>> {
+        let logins = self.registries().iter().filter_map(|registry| registry.spec.login_key());
+        let authority =
+            self.cluster().map(|cluster| cluster.authority.sealed.as_ref().map(|sealed| sealed.key));
+        logins.chain(authority)
     }
 
     /// Who mounts an item or would after a way back, each in words. Linear in the number of kept releases.

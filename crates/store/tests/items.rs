@@ -7,8 +7,10 @@ use model::{
     command::{Answer, Command, Rejection},
     id::MemberId,
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
-    sealed::{KeyId, Sealed},
+    registry::{LoginKind, RegistrySpec, SealedLogin},
+    sealed::{Clear, KeyId, Sealed},
     service::{RolloutState, ServiceSpec},
+    time::ClusterTime,
 };
 
 const SECRET: ItemKind = ItemKind::Secret;
@@ -171,4 +173,55 @@ fn key_is_used_when_every_member_keeps_it_and_forgotten_when_nothing_needs_it() 
     let known: Vec<u64> =
         world.store.data_keys().expect("keys").known.iter().map(|record| record.id.0).collect();
     assert_eq!(known, [3]);
+}
+
+fn login(key: u64, text: &str) -> SealedLogin {
+    SealedLogin { kind: LoginKind::Password { username: "ci".into() }, value: sealed(key, text) }
+}
+
+fn with_login(sealed: SealedLogin) -> Command {
+    Command::SetRegistry(RegistrySpec { host: "r".into(), sealed: Some(sealed), ..RegistrySpec::default() })
+}
+
+#[test]
+fn login_is_sealed_anew_as_it_was_declared_and_holds_its_key() {
+    let mut world = world();
+    conflict(world.refused(with_login(login(7, "x"))), "the data key is 1");
+    world.done(with_login(login(1, "one")));
+    add_key(&mut world, 2);
+    keeps(&mut world, 2);
+    world.done(Command::UseKey { id: KeyId(2) });
+    world.done(Command::RemoveItem { kind: SECRET, name: "db".into() });
+    conflict(world.refused(Command::DropKey { id: KeyId(1) }), "is needed");
+    world.done(with_login(login(1, "one")));
+    conflict(world.refused(with_login(login(1, "two"))), "the data key is 2");
+    let set = world.store.registries()[0].set;
+    let reseal = |set, from| Command::ResealLogin { host: "r".into(), set, from, value: sealed(2, "anew") };
+    conflict(world.refused(reseal(ClusterTime(set.0 + 1), Some(KeyId(1)))), "not sealed so");
+    conflict(world.refused(reseal(set, None)), "not sealed so");
+    world.done(reseal(set, Some(KeyId(1))));
+    assert_eq!(world.store.registries()[0].spec.sealed, Some(login(2, "anew")));
+    world.done(Command::DropKey { id: KeyId(1) });
+}
+
+#[test]
+fn what_an_earlier_version_left_in_clear_is_sealed_and_the_clear_text_is_gone() {
+    let mut world = world();
+    let clear = LoginKind::Token.with(&Clear::new("hunter2"));
+    world.done(Command::SetRegistry(RegistrySpec {
+        host: "r".into(),
+        login: clear,
+        ..RegistrySpec::default()
+    }));
+    let authority = |from, key| Command::ResealAuthority { from, value: sealed(key, "anew") };
+    assert!(world.store.is_in_clear());
+    let set = world.store.registries()[0].set;
+    world.done(Command::ResealLogin { host: "r".into(), set, from: None, value: sealed(1, "anew") });
+    conflict(world.refused(authority(None, 2)), "not sealed so");
+    world.done(authority(None, 1));
+    conflict(world.refused(authority(None, 1)), "not sealed so");
+    assert!(!world.store.is_in_clear());
+    let cluster = world.store.cluster().expect("founded");
+    assert_eq!((cluster.authority.key.as_str(), &cluster.registries[0].spec.login), ("", &None));
+    assert_eq!(load(&encode(&world.store)).hash(), world.store.hash());
 }

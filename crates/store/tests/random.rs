@@ -25,8 +25,9 @@ use model::{
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
     policy::PolicySpec,
+    registry::{LoginKind, RegistrySpec, SealedLogin},
     route::IngressPort,
-    sealed::{KeyId, Sealed},
+    sealed::{Clear, KeyId, Sealed},
     service::{ImagePin, Mode, RolloutState, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
@@ -322,7 +323,13 @@ impl Chooser<'_> {
         let value = sealed(self.random, key);
         let version = NewVersion { number, value, size: 4, names: Vec::new() };
         let last = keys.known.last().map_or(KeyId(0), |record| record.id);
-        match self.random.below(12) {
+        match self.random.below(15) {
+            12 => self.reseal_login(),
+            13 => {
+                let from = Some(KeyId(self.random.below(last.0 + 1))).filter(|key| *key > KeyId(0));
+                Command::ResealAuthority { from, value: sealed(self.random, keys.active) }
+            }
+            14 => self.declare_login(),
             0..=2 => {
                 let spec = ItemSpec { kind, name, labels: [].into(), template: false };
                 Command::CreateItem { spec, version }
@@ -340,6 +347,35 @@ impl Chooser<'_> {
             }
             _ => Command::DropKey { id: KeyId(self.random.below(last.0 + 1)) },
         }
+    }
+
+    fn reseal_login(&mut self) -> Command {
+        let host = format!("r{}", self.random.below(2));
+        let known = self.store.registries().iter().find(|known| known.spec.host == host);
+        let set = known.map(|known| known.set).unwrap_or_default();
+        let from = known.and_then(|known| known.spec.login_key()).flatten();
+        let from = from.filter(|_| !self.random.one_in(8));
+        let key = self.store.data_keys().map(|keys| keys.active).unwrap_or_default();
+        Command::ResealLogin {
+            host,
+            set,
+            from,
+            value: Sealed { key, nonce: [0; 12], bytes: vec![1; 4].into() },
+        }
+    }
+
+    fn declare_login(&mut self) -> Command {
+        let host = format!("r{}", self.random.below(2));
+        let kind = LoginKind::Password { username: "ci".into() };
+        let key = KeyId(self.random.below(3));
+        let value = Sealed { key, nonce: [0; 12], bytes: vec![self.random.below(3) as u8; 4].into() };
+        let mut spec = RegistrySpec { host, ..RegistrySpec::default() };
+        if self.random.one_in(3) {
+            spec.login = kind.with(&Clear::new("hunter2"));
+        } else {
+            spec.sealed = Some(SealedLogin { kind, value });
+        }
+        Command::SetRegistry(spec)
     }
 
     fn decision(&mut self) -> Decision {

@@ -16,15 +16,23 @@ fn secret(cluster: &Cluster, words: &[&str], value: &str) -> String {
     said.out
 }
 
+/// How the PKCS#8 form of every key on P-256 begins in PEM: what the authority's key would be found by.
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+
 /// Every file below a directory that holds the canary.
 fn finds(dir: &Path) -> Vec<String> {
+    holds(dir, CANARY)
+}
+
+/// Every file below a directory that holds this text.
+fn holds(dir: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(finds(&path));
+            found.extend(holds(&path, text));
         } else if let Ok(contents) = std::fs::read(&path)
-            && contents.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
+            && contents.windows(text.len()).any(|window| window == text.as_bytes())
         {
             found.push(path.display().to_string());
         }
@@ -61,6 +69,50 @@ fn secret_lies_in_clear_on_no_managers_disk_and_survives_their_restart() {
     assert_eq!(finds(cluster.dir()), Vec::<String>::new());
     ctl.ok(&["secret", "rm", "db"]).expect("removed");
     assert_eq!(ctl.ok(&["secret", "ls", "--quiet"]).expect("a list"), "");
+}
+
+#[test]
+fn login_and_the_authoritys_key_lie_in_clear_on_no_managers_disk() {
+    let cluster = Cluster::start(Plan::loopback(3)).expect("three managers");
+    let ctl = cluster.ctl();
+    let set = ["registry", "set", "reg.example", "--username", "ci", "--password-stdin", "--no-check"];
+    let said = ctl.say_to(&set, CANARY);
+    assert_eq!(said.code, 0, "{said:?}");
+    let shown = ctl.ok(&["registry", "inspect", "reg.example", "--json"]).expect("shown");
+    assert!(shown.contains("ci") && !shown.contains(CANARY) && !shown.contains("sealed"), "{shown}");
+    ctl.ok(&["secret", "rotate-key"]).expect("a new key");
+    let keys = ctl.json(&["secret", "keys"]).expect("keys");
+    assert_eq!((keys["active"].as_u64(), keys["behind"].as_u64()), (Some(2), Some(0)), "{keys}");
+    cluster.managers().iter().for_each(|manager| manager.kill().expect("killed"));
+    cluster.managers().iter().for_each(|manager| manager.start().expect("started"));
+    cluster.wait_voters(3).expect("all of them");
+    assert_eq!(ctl.say_to(&set, CANARY).code, 0, "the same again");
+    ctl.ok(&["token", "create"]).expect("the authority's key opens: a token is made with it");
+    assert_eq!(finds(cluster.dir()), Vec::<String>::new());
+    for manager in cluster.managers() {
+        let found = holds(manager.dir(), KEY);
+        let own = |file: &String| file.ends_with("/key.pem");
+        assert!(found.len() == 1 && found.iter().all(own), "only its own key is there: {found:?}");
+    }
+}
+
+#[test]
+fn recovery_needs_the_keyring_because_it_signs_with_the_authoritys_key() {
+    let cluster = Cluster::start(Plan::loopback(1)).expect("one manager");
+    let manager = cluster.manager(0);
+    manager.stop().expect("it ends");
+    let files = std::fs::read_dir(manager.dir()).expect("a directory").flatten().map(|entry| entry.path());
+    let key = files.into_iter().find(|path| {
+        path.extension().is_some_and(|end| end == "key") && path.to_string_lossy().contains("unlock-")
+    });
+    let key = key.expect("a key file opens the keyring");
+    let away = cluster.dir().join("apart");
+    std::fs::rename(&key, &away).expect("moved");
+    let said = manager.call(&["recover", "--others-are-gone"]).expect("it ends");
+    assert!(said.code != 0 && said.err.contains("which opens the keyring"), "{said:?}");
+    std::fs::rename(&away, &key).expect("brought back");
+    let said = manager.call(&["recover", "--others-are-gone"]).expect("it ends");
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 #[test]

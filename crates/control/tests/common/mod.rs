@@ -65,6 +65,7 @@ impl World {
             authority: Authority::default(),
             name: "m1".into(),
             address: "127.0.0.1:1".into(),
+            data_key: None,
         });
         world.must(Command::CreateToken(Token {
             id: TOKEN,

@@ -188,6 +188,7 @@ impl World {
             authority: Authority::default(),
             name: "m1".into(),
             address: "m1:1".into(),
+            data_key: None,
         });
         world.apply(Command::CreateToken(Token {
             id: TokenId(1),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{
     id::{NodeId, ServiceId, TaskId},
     node::{Facts, Incarnation},
+    registry::Login,
     route::{RouteVersion, ServiceRoute},
     service::ImagePin,
     session::{
@@ -38,6 +39,8 @@ pub struct Agent {
     pub files: Vec<(TaskId, FileAnswer)>,
     /// Pulls that it got leave for.
     pub granted: Vec<TaskId>,
+    /// With which logins.
+    pub logins: Vec<Option<Login>>,
     beats: u64,
     /// What it says of its engine.
     pub engine_ok: bool,
@@ -69,6 +72,7 @@ impl Agent {
             asked: 0,
             files: Vec::new(),
             granted: Vec::new(),
+            logins: Vec::new(),
             beats: 0,
             engine_ok: true,
             routes: BTreeMap::new(),
@@ -130,8 +134,9 @@ impl Agent {
                 let outcome = Ok(ImagePin::Digest(format!("{name}@sha256:{}", "0".repeat(64))));
                 vec![AgentMessage::ImageResolved { image, outcome }]
             }
-            ManagerMessage::PullGranted { pull, .. } => {
+            ManagerMessage::PullGranted { pull, login } => {
                 self.granted.push(pull);
+                self.logins.push(login);
                 Vec::new()
             }
             ManagerMessage::Files { task, answer } => {

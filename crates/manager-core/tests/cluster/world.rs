@@ -81,6 +81,9 @@ pub struct World {
     pub wire: Vec<bytes::Bytes>,
 }
 
+/// The authority's key: in clear in the first entry, as versions before 0.2 wrote it.
+pub const AUTHORITY_KEY: &str = "the key of the authority";
+
 impl World {
     /// A founded cluster of one.
     pub fn new(seed: u64) -> Self {
@@ -88,6 +91,15 @@ impl World {
     }
 
     pub fn with_knobs(seed: u64, knobs: Knobs) -> Self {
+        Self::found(seed, knobs, Keyring::default())
+    }
+
+    /// A cluster of one, founded by a shell that keeps a data key already.
+    pub fn founded_with(seed: u64, keyring: Keyring) -> Self {
+        Self::found(seed, Knobs::default(), keyring)
+    }
+
+    fn found(seed: u64, knobs: Knobs, keyring: Keyring) -> Self {
         let mut world = Self {
             hosts: BTreeMap::new(),
             registry: None,
@@ -108,10 +120,10 @@ impl World {
             wire: Vec::new(),
         };
         let bootstrap = Bootstrap {
-            authority: Authority { certificate: "ca".into(), key: "key".into() },
+            authority: Authority { certificate: "ca".into(), key: AUTHORITY_KEY.into(), sealed: None },
             settings: ClusterSettings::default(),
         };
-        let config = Config { bootstrap: Some(bootstrap), ..world.config(ONE) };
+        let config = Config { bootstrap: Some(bootstrap), keyring, ..world.config(ONE) };
         world.boot(config, Recovered::default());
         world.until("the cluster is founded", |world| {
             world.leader().is_some_and(|id| world.store(id).cluster().is_some())

@@ -230,6 +230,7 @@ fn user(problems: &mut Problems, roles: Option<&[UserRole]>, life: Option<Durati
 /// What a problem says of a secret is that it is wrong, never what it is.
 fn registry(problems: &mut Problems, spec: &RegistrySpec) {
     problems.judge("host", text::registry_host(&spec.host));
+    problems.ensure(spec.sealed.is_none(), "sealed", || "the managers seal logins: declare `login`".into());
     let secret = |problems: &mut Problems, path: &str, secret: &Secret| {
         let text = secret.reveal();
         let right = (1..=MAX_LOGIN).contains(&text.len()) && !text.contains(char::is_control);

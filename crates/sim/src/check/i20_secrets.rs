@@ -11,7 +11,7 @@ use model::{
     sealed::Clear,
     session::{FileAnswer, ManagerMessage},
 };
-use seal::Place;
+use seal::{Of, Place};
 use store::Store;
 use wal::Disk as _;
 
@@ -55,7 +55,8 @@ impl World {
         let (kind, mount) = template.container.files().nth(place as usize)?;
         let number = mount.version?;
         let sealed = &store.item(kind, &mount.name)?.version(number)?.value;
-        let place = Place { cluster: self.cluster, kind, name: &mount.name, version: number };
+        let of = Of::Item { kind, name: &mount.name, version: number };
+        let place = Place { cluster: self.cluster, of };
         self.managers.iter().find_map(|host| host.keyring.open(&place, sealed).ok())
     }
 
@@ -81,7 +82,7 @@ impl World {
         }
     }
 
-    /// At the end: on no disk, and in no state.
+    /// At the end: on no disk, and in no state; no secret, no login, no authority's key.
     pub(crate) fn check_canaries(&mut self) {
         let finds = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
         let disks = self.managers.iter().enumerate().filter(|(_, host)| {
@@ -104,6 +105,16 @@ impl World {
         let secrets = self.checks.frontier().map_or(0, |s| s.items().filter(|i| i.spec.kind == kind).count());
         if secrets > 0 {
             self.checks.count("worlds with secrets");
+        }
+        let logins =
+            |store: &Store| store.registries().iter().any(|registry| registry.spec.login_key().is_some());
+        if self.checks.frontier().is_some_and(logins) {
+            self.checks.count("worlds with logins");
+        }
+        let upgraded = |store: &Store| store.members().all(|member| member.version == crate::versions::USUAL);
+        if self.checks.frontier().is_some_and(|store| upgraded(store) && store.is_in_clear()) {
+            let text = "a login or the authority's key was never sealed".to_owned();
+            self.violate("I20", text, Vec::new());
         }
     }
 }

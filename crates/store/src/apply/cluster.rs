@@ -9,8 +9,9 @@ use model::{
     freeze::{Freeze, FreezeSpec, MAX_FREEZES},
     id::{ClusterId, Generation, MemberId, NodeId, TokenId},
     identity::JoinRole,
-    registry::{MAX_REGISTRIES, Registry, RegistrySpec},
-    sealed::{DataKeys, KeyId},
+    registry::{MAX_REGISTRIES, Registry, RegistrySpec, SealedLogin},
+    sealed::{DataKeys, KeyId, KeyRecord, Sealed},
+    time::ClusterTime,
 };
 
 use crate::{requests::Outcome, resolve::missing, write::Writer};
@@ -21,6 +22,8 @@ const MAX_TOKENS: usize = 1024;
 const MAX_MEMBERS: usize = 32;
 /// The serial number of the first manager's certificate, which `init` signs before there is a log.
 const FIRST_SERIAL: u64 = 1;
+/// The data key that a cluster is founded with.
+const FIRST_KEY: KeyId = KeyId(1);
 
 impl Writer<'_> {
     pub(super) fn bootstrap(
@@ -28,8 +31,8 @@ impl Writer<'_> {
         id: ClusterId,
         settings: &ClusterSettings,
         authority: &Authority,
-        name: &str,
-        address: &str,
+        (name, address): (&str, &str),
+        data_key: Option<u64>,
     ) -> Outcome {
         if let Some(cluster) = &self.store.cluster {
             return Err(Rejection::Conflict(format!("this is cluster {} already", cluster.id)));
@@ -51,9 +54,12 @@ impl Writer<'_> {
             bindings: Arc::default(),
             sessions: Arc::default(),
             policies: None,
-            keys: DataKeys::default(),
+            keys: data_key.map(|fingerprint| first_key(fingerprint, self.at)).unwrap_or_default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
+        if data_key.is_some() {
+            self.update_member(first, address, "", Some(FIRST_KEY))?;
+        }
         Ok(Answer::Member { id: first })
     }
 
@@ -115,6 +121,8 @@ impl Writer<'_> {
             Some(known) => *known = registry,
             None => registries.push(registry),
         }
+        let former = self.store.registries().iter().find(|known| known.spec.host == spec.host);
+        sealed_now(&cluster, spec, former.map(|former| &former.spec))?;
         if registries.len() > MAX_REGISTRIES {
             let message =
                 format!("there are {MAX_REGISTRIES} registries, the most there may be; remove some");
@@ -133,6 +141,40 @@ impl Writer<'_> {
             return Err(missing("registry", host));
         }
         self.put_registries(&cluster, registries);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn reseal_login(
+        &mut self,
+        host: &str,
+        set: ClusterTime,
+        from: Option<KeyId>,
+        value: &Sealed,
+    ) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut registries = (*cluster.registries).clone();
+        let known = registries.iter_mut().find(|known| known.spec.host == host && known.set == set);
+        let known = known.filter(|known| known.spec.login_key() == Some(from));
+        let known = known.filter(|_| value.key == cluster.keys.active);
+        let Some((known, kind)) = known.and_then(|known| known.spec.login_kind().map(|kind| (known, kind)))
+        else {
+            return Err(Rejection::Conflict(format!("the login of \"{host}\" is not sealed so any more")));
+        };
+        (known.spec.login, known.spec.sealed) = (None, Some(SealedLogin { kind, value: value.clone() }));
+        self.put_registries(&cluster, registries);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn reseal_authority(&mut self, from: Option<KeyId>, value: &Sealed) -> Outcome {
+        let cluster = self.cluster()?;
+        let present = cluster.authority.sealed.as_ref().map(|sealed| sealed.key);
+        if present != from || value.key != cluster.keys.active {
+            return Err(Rejection::Conflict("the authority's key is not sealed so any more".into()));
+        }
+        let certificate = cluster.authority.certificate.clone();
+        let authority = Authority { certificate, key: String::new(), sealed: Some(value.clone()) };
+        let generation = self.generation;
+        self.put_cluster(Cluster { authority, generation, ..(*cluster).clone() });
         Ok(Answer::Done)
     }
 
@@ -351,6 +393,24 @@ impl Writer<'_> {
     pub(super) fn cluster(&self) -> Result<Arc<Cluster>, Rejection> {
         self.store.cluster.clone().ok_or_else(|| Rejection::Conflict("there is no cluster yet".into()))
     }
+}
+
+fn first_key(fingerprint: u64, made: ClusterTime) -> DataKeys {
+    DataKeys { active: FIRST_KEY, known: vec![KeyRecord { id: FIRST_KEY, fingerprint, made }] }
+}
+
+/// A login comes sealed with the active key, or as it was before: the former key is needed then as it was.
+fn sealed_now(
+    cluster: &Cluster,
+    spec: &RegistrySpec,
+    former: Option<&RegistrySpec>,
+) -> Result<(), Rejection> {
+    let Some(login) = &spec.sealed else { return Ok(()) };
+    let active = cluster.keys.active;
+    if login.value.key == active || former.is_some_and(|former| former.sealed == spec.sealed) {
+        return Ok(());
+    }
+    Err(Rejection::Conflict(format!("the data key is {active} by now; ask again")))
 }
 
 /// The cluster with other data keys.

@@ -132,8 +132,8 @@ impl Writer<'_> {
             self.store.admits(self.actor, command)?;
         }
         match command {
-            Command::Bootstrap { cluster, settings, authority, name, address } => {
-                self.bootstrap(*cluster, settings, authority, name, address)
+            Command::Bootstrap { cluster, settings, authority, name, address, data_key } => {
+                self.bootstrap(*cluster, settings, authority, (name, address), *data_key)
             }
             Command::SetSettings(settings) => self.set_settings(settings),
             Command::CreateService { id, spec } => self.create_service(*id, spec),
@@ -229,6 +229,8 @@ impl Writer<'_> {
                 expires: *expires,
                 job,
             }),
+            Command::ResealLogin { host, set, from, value } => self.reseal_login(host, *set, *from, value),
+            Command::ResealAuthority { from, value } => self.reseal_authority(*from, value),
         }
     }
 }

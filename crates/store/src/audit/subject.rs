@@ -156,6 +156,8 @@ impl Subject {
             | Command::UseKey { .. }
             | Command::Reseal { .. }
             | Command::DropKey { .. }
+            | Command::ResealLogin { .. }
+            | Command::ResealAuthority { .. }
             | Command::PinImage { .. }
             | Command::NodeUp { .. }
             | Command::NodeFacts { .. }
@@ -242,7 +244,7 @@ fn known<T>(
 /// declared makes two logins differ instead.
 fn without_secret(registry: &Registry) -> impl Serialize {
     let spec = &registry.spec;
-    let login = spec.login.as_ref().map(model::registry::Login::kind);
+    let login = spec.login_kind();
     (spec.host.clone(), login, spec.authority.clone(), spec.plain_http, registry.set)
 }
 

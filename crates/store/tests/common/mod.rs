@@ -172,6 +172,7 @@ pub fn bootstrap() -> Command {
         authority: Authority::default(),
         name: "m1".into(),
         address: "m1:4400".into(),
+        data_key: None,
     }
 }
 
