@@ -18,12 +18,12 @@ use model::{
     id::MemberId,
     identity::Identity,
     issuer::IssuerSpec,
-    request::{ApiError, ErrorCode, Reply, Request, Response},
+    request::{ApiError, ErrorCode, ReenrolRequest, Reply, Request, Response},
     session::ManagerMessage,
     time::{Instant, Now, WallTime},
 };
 use pki::{ClusterCa, DeployToken};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     edge,
@@ -37,6 +37,10 @@ use crate::{
 
 /// Certificates of managers and nodes live so long; they are renewed at half of it.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Serial numbers of certificates that managers sign for themselves, drawn: far above those that the log counts, and above those of
+/// `init` and `recover`.
+const OWN_SERIALS: u64 = (1 << 62) + (1 << 61);
 
 /// Where a request's answers go.
 pub type ReplySink = mpsc::Sender<Result<Reply, ApiError>>;
@@ -69,6 +73,15 @@ pub enum Input {
         issuer: Box<IssuerSpec>,
         /// Them, or why there are none.
         fetched: Result<KeySet, String>,
+    },
+    /// A certificate for this manager over a key that it has, because its own has run out and nobody lets it in to ask.
+    OwnCertificate {
+        /// Who it is.
+        member: MemberId,
+        /// The certificate request, PEM.
+        csr: String,
+        /// Where the certificate, PEM, goes.
+        answer: oneshot::Sender<Result<String, ApiError>>,
     },
     /// From the log's thread.
     Written(Written),
@@ -246,6 +259,11 @@ impl CoreLoop {
                     .into_iter()
                     .find_map(|(event, sink)| self.take(Input::Request { event, sink, token: None }));
             }
+            Input::OwnCertificate { member, csr, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.own_certificate(member, &csr));
+                return None;
+            }
             Input::Stop => {
                 self.stopping = Some(std::time::Instant::now());
                 if !self.leads() {
@@ -295,6 +313,9 @@ impl CoreLoop {
                     }
                 }
             }
+            Request::Reenrol(reenrol) => self
+                .verify_reenrol(identity.clone(), *reenrol)
+                .map(|(identity, reenrol)| (identity, Request::Reenrol(reenrol.into()))),
             other => self.prove(identity.clone(), token).map(|identity| (identity, other)),
         };
         self.replies.insert(handle, sink);
@@ -327,6 +348,24 @@ impl CoreLoop {
         edge::verify_join(&authority, join)
     }
 
+    /// Checks a returning node's proof where this manager leads; elsewhere the core refers to the leader. Whatever the caller proved
+    /// otherwise does not count here.
+    fn verify_reenrol(
+        &mut self,
+        identity: Identity,
+        reenrol: ReenrolRequest,
+    ) -> Result<(Identity, ReenrolRequest), ApiError> {
+        if !self.standing.borrow().is_leader {
+            return Ok((Identity::Anonymous, reenrol));
+        }
+        if !matches!(identity, Identity::Anonymous | Identity::Node(_)) {
+            let message = format!("{identity} cannot re-enrol: that is for nodes");
+            return Err(ApiError::new(ErrorCode::Denied, message));
+        }
+        let authority = self.authority()?;
+        edge::verify_reenrol(authority.certificate(), reenrol)
+    }
+
     /// Verifies a deploy token where this manager leads; elsewhere the core refers to the leader.
     fn prove(&mut self, identity: Identity, token: Option<&DeployToken>) -> Result<Identity, ApiError> {
         if !matches!(identity, Identity::Bearer(_)) || !self.standing.borrow().is_leader {
@@ -334,6 +373,25 @@ impl CoreLoop {
         }
         let authority = self.authority()?;
         edge::verify_bearer(&authority, &self.manager, token)
+    }
+
+    /// Every manager holds the authority, and signs for itself when all certificates of the managers may have run out. One that was removed
+    /// gains nothing: the others refuse its id.
+    fn own_certificate(&mut self, member: MemberId, csr: &str) -> Result<String, ApiError> {
+        let identity = Identity::Manager(member);
+        if self.manager.store().cluster().is_none() || self.manager.store().is_revoked(&identity) {
+            let message = format!(
+                "the state on this disk does not know manager {member}: join it again with a fresh token"
+            );
+            return Err(ApiError::new(ErrorCode::Denied, message));
+        }
+        let authority = self.authority()?;
+        let internal = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
+        let serial = OWN_SERIALS + (crate::entropy::number().map_err(|error| internal(&error))? >> 4);
+        let name = model::identity::CertName { cluster: authority.cluster(), identity };
+        let wall = now(self.origin).wall;
+        let issued = authority.issue(csr.as_bytes(), &name, CERTIFICATE_LIFE, wall, serial);
+        issued.map_err(|error| internal(&error))
     }
 
     fn authority(&mut self) -> Result<Arc<ClusterCa>, ApiError> {

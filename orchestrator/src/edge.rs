@@ -3,9 +3,9 @@
 use manager_core::Manager;
 use model::{
     identity::Identity,
-    request::{ApiError, ErrorCode, JoinRequest},
+    request::{ApiError, ErrorCode, JoinRequest, ReenrolRequest},
 };
-use pki::{ClusterCa, DeployToken};
+use pki::{CaCertificate, ClusterCa, DeployToken};
 
 use crate::api::bearer::REFUSED;
 
@@ -22,6 +22,21 @@ pub fn verify_join(authority: &ClusterCa, join: JoinRequest) -> Result<(Identity
         return Err(ApiError::new(ErrorCode::Denied, message));
     }
     Ok((Identity::Joiner(join.token), JoinRequest { secret: Vec::new(), ..join }))
+}
+
+/// Turns who proves the key of a certificate that has run out into whom that certificate names, and notes the certificate's number.
+///
+/// # Errors
+/// Denied: the proof does not hold. Whether its holder is still welcome says the core.
+pub fn verify_reenrol(
+    authority: &CaCertificate,
+    request: ReenrolRequest,
+) -> Result<(Identity, ReenrolRequest), ApiError> {
+    let holder = authority.holder(&request.certificate, &request.csr).map_err(|error| {
+        let message = format!("this proves no node of this cluster: {error}; join with a fresh token");
+        ApiError::new(ErrorCode::Denied, message)
+    })?;
+    Ok((holder.name.identity, ReenrolRequest { serial: holder.serial, ..request }))
 }
 
 /// Turns the bearer of a deploy token into [`Identity::Deployer`].

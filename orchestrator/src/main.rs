@@ -1,7 +1,7 @@
 //! `orch-manager`: keeps the desired state of a cluster, replicated, and decides what runs where.
 //!
 //! The deciding is `manager-core`'s; this program waits, feeds it and carries out what it says. Reading order: [`args`],
-//! [`run`], [`replace`], [`keyring`], [`unlock`], [`core_loop`], [`storage`], [`api`], [`peers`], [`streams`], [`registry`]; then the one-time commands [`init`], [`join`],
+//! [`run`], [`renewal`], [`replace`], [`keyring`], [`unlock`], [`core_loop`], [`storage`], [`api`], [`peers`], [`streams`], [`registry`]; then the one-time commands [`init`], [`join`],
 //! [`recover`], [`membership`].
 
 mod api;
@@ -22,6 +22,7 @@ mod membership;
 mod peers;
 mod recover;
 mod registry;
+mod renewal;
 mod replace;
 mod run;
 mod storage;

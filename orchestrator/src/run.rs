@@ -4,8 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use manager_core::{Config, Entropy, Manager};
-use model::request::{ApiError, ErrorCode, Request, Response};
-use pki::LeafCertificate;
+use model::request::{ApiError, ErrorCode};
 use proto::v1::{agents_server::AgentsServer, control_server::ControlServer, peers_server::PeersServer};
 use rpc::{
     local::LocalIncoming,
@@ -24,13 +23,13 @@ use crate::{
         Context, MAX_CALL, MAX_MESSAGE, agents::Agents, control::Control, forward::Forwarder,
         peers::Peers as PeersApi,
     },
-    client,
     config::{FileConfig, listen_for, with_port},
     core_loop::{CoreLoop, Cutter, Ended, Input, Parts, Shared, now},
-    dir::{DataDir, Identity, Pems, Seed},
+    dir::{DataDir, Identity, Seed},
     entropy,
     inputs::{Class, Inputs},
     peers::Peers,
+    renewal::Renewal,
     replace,
     storage::{self, Storage, Written},
     streams::LogStreams,
@@ -42,8 +41,6 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Open calls get so long to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How often the certificate's age is looked at.
-const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 
 /// Runs until a signal or until the core must not go on.
 pub async fn run(root: &Path) -> Result<()> {
@@ -103,7 +100,18 @@ pub async fn run(root: &Path) -> Result<()> {
     let local = serve_local(&dir, context.clone(), client_tls.clone(), stop.clone());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
     let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
-    let renewal = tokio::spawn(renew(dir.clone(), pems, client_tls, credentials, address.clone(), shared));
+    let (member, core) = (identity.member, own.clone());
+    let renewal = Renewal {
+        dir: dir.clone(),
+        pems,
+        tls: client_tls,
+        credentials,
+        address: address.clone(),
+        member,
+        core,
+        shared,
+    };
+    let renewal = tokio::spawn(renewal.keep_fresh());
 
     tracing::info!(member = %identity.member, cluster = %identity.cluster, %listen, %address, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -268,59 +276,4 @@ async fn remember_peers(dir: DataDir, mut shared: Shared) {
             return;
         }
     }
-}
-
-/// Replaces this manager's certificate at half of its life, without touching open connections.
-async fn renew(
-    dir: DataDir,
-    pems: Pems,
-    tls: ClientTls,
-    credentials: CertReloader,
-    address: String,
-    shared: Shared,
-) {
-    let key = Arc::new(pems.key.clone());
-    let mut current = pems;
-    loop {
-        if let Err(error) =
-            renew_if_due(&dir, &mut current, &key, &tls, &credentials, &address, &shared).await
-        {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "the certificate could not be renewed; trying again"
-            );
-        }
-        tokio::time::sleep(RENEWAL_CHECK).await;
-    }
-}
-
-async fn renew_if_due(
-    dir: &DataDir,
-    current: &mut Pems,
-    key: &str,
-    tls: &ClientTls,
-    credentials: &CertReloader,
-    address: &str,
-    shared: &Shared,
-) -> Result<()> {
-    let leaf = LeafCertificate::from_pem(&current.certificate)?;
-    let wall = now(std::time::Instant::now()).wall;
-    if let Err(problem) = leaf.validity.check(wall) {
-        tracing::error!(%problem, "others refuse this manager: compare the machines' clocks");
-    }
-    if leaf.validity.renew_at() > wall {
-        return Ok(());
-    }
-    let csr = pki::KeyAndCsr::for_key(pki::PrivateKey::from_pem(key)?)?.csr_pem;
-    let mut managers = vec![address.to_owned()];
-    managers.extend(shared.standing.borrow().addresses.values().cloned());
-    let reply = client::call(&managers, tls, &Request::RenewCertificate { csr }).await?;
-    let Response::Joined { certificate, .. } = reply.response else {
-        bail!("an unexpected answer to the renewal");
-    };
-    current.certificate = certificate;
-    dir.write_certificate(&current.certificate)?;
-    credentials.swap(current.credentials()?);
-    tracing::info!("renewed this manager's certificate");
-    Ok(())
 }

@@ -63,6 +63,11 @@ impl Shim {
         Ok(self.file.write_all_at(&i64::from(fail).to_ne_bytes(), SYNC_FAILS_AT)?)
     }
 
+    /// Puts it under a program that is not a daemon, such as `orchctl`.
+    pub fn put_under(&self, command: &mut Command) {
+        command.envs(self.environment());
+    }
+
     pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
         [("LD_PRELOAD", &self.library), ("ORCH_SHIM", &self.orders)]
     }

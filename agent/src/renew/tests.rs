@@ -48,7 +48,15 @@ impl Control for Signer {
         }
         let identity = Peer::of(&asked)?.identity();
         let request: Request = codec::decode(&asked.get_ref().request).unwrap();
-        let Request::RenewCertificate { csr } = request else { panic!("{request:?}") };
+        let (identity, csr) = match request {
+            Request::RenewCertificate { csr } => (identity, csr),
+            Request::Reenrol(proof) => {
+                assert_eq!(identity, Who::Anonymous, "nobody lets in who presents what has ended");
+                let holder = self.authority.certificate().holder(&proof.certificate, &proof.csr).unwrap();
+                (holder.name.identity, proof.csr)
+            }
+            other => panic!("{other:?}"),
+        };
         let response = Response::Joined {
             certificate: sign(&self.authority, &csr, identity, wall_now(), 2),
             authority: self.authority.certificate_pem().to_owned(),
@@ -129,6 +137,13 @@ async fn renewed(age: Duration, refusals: Vec<ErrorCode>) -> Option<Identity> {
 #[tokio::test]
 async fn a_certificate_past_half_of_its_life_is_renewed_with_a_fresh_key() {
     let fresh = renewed(DAY * 2 / 3, vec![]).await.expect("a fresh certificate");
+    assert_eq!(LeafCertificate::from_pem(&fresh.certificate).unwrap().serial, 2);
+    fresh.credentials().expect("key and certificate belong together");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_replaced_by_proof_of_its_key() {
+    let fresh = renewed(DAY * 20, vec![]).await.expect("a fresh certificate");
     assert_eq!(LeafCertificate::from_pem(&fresh.certificate).unwrap().serial, 2);
     fresh.credentials().expect("key and certificate belong together");
 }

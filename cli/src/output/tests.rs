@@ -124,6 +124,7 @@ fn nodes_show_what_is_reserved_and_whether_their_engine_answers() {
         incarnation: Incarnation(1),
         joined: NOW,
         certificate: 1,
+        proven: None,
         number: 1,
     };
     check(

@@ -159,6 +159,7 @@ async fn manager(site: &Site) -> Manager {
         incarnation: Incarnation(1),
         joined: ClusterTime(1),
         certificate: 1,
+        proven: None,
         number: 1,
     };
     site.manager(Vec::new(), move |request, _| {

@@ -157,11 +157,12 @@ impl Manager {
                     })
                 });
             }
-            Request::Join(_) if *identity == Identity::Anonymous => {
-                // The lead came here after the shell had looked, so that nobody verified the secret.
+            Request::Join(_) | Request::Reenrol(_) if *identity == Identity::Anonymous => {
+                // The lead came here after the shell had looked, so that nobody verified the proof.
                 return Err(ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again"));
             }
             Request::Join(join) => return Ok(Work::Issue(Issue::join(handle, *join))),
+            Request::Reenrol(request) => return self.reenrol(handle, identity, *request).map(Work::Issue),
             Request::RenewCertificate { csr } => {
                 return Ok(Work::Issue(Issue::renewal(handle, identity.clone(), csr)));
             }

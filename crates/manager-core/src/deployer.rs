@@ -84,7 +84,7 @@ fn need(request: &Request) -> Need<'_> {
         }
         Request::SetRegistry { .. } | Request::RemoveRegistry(_) => Need::Never("change registries"),
         Request::Join(_) => Need::Never("join"),
-        Request::RenewCertificate { .. } => Need::Never("have a certificate"),
+        Request::RenewCertificate { .. } | Request::Reenrol(_) => Need::Never("have a certificate"),
         Request::ListServices => Need::Never("list services"),
         Request::ListTasks(_) => Need::Never("list tasks"),
         Request::ListNetworks | Request::GetNetwork(_) => Need::Never("see networks"),

@@ -11,11 +11,11 @@ use model::{
     id::{MemberId, NodeId, RequestId, TokenId},
     identity::{Identity, JoinRole},
     node::Facts,
-    request::{ApiError, ErrorCode, JoinRequest, Reply, Response},
+    request::{ApiError, ErrorCode, JoinRequest, ReenrolRequest, Reply, Response},
 };
 use store::Applied;
 
-use crate::{Action, Manager, audit::Asked, manager::ByHandle, proposal::Purpose};
+use crate::{Action, Manager, admit::not_found, audit::Asked, manager::ByHandle, proposal::Purpose};
 
 /// Joins that wait at once: a thousand machines that are set up together.
 const MAX_WAITING: usize = 1_024;
@@ -32,6 +32,8 @@ pub(crate) enum Subject {
     Replacement { old: MemberId, address: String },
     /// One that has joined already.
     Known(Identity),
+    /// A node that proved the key of a certificate that has run out.
+    Returned { node: NodeId, proven: u64 },
 }
 
 /// One wish for a certificate.
@@ -126,6 +128,46 @@ impl Manager {
         Ok(())
     }
 
+    /// A node whose certificate has run out gets another one over the same key. The shell has verified that the authority issued the
+    /// certificate and that the caller has its key.
+    ///
+    /// There is no challenge: whoever repeats a request that it overheard gets a certificate for a key that it does not have, and only until
+    /// the node renews, since each renewal changes the key and an older certificate proves nothing any more.
+    ///
+    /// # Errors
+    /// The node has had a later certificate, or a manager could not read the entry.
+    pub(crate) fn reenrol(
+        &self,
+        handle: u64,
+        identity: &Identity,
+        request: ReenrolRequest,
+    ) -> Result<Issue, ApiError> {
+        let Identity::Node(id) = *identity else {
+            let message = format!("{identity} cannot re-enrol: that is for nodes");
+            return Err(ApiError::new(ErrorCode::Denied, message));
+        };
+        self.same_versions("a re-enrolment")?;
+        let ReenrolRequest { csr, serial, .. } = request;
+        let node = self.store.node(id).ok_or_else(|| not_found("node", &id.to_string()))?;
+        if !node.is_proven_by(serial) {
+            let message = format!(
+                "certificate {serial} proves nothing any more: node {} has had certificate {} since, over another key. If that one is lost, remove \
+                 the node (orchctl node rm) and join it with a fresh token",
+                node.facts.hostname, node.certificate
+            );
+            return Err(ApiError::new(ErrorCode::Denied, message));
+        }
+        let subject = Subject::Returned { node: id, proven: serial };
+        Ok(Issue {
+            handle,
+            request_id: None,
+            actor: identity.clone(),
+            csr,
+            subject,
+            origin: Origin::default(),
+        })
+    }
+
     /// Proposes the next wish if none is on its way.
     pub(crate) fn next_issue(&mut self) {
         while !self.issuing.proposed {
@@ -150,8 +192,13 @@ impl Manager {
                 Subject::Replacement { old, address } => {
                     Command::ReplaceMember { old, id: member, address, serial }
                 }
-                Subject::Known(Identity::Node(id)) => Command::CertificateIssued { serial, node: Some(id) },
-                Subject::Known(_) => Command::CertificateIssued { serial, node: None },
+                Subject::Known(Identity::Node(id)) => {
+                    Command::CertificateIssued { serial, node: Some(id), proven: None }
+                }
+                Subject::Known(_) => Command::CertificateIssued { serial, node: None, proven: None },
+                Subject::Returned { node, proven } => {
+                    Command::CertificateIssued { serial, node: Some(node), proven: Some(proven) }
+                }
             };
             let (handle, asked) = (issue.handle, issue.asked());
             match self.propose_for(&asked, command, Purpose::Issue(Box::new(issue))) {
@@ -172,6 +219,7 @@ impl Manager {
             (_, Answer::Node { id, .. }) => Identity::Node(id),
             (_, Answer::Member { id }) => Identity::Manager(id),
             (Subject::Known(identity), _) => identity.clone(),
+            (Subject::Returned { node, .. }, _) => Identity::Node(*node),
             (Subject::NewNode { .. } | Subject::NewMember { .. } | Subject::Replacement { .. }, _) => {
                 let message = "the request id was used for another request before; choose a new one";
                 return self.reply(handle, Err(ApiError::new(ErrorCode::Conflict, message)));
@@ -179,7 +227,11 @@ impl Manager {
         };
         if applied.replay {
             // The first attempt was applied, and its certificate is lost with its answer: another one is issued.
-            let again = Issue { request_id: None, subject: Subject::Known(identity), ..issue };
+            let subject = match issue.subject {
+                returned @ Subject::Returned { .. } => returned,
+                _ => Subject::Known(identity),
+            };
+            let again = Issue { request_id: None, subject, ..issue };
             return self.issuing.waiting.push_front(again);
         }
         let Some(serial) = self.store.cluster().map(|cluster| cluster.last_serial) else { return };

@@ -121,7 +121,8 @@ impl Manager {
             | Request::RemoveIssuer(_)
             | Request::CreateBinding(_)
             | Request::RemoveBinding(_)
-            | Request::Exchange(_) => {
+            | Request::Exchange(_)
+            | Request::Reenrol(_) => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })

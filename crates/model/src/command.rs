@@ -320,6 +320,9 @@ pub enum Command {
         serial: u64,
         /// For which node, if for a node.
         node: Option<NodeId>,
+        /// A certificate that has run out, whose holder proved that it has its key. Rejected when the node has had a later one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proven: Option<u64>,
     },
     /// One batch of the managers' own decisions. Each stands alone: a rejected one does not stop the others.
     Decide(Vec<Decision>),

@@ -135,6 +135,18 @@ pub struct Node {
     /// Its /24 in every network, 1 to 250; 0 when all were taken, and then it has no part in networks.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub number: u8,
+    /// The certificate by whose key it was given its newest one after that had run out. The answer may have been lost: so this one still
+    /// counts as a proof, until the node renews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<u64>,
+}
+
+impl Node {
+    /// Whether the key of this certificate proves that its holder is the node: it is of the newest one, or of the one before whose
+    /// successor may never have arrived. An older key may have been given up because it was stolen.
+    pub fn is_proven_by(&self, serial: u64) -> bool {
+        serial == self.certificate || Some(serial) == self.proven
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

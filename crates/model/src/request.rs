@@ -285,6 +285,9 @@ pub enum Request {
     RemoveBinding(String),
     /// A session for a job of a pipeline, which shows its ID token. The manager that leads verifies it.
     Exchange(Box<ExchangeRequest>),
+    /// A fresh certificate for a node whose last one has run out. The manager that leads verifies the proof; for its core the caller is
+    /// then that [`Node`](crate::identity::Identity::Node).
+    Reenrol(Box<ReenrolRequest>),
 
     /// Services.
     ListServices,
@@ -436,6 +439,17 @@ impl std::fmt::Debug for JoinRequest {
             .field("secret", &"<redacted>")
             .finish_non_exhaustive()
     }
+}
+
+/// What a node presents whose certificate has run out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReenrolRequest {
+    /// That certificate, PEM, however long ago it ended.
+    pub certificate: String,
+    /// A certificate request over its key, PEM; its signature proves that the caller has the key.
+    pub csr: String,
+    /// The certificate's number, once it was verified; whatever the caller wrote there is overwritten.
+    pub serial: u64,
 }
 
 /// A member as `manager ls` shows it.

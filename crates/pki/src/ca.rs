@@ -228,7 +228,7 @@ fn leaf_params(
 }
 
 /// The key in a request, once the request's own signature has shown that the requester holds its private half.
-fn proven_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, IssueError> {
+pub(crate) fn proven_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, IssueError> {
     if csr.len() > CSR_LIMIT {
         return Err(IssueError::TooLong { found: csr.len(), limit: CSR_LIMIT });
     }

@@ -252,6 +252,24 @@ fn a_clock_behind_by_less_than_the_backdating_does_not_matter() {
 }
 
 #[test]
+fn a_certificate_that_ran_out_proves_its_holder_with_its_key_and_with_no_other() {
+    let ca = ca(1);
+    let (own, other) = (KeyAndCsr::generate().expect("a request"), KeyAndCsr::generate().expect("a request"));
+    let old = ca.issue(own.csr_pem.as_bytes(), &node(), DAY, now(), 5).expect("issued");
+    assert!(ca.certificate().verify(&der(&old), after(now(), 30 * DAY)).is_err(), "it ran out");
+    let holder = ca.certificate().holder(&old, &own.csr_pem).expect("proven");
+    assert_eq!((holder.name, holder.serial), (node(), 5));
+    let again = KeyAndCsr::for_key(PrivateKey::from_pem(&own.key_pem()).expect("a key")).expect("a request");
+    assert!(ca.certificate().holder(&old, &again.csr_pem).is_ok(), "any request over the same key");
+    let refused = ca.certificate().holder(&old, &other.csr_pem).expect_err("another key");
+    assert_eq!(refused, CertificateError::KeyMismatch.into());
+    let foreign = self::ca(1).certificate().holder(&old, &own.csr_pem).expect_err("another authority");
+    assert_eq!(foreign, CertificateError::WrongCa { cluster: ClusterId(1) }.into());
+    assert!(ca.certificate().holder(ca.certificate_pem(), &own.csr_pem).is_err(), "no node's certificate");
+    assert!(ca.certificate().holder(&old, &old).is_err(), "no request");
+}
+
+#[test]
 fn half_of_the_life_is_the_time_to_renew() {
     let leaf = LeafCertificate::from_der(&issue(&ca(1), &node(), 1)).expect("ours");
     assert_eq!(leaf.validity.renew_at(), after(before(now(), BACKDATE), (DAY + BACKDATE) / 2));

@@ -85,12 +85,12 @@ fn a_serial_number_is_given_out_once() {
     let mut world = World::with_nodes(&[1]);
     let next = world.serial();
     for serial in [next - 1, next + 1, 0, u64::MAX] {
-        world.refused(Command::CertificateIssued { serial, node: None });
+        world.refused(Command::CertificateIssued { serial, node: None, proven: None });
     }
-    world.refused(Command::CertificateIssued { serial: next, node: Some(NodeId(99)) });
-    world.done(Command::CertificateIssued { serial: next, node: Some(NodeId(1)) });
+    world.refused(Command::CertificateIssued { serial: next, node: Some(NodeId(99)), proven: None });
+    world.done(Command::CertificateIssued { serial: next, node: Some(NodeId(1)), proven: None });
     assert_eq!(world.store.node(NodeId(1)).expect("known").certificate, next);
-    world.refused(Command::CertificateIssued { serial: next, node: None });
+    world.refused(Command::CertificateIssued { serial: next, node: None, proven: None });
 }
 
 #[test]

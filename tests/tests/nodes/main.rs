@@ -12,6 +12,7 @@ mod jobs;
 mod logs;
 mod policy;
 mod probes;
+mod reenrol;
 mod releases;
 mod secrets;
 mod services;

@@ -10,6 +10,7 @@ mod input;
 mod lifecycle;
 mod membership;
 mod policy;
+mod reenrol;
 mod secrets;
 mod tokens;
 mod units;

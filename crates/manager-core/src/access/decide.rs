@@ -43,7 +43,9 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
             identity,
             "read, hand the lead over, leave, come back, renew its certificate and change its address",
         ),
-        Identity::Node(_) => allow(matches!(need, Need::Renew), identity, "only renew its own certificate"),
+        Identity::Node(_) => {
+            allow(matches!(need, Need::Renew | Need::Reenrol), identity, "only renew its own certificate")
+        }
         Identity::Joiner(token) => {
             allow(matches!(need, Need::Join(id) if id == *token), identity, "only join")
         }
@@ -53,7 +55,7 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
             Err(ApiError::new(ErrorCode::Unauthenticated, message))
         }
         // Only to be told who leads.
-        Identity::Anonymous if matches!(need, Need::Join(_)) => Ok(()),
+        Identity::Anonymous if matches!(need, Need::Join(_) | Need::Reenrol) => Ok(()),
         // What it may have is for the bindings to say.
         Identity::Anonymous if matches!(need, Need::Exchange) => Ok(()),
         Identity::Anonymous => {
@@ -100,6 +102,7 @@ fn manager_may(own: MemberId, need: Need<'_>) -> bool {
         | Need::Audit
         | Need::CreateItem(_)
         | Need::Item { .. }
+        | Need::Reenrol
         | Need::Join(_)
         | Need::Exchange => false,
     }
@@ -201,7 +204,7 @@ impl<'a> Person<'a> {
                 );
                 Err(ApiError::new(ErrorCode::Denied, message))
             }
-            Need::Member | Need::Join(_) => {
+            Need::Member | Need::Reenrol | Need::Join(_) => {
                 let message =
                     format!("{} may not do this: it is for managers and machines that join", self.identity);
                 Err(ApiError::new(ErrorCode::Denied, message))

@@ -34,7 +34,9 @@ impl Manager {
         );
         self.store.welcome(identity)?;
         if self.store.is_revoked(identity) && self.is_serving() && !asks_again {
-            let message = format!("{identity} is not (or no longer) of this cluster; join again");
+            let message = format!(
+                "{identity} is not (or no longer) of this cluster; join again, with a fresh token of orchctl token create"
+            );
             return Err(ApiError::new(ErrorCode::Unauthenticated, message));
         }
         decide(&self.store, identity, request)

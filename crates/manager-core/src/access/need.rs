@@ -57,6 +57,8 @@ pub(super) enum Need<'a> {
     Item { kind: ItemKind, name: &'a str },
     /// One's own certificate.
     Renew,
+    /// A node's own certificate, by proof of the key of one that has run out.
+    Reenrol,
     /// To be admitted with a token.
     Join(TokenId),
     /// A session for an ID token.
@@ -114,6 +116,7 @@ impl<'a> Need<'a> {
             Request::SetPolicy { .. } | Request::RemovePolicy(_) => Self::Admin(Verb::Policies),
             Request::Join(join) => Self::Join(join.token),
             Request::RenewCertificate { .. } => Self::Renew,
+            Request::Reenrol(_) => Self::Reenrol,
             Request::CreateUser(_)
             | Request::UpdateUser { .. }
             | Request::RemoveUser(_)

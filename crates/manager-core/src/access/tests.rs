@@ -16,8 +16,8 @@ use model::{
     job::JobPolicy,
     network::NetworkSpec,
     node::{Availability, Facts, Incarnation, NodeSpec},
-    registry::{RegistrySpec, Secret},
-    request::{ErrorCode, JoinRequest, NodeChange, Request, TaskFilter},
+    registry::RegistrySpec,
+    request::{ErrorCode, JoinRequest, NodeChange, ReenrolRequest, Request, TaskFilter},
     sealed::{Clear, KeyId, Sealed},
     service::{Mode, ReleaseNote, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::LogOptions,
@@ -51,6 +51,7 @@ kinds! {
     SetPolicy RemovePolicy ListPolicies CheckPolicies
     CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
     SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
+    Reenrol
 }
 
 const CALLERS: [&str; 12] = [
@@ -170,6 +171,7 @@ remove deploy binding           y-----y----!
 exchange id token               ----------y!
 list issuers                    yyyyyyyy---!
 list deploy bindings            yyyyyyyy---!
+re-enrol                        --------y-y!
 ";
 
 struct World {
@@ -504,6 +506,10 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("exchange id token", Request::Exchange(Box::new(exchange))),
         ("list issuers", Request::ListIssuers),
         ("list deploy bindings", Request::ListBindings),
+        (
+            "re-enrol",
+            Request::Reenrol(Box::new(ReenrolRequest { certificate: String::new(), csr: csr(), serial: 0 })),
+        ),
     ]
 }
 

@@ -18,7 +18,7 @@ use model::{
     job::JobPolicy,
     policy::PolicySpec,
     registry::{Login, RegistrySpec, Secret},
-    request::{Consistency, Request, TaskFilter},
+    request::{Consistency, ReenrolRequest, Request, TaskFilter},
     service::{CanaryPolicy, ReleaseNote, RestartPolicy, RolloutStep, TemplateVersion},
     session::AgentMessage,
     time::ClusterTime,
@@ -240,6 +240,11 @@ fn fuzz_requests() {
         Request::RemoveMember(ONE),
         Request::ReplaceMember { address: "m:1".into(), csr: crate::world::CSR.into() },
         Request::RenewCertificate { csr: crate::world::CSR.into() },
+        Request::Reenrol(Box::new(ReenrolRequest {
+            certificate: "-----BEGIN CERTIFICATE-----".into(),
+            csr: crate::world::CSR.into(),
+            serial: 1,
+        })),
         join,
     ];
     let samples = requests.iter().map(|request| encode(request).to_vec());

@@ -10,6 +10,7 @@ mod jobs;
 mod logins;
 mod membership;
 mod policies;
+mod reenrol;
 mod registries;
 mod replacement;
 mod requests;

@@ -69,6 +69,7 @@ pub fn about(request: &Request) -> Option<About> {
         Request::Exchange(exchange) => {
             About::new("exchange", "id-token", exchange.binding.as_deref().unwrap_or(""))
         }
+        Request::Reenrol(_) => About::new("re-enrol", "certificate", ""),
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)

@@ -85,6 +85,13 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         }
         Request::Join(join) => validate_join(&mut problems, join),
         Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
+        Request::Reenrol(reenrol) => {
+            certificate_request(&mut problems, &reenrol.csr);
+            let certificate = &reenrol.certificate;
+            let right = certificate.len() <= MAX_CSR && certificate.trim_start().starts_with("-----BEGIN");
+            problems
+                .ensure(right, "certificate", || format!("not a PEM certificate of at most {MAX_CSR} bytes"));
+        }
         Request::ReturnTo { service, note, .. } => {
             reference(&mut problems, "service", service);
             release_note(&mut problems, note);

@@ -183,16 +183,27 @@ impl Writer<'_> {
         self.put_cluster(Cluster { registries, generation, ..cluster.clone() });
     }
 
-    pub(super) fn certificate_issued(&mut self, serial: u64, node: Option<NodeId>) -> Outcome {
+    pub(super) fn certificate_issued(
+        &mut self,
+        serial: u64,
+        node: Option<NodeId>,
+        proven: Option<u64>,
+    ) -> Outcome {
         let cluster = self.next_serial(serial)?;
         let node = match node {
             None => None,
             Some(id) => Some(self.store.nodes.get(&id).cloned().ok_or_else(|| missing("node", id))?),
         };
+        if let (Some(node), Some(proven)) = (&node, proven)
+            && !node.is_proven_by(proven)
+        {
+            let message = format!("certificate {proven} is not the newest of node {}", node.facts.hostname);
+            return Err(Rejection::Conflict(message));
+        }
         self.take_serial(&cluster, serial);
         if let Some(node) = node {
             let mut node = (*node).clone();
-            node.certificate = serial;
+            (node.certificate, node.proven) = (serial, proven);
             node.generation = self.generation;
             self.node_event(&node, ObjectChange::Updated, format!("certificate {serial} was issued"));
             self.put_node(node);

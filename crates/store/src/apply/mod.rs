@@ -177,7 +177,9 @@ impl Writer<'_> {
             }
             Command::RemoveMember { id } => self.remove_member_of(*id),
             Command::RecoverMembers { survivor, address } => self.recover_members(*survivor, address),
-            Command::CertificateIssued { serial, node } => self.certificate_issued(*serial, *node),
+            Command::CertificateIssued { serial, node, proven } => {
+                self.certificate_issued(*serial, *node, *proven)
+            }
             Command::Decide(decisions) => {
                 for (place, decision) in decisions.iter().enumerate() {
                     if let Err(rejection) = self.decide(decision) {

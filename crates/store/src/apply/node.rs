@@ -36,6 +36,7 @@ impl Writer<'_> {
             joined: self.at,
             certificate: serial,
             number: self.free_number(),
+            proven: None,
         };
         self.node_event(&node, ObjectChange::Created, format!("joined as {}", node.spec.class));
         self.put_node(node);

@@ -115,9 +115,9 @@ impl Subject {
             Command::RecoverMembers { survivor, .. } => {
                 subject("recover", "cluster", Object::None, &format!("by manager {}", survivor.0))
             }
-            Command::CertificateIssued { serial, node } => {
+            Command::CertificateIssued { serial, node, proven } => {
                 let object = node.map_or(Object::None, Object::Node);
-                subject("renew", "certificate", object, serial)
+                subject(if proven.is_some() { "re-enrol" } else { "renew" }, "certificate", object, serial)
             }
             Command::CreateUser { id, spec } => subject("create", "user", Object::User(*id), &spec.name),
             Command::UpdateUser { id, .. } => subject("update", "user", Object::User(*id), id),
