@@ -197,6 +197,7 @@ fn a_watch_sees_every_event_once_and_in_order() {
 fn a_watch_with_an_end_tells_exactly_what_happened_up_to_it() {
     let mut world = World::new(8);
     world.create("a", 1);
+    world.until("nothing is left to be sealed", |world| !world.store(ONE).is_in_clear());
     let until = world.store(ONE).applied();
     let upto: Vec<_> = world.store(ONE).events_after(None).expect("kept").cloned().collect();
     world.create("b", 1);
