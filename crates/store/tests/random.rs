@@ -174,7 +174,11 @@ impl Chooser<'_> {
             }
             33 => {
                 let node = self.random.one_in(2).then(|| self.node());
-                Command::CertificateIssued { serial: self.serial(), node, proven: self.random.one_in(4).then(|| self.serial()) }
+                Command::CertificateIssued {
+                    serial: self.serial(),
+                    node,
+                    proven: self.random.one_in(4).then(|| self.serial()),
+                }
             }
             34 | 35 => Command::CreateNetwork {
                 id: NetworkId(self.random.below(4)),
