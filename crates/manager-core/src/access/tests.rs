@@ -16,7 +16,7 @@ use model::{
     job::JobPolicy,
     network::NetworkSpec,
     node::{Availability, Facts, Incarnation, NodeSpec},
-    registry::RegistrySpec,
+    registry::{RegistrySpec, Secret},
     request::{ErrorCode, JoinRequest, NodeChange, ReenrolRequest, Request, TaskFilter},
     sealed::{Clear, KeyId, Sealed},
     service::{Mode, ReleaseNote, RolloutStep, ServiceSpec, Slot, TemplateVersion},
