@@ -20,6 +20,9 @@
 //! token = "ci.token"                  # a path, or the text itself
 //! ```
 //!
+//! A context that came by `orchctl login` says by which `method` and, for a directory, as which `user`; after `orchctl logout` it has
+//! neither certificate nor key.
+//!
 //! `orch-manager init` writes the same format.
 
 use std::{
@@ -60,6 +63,12 @@ pub struct Context {
     /// The cluster's id, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// The login method that the certificate came by; it may be there no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The name that one logged in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 impl std::fmt::Debug for Context {
@@ -247,6 +256,7 @@ impl Context {
         let certified = [&self.ca, &self.certificate, &self.key].map(|value| !value.is_empty());
         match (self.token.is_some(), certified) {
             (true, [false, false, false]) | (false, [true, true, true]) => Ok(()),
+            (false, [true, false, false]) if self.method.is_some() => Ok(()),
             (true, _) => Err(Failure::invalid(format!(
                 "context \"{name}\" has a token, which takes the place of ca, certificate and key"
             ))),
@@ -281,6 +291,13 @@ impl Context {
     /// # Errors
     /// A file is missing or holds no PEM.
     pub fn credentials(&self, file: &Path) -> Result<Credentials, Failure> {
+        if self.certificate.is_empty() {
+            let name = &self.name;
+            return Err(Failure::new(
+                Code::DENIED,
+                format!("context \"{name}\" is logged out: orchctl login {name}"),
+            ));
+        }
         let base = file.parent().unwrap_or(Path::new("."));
         let read = |what, value| read_pem(&self.name, what, value, base);
         Ok(Credentials {
@@ -288,6 +305,18 @@ impl Context {
             certificate: read("certificate", &self.certificate)?,
             key: read("key", &self.key)?,
         })
+    }
+
+    /// Reads the authority's certificate; `file` is the file that the context came from.
+    ///
+    /// # Errors
+    /// A deploy token is all there is, or the file is missing or holds no PEM.
+    pub fn authority(&self, file: &Path) -> Result<String, Failure> {
+        if self.ca.is_empty() {
+            let message = format!("context \"{}\" is a pipeline's: nobody logs in with it", self.name);
+            return Err(Failure::invalid(message));
+        }
+        read_pem(&self.name, "ca", &self.ca, file.parent().unwrap_or(Path::new(".")))
     }
 
     /// The same context with its files' contents inside, so that it can move.

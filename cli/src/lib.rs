@@ -15,6 +15,7 @@ pub mod context;
 pub mod exit;
 pub mod output;
 pub mod spec;
+mod terminal;
 pub mod value;
 pub mod wait;
 

@@ -30,6 +30,7 @@ use crate::{
     inputs::{Class, Inputs, Queues},
     issuers::{self, Issuers, Judged},
     keyring::KeyFile,
+    login,
     peers::Peers,
     registry,
     storage::{Storage, Written},
@@ -429,6 +430,7 @@ impl CoreLoop {
                     self.sign(job, csr, identity, serial, life.unwrap_or(CERTIFICATE_LIFE));
                 }
                 Action::AskRegistry { job, question } => self.ask_registry(job, *question),
+                Action::AskLogin { job, question } => self.ask_login(job, *question),
                 Action::KeepKeys { sequence, keyring } => self.keep_keys(sequence, keyring),
                 Action::Revoked(identities) => {
                     (self.cut)(&identities);
@@ -516,6 +518,14 @@ impl CoreLoop {
         self.sockets.spawn(async move {
             let answer = registry::ask(question).await;
             let _ = own.send(Input::Core(Event::RegistryAnswered { job, answer })).await;
+        });
+    }
+
+    fn ask_login(&self, job: u64, question: manager_core::LoginQuestion) {
+        let own = self.own.clone();
+        self.sockets.spawn(async move {
+            let answer = login::judge(question).await;
+            let _ = own.send(Input::Core(Event::LoginAnswered { job, answer })).await;
         });
     }
 

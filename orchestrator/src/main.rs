@@ -18,6 +18,7 @@ mod inputs;
 mod issuers;
 mod join;
 mod keyring;
+mod login;
 mod membership;
 mod peers;
 mod recover;

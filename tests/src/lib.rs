@@ -7,6 +7,7 @@
 //! [`Workload`](workload::Workload), clients that write and read meanwhile, with a [`history`] that is checked.
 //! [`Load`](load::Load), clients of a service at a fixed rate. [`Registry`](registry::Registry), a registry of images.
 //! [`Issuer`](issuer::Issuer), an issuer of ID tokens.
+//! [`Directory`](directory::Directory), a directory of people and groups.
 //!
 //! A host is a PID, mount, UTS and network namespace. Its first process ends when the test process ends, however that
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
@@ -19,6 +20,7 @@
 pub mod binaries;
 pub mod cluster;
 pub mod command;
+pub mod directory;
 pub mod engine;
 pub mod history;
 pub mod hosts;

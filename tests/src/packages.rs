@@ -43,6 +43,9 @@ pub const DISKS: [Wanted; 1] = [wanted("mkfs.ext4", "e2fsprogs")];
 pub const REGISTRY: [Wanted; 2] =
     [wanted("docker-registry", "docker-registry"), wanted("htpasswd", "apache2-utils")];
 
+/// A directory, and what changes it.
+pub const DIRECTORY: [Wanted; 2] = [wanted("slapd", "slapd"), wanted("ldapmodify", "ldap-utils")];
+
 /// Peers of the mesh and a load for all of them, for the benchmark.
 pub const PROXIES: [Wanted; 3] =
     [wanted("haproxy", "haproxy"), wanted("nginx", "nginx-light"), wanted("wrk", "wrk")];
@@ -98,6 +101,7 @@ fn apt(args: &[&str]) -> Command {
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         // Packages of servers start them; what is needed here is started here, where nobody else is.
-        .env("SYSTEMD_OFFLINE", "1");
+        .env("SYSTEMD_OFFLINE", "1")
+        .env("RUNLEVEL", "1");
     command
 }

@@ -266,7 +266,7 @@ fn hashed(user: &str, password: &str) -> Result<String> {
 }
 
 /// Makes an authority and a certificate for `host`; the path of the authority's certificate.
-fn certify(dir: &Path, host: Ipv4Addr) -> Result<PathBuf> {
+pub(crate) fn certify(dir: &Path, host: Ipv4Addr) -> Result<PathBuf> {
     let authority_key = rcgen::KeyPair::generate()?;
     let mut authority = rcgen::CertificateParams::default();
     authority.distinguished_name.push(rcgen::DnType::CommonName, "The laboratory's registries");

@@ -18,6 +18,8 @@ pub enum Need {
     Network,
     /// `systemd-analyze`; installed likewise.
     Units,
+    /// `slapd` and `ldapmodify`; installed likewise.
+    Directory,
 }
 
 impl Need {
@@ -29,6 +31,7 @@ impl Need {
             Need::Docker => packages::ensure(&packages::ENGINE).err().map(|error| format!("{error:#}")),
             Need::Network => packages::ensure(&packages::NETWORK).err().map(|error| format!("{error:#}")),
             Need::Units => packages::ensure(&packages::UNITS).err().map(|error| format!("{error:#}")),
+            Need::Directory => packages::ensure(&packages::DIRECTORY).err().map(|error| format!("{error:#}")),
         }
     }
 }

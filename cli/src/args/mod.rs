@@ -12,6 +12,7 @@ mod hook;
 mod item;
 mod job;
 mod pipeline;
+mod login;
 mod policy;
 mod registry;
 mod security;
@@ -35,6 +36,7 @@ pub use hook::HookFlags;
 pub use item::{ConfigCommand, ItemCreate, ItemUpdate, SecretCommand};
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
 pub use pipeline::{BindingCommand, BindingCreate, IssuerCommand, IssuerSet, RefTypeArg};
+pub use login::{Login, LoginMethodCommand, LoginMethodSet, Logout};
 pub use policy::{GrantFlags, PolicyCommand, PolicySet};
 pub use registry::{RegistryCommand, RegistrySet};
 pub use security::{NamespaceArg, SecurityFlags};
@@ -142,6 +144,17 @@ pub enum Command {
     /// Make, change and remove users: who may do what
     #[command(subcommand, visible_alias = "users")]
     User(UserCommand),
+    /// Log in with one's name and password, and get a certificate for some hours
+    #[command(
+        after_help = "Examples:\n  orchctl login --manager m1.example --ca-fingerprint 3f…   # the first time\n  \
+                      orchctl login                                           # from then on"
+    )]
+    Login(Login),
+    /// Remove the key and the certificate that came by a login
+    Logout(Logout),
+    /// Declare how people log in: directories, and which groups have which roles
+    #[command(subcommand, visible_alias = "login-methods")]
+    LoginMethod(LoginMethodCommand),
     /// Show who one is, which roles one has, and until when
     Whoami,
     /// Ask whether one may do something: exit code 0 yes, 4 no

@@ -47,7 +47,8 @@ pub(super) fn managers(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|address| !address.is_empty()).map(with_port).collect()
 }
 
-fn with_port(address: &str) -> String {
+/// An address with the managers' port where none is written.
+pub fn with_port(address: &str) -> String {
     let port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     // A bare IPv6 address has colons of its own.
     if port && (address.matches(':').count() == 1 || address.contains("]:")) {

@@ -151,14 +151,19 @@ impl Client {
     ) -> Result<Self, Failure> {
         let tls = ClientTls::pinned(*authority.as_bytes());
         let tls = tls.map_err(|error| Failure::new(Code::DENIED, error.to_string()))?;
-        let manager = |address: String| {
-            let channel = rpc::tls::channel(&address, tls.clone());
-            Manager { address, channel }
+        Ok(Self::nobody("ORCH_MANAGERS", &managers, &tls, timeout))
+    }
+
+    /// A client that has nothing to show of itself; `context` is what messages call it.
+    pub fn nobody(context: &str, managers: &[String], tls: &ClientTls, timeout: Option<Duration>) -> Self {
+        let manager = |address: &String| Manager {
+            address: address.clone(),
+            channel: rpc::tls::channel(address, tls.clone()),
         };
-        Ok(Self {
-            managers: managers.into_iter().map(manager).collect(),
+        Self {
+            managers: managers.iter().map(manager).collect(),
             preferred: Cell::new(0),
-            context: "ORCH_MANAGERS".into(),
+            context: context.to_owned(),
             authority: None,
             token: None,
             stale: false,
@@ -166,7 +171,7 @@ impl Client {
             patience: Cell::new(REACH_PATIENCE),
             stale_said: Cell::new(false),
             job: job(),
-        })
+        }
     }
 
     /// A client of the manager on this machine, through its local socket.

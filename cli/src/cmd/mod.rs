@@ -11,6 +11,8 @@ mod freeze;
 mod inspect;
 mod item;
 mod job;
+mod login;
+mod login_method;
 mod logs;
 mod manager;
 mod network;
@@ -140,6 +142,9 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Network(command) => network::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::User(command) => user::run(&session, command).await,
+        Command::Login(flags) => login::run(&session, flags).await,
+        Command::Logout(flags) => login::end(&session, flags),
+        Command::LoginMethod(command) => login_method::run(&session, command).await,
         Command::Whoami => whoami::run(&session).await,
         Command::CanI(question) => whoami::can_i(&session, question).await,
         Command::DeployToken(command) => deploy_token::run(&session, command).await,

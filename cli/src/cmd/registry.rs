@@ -94,7 +94,10 @@ fn spec(set: RegistrySet) -> Result<RegistrySpec, Failure> {
 }
 
 /// The first line of standard input.
-fn secret() -> Result<Secret, Failure> {
+///
+/// # Errors
+/// There is none.
+pub fn secret() -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().take(MAX_SECRET).read_to_string(&mut text);
     read.map_err(|error| Failure::error(format!("cannot read the secret from standard input: {error}")))?;

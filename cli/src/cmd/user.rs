@@ -110,8 +110,8 @@ async fn certify(session: &Session, client: &Client, user: &User, place: &Path) 
         ca: authority,
         certificate,
         key: pair.key_pem(),
-        token: None,
         cluster: Some(cluster.to_string()),
+        ..Context::default()
     };
     Contexts { current: None, contexts: vec![context] }.save(place)?;
     let file = place.display().to_string();

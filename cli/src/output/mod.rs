@@ -9,6 +9,7 @@ pub mod event;
 pub mod items;
 pub mod jobs;
 pub mod json;
+pub mod logins;
 pub mod pipelines;
 pub mod policy;
 pub mod progress;

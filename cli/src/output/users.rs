@@ -19,18 +19,35 @@ pub fn table(users: &[User], now: ClusterTime) -> Table {
             roles(&user.spec.roles),
             value::duration_text(user.spec.life),
             age::since(user.created, now),
-            if user.disabled { "disabled".into() } else { String::new() },
+            note(user, now),
         ]);
     }
     table
 }
 
+fn note(user: &User, now: ClusterTime) -> String {
+    match (&user.origin, user.disabled) {
+        (_, true) => "disabled".to_owned(),
+        (Some(origin), false) => format!("login {}", age::until(origin.expires, now)),
+        (None, false) => String::new(),
+    }
+}
+
 /// `user inspect`
 pub fn one(user: &User, now: ClusterTime) -> String {
     let state = if user.disabled { "disabled: everything is refused" } else { "let in" };
+    let origin = user.origin.as_ref().map_or_else(String::new, |origin| {
+        format!(
+            "\nlogin         by {} as {}\nuntil         {} ({})",
+            origin.method,
+            origin.subject,
+            age::date(origin.expires),
+            age::until(origin.expires, now)
+        )
+    });
     format!(
         "id            {}\nname          {}\nroles         {}\ncertificates  live for {}\nstate         {state}\n\
-         created       {} ({} ago) by {}\nchanged       {}",
+         created       {} ({} ago) by {}\nchanged       {}{origin}",
         user.id,
         user.spec.name,
         roles(&user.spec.roles),
@@ -56,7 +73,14 @@ pub fn me(me: &Whoami, until: Option<ClusterTime>, now: ClusterTime) -> String {
     if let Some(until) = until {
         text.push_str(&format!("\ncertificate  until {} ({})", age::date(until), age::until(until, now)));
     }
-    if let Some(life) = me.life {
+    if let Some(origin) = &me.origin {
+        text.push_str(&format!(
+            "\nlogin        by {} as {} until {}; orchctl login makes another one",
+            origin.method,
+            origin.subject,
+            age::date(origin.expires)
+        ));
+    } else if let Some(life) = me.life {
         let life = value::duration_text(life);
         text.push_str(&format!("; orchctl context renew makes one for {life} while it is valid"));
     }

@@ -12,7 +12,7 @@ use model::{
 use seal::Keyring;
 use store::Store;
 
-use crate::registries::RegistryQuestion;
+use crate::{logins::LoginQuestion, registries::RegistryQuestion};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,14 @@ pub enum Action {
         job: u64,
         /// Which registry, and what.
         question: Box<RegistryQuestion>,
+    },
+    /// Have a proof judged by a directory or an issuer, with a limit on time and on what is read, then report
+    /// [`Event::LoginAnswered`](crate::Event::LoginAnswered).
+    AskLogin {
+        /// Names the answer.
+        job: u64,
+        /// By whom, and which proof.
+        question: Box<LoginQuestion>,
     },
     /// Keep this keyring durably, in place of the one before, where nobody else can read it; then report
     /// [`Event::KeysKept`](crate::Event::KeysKept). A later one may overtake it.

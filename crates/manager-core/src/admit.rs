@@ -164,6 +164,7 @@ impl Manager {
             Request::Join(join) => return Ok(Work::Issue(Issue::join(handle, *join))),
             Request::Reenrol(request) => return self.reenrol(handle, identity, *request).map(Work::Issue),
             Request::RenewCertificate { csr } => {
+                self.may_renew(identity)?;
                 return Ok(Work::Issue(Issue::renewal(handle, identity.clone(), csr)));
             }
             Request::CreateUser(spec) => self.create_user(spec)?,
@@ -193,6 +194,14 @@ impl Manager {
             Request::UpdateItem { kind, name, value } => self.update_item(kind, name, &value)?,
             Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
             Request::RotateKey => return Ok(Work::RotateKey),
+            Request::SetLoginMethod(spec) => {
+                self.same_versions("a login method")?;
+                Command::SetLoginMethod(spec)
+            }
+            Request::RemoveLoginMethod(name) => Command::RemoveLoginMethod { name },
+            Request::LogIn(_) => {
+                return Err(ApiError::new(ErrorCode::Internal, "a proof was taken for a change"));
+            }
             Request::ListUsers
             | Request::Whoami
             | Request::CanI { .. }
@@ -221,7 +230,9 @@ impl Manager {
             | Request::GetItem { .. }
             | Request::GetKeys
             | Request::ListIssuers
-            | Request::ListBindings => {
+            | Request::ListBindings
+            | Request::ListLoginMethods
+            | Request::ListLogins => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

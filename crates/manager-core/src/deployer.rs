@@ -95,6 +95,9 @@ fn need(request: &Request) -> Need<'_> {
         }
         Request::ListItems(_) | Request::GetItem { .. } => Need::Never("see secrets or configs"),
         Request::RotateKey | Request::GetKeys => Need::Never("ask about data keys"),
+        Request::SetLoginMethod(_) | Request::RemoveLoginMethod(_) => Need::Never("change login methods"),
+        Request::LogIn(_) => Need::Never("log in"),
+        Request::ListLoginMethods | Request::ListLogins => Need::Never("list login methods"),
         Request::ListRegistries => Need::Never("list registries"),
         Request::SetPolicy { .. } | Request::RemovePolicy(_) => Need::Never("change policies"),
         Request::ListPolicies | Request::CheckPolicies { .. } => Need::Never("see policies"),

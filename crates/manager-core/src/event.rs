@@ -13,6 +13,7 @@ use model::{
 
 use crate::{
     action::{LogRecord, SnapshotBlob},
+    logins::LoginAnswer,
     registries::RegistryAnswer,
 };
 
@@ -137,6 +138,13 @@ pub enum Event {
         job: u64,
         /// What it said.
         answer: RegistryAnswer,
+    },
+    /// [`Action::AskLogin`](crate::Action::AskLogin) is done.
+    LoginAnswered {
+        /// Which.
+        job: u64,
+        /// Who it is, or why not.
+        answer: LoginAnswer,
     },
     /// [`Action::KeepKeys`](crate::Action::KeepKeys) is done.
     KeysKept {

@@ -6,16 +6,20 @@
 use std::collections::VecDeque;
 
 use model::{
+    access::User,
     audit::{self, Origin},
     command::{Answer, Command},
-    id::{MemberId, NodeId, RequestId, TokenId},
+    id::{MemberId, NodeId, RequestId, TokenId, UserId},
     identity::{Identity, JoinRole},
+    login::UserOrigin,
     node::Facts,
     request::{ApiError, ErrorCode, JoinRequest, ReenrolRequest, Reply, Response},
 };
 use store::Applied;
 
-use crate::{Action, Manager, admit::not_found, audit::Asked, manager::ByHandle, proposal::Purpose};
+use crate::{
+    Action, Manager, admit::not_found, audit::Asked, logins::Admitted, manager::ByHandle, proposal::Purpose,
+};
 
 /// Joins that wait at once: a thousand machines that are set up together.
 const MAX_WAITING: usize = 1_024;
@@ -34,6 +38,8 @@ pub(crate) enum Subject {
     Known(Identity),
     /// A node that proved the key of a certificate that has run out.
     Returned { node: NodeId, proven: u64 },
+    /// Somebody who proved oneself.
+    Proven(Box<Admitted>),
 }
 
 /// One wish for a certificate.
@@ -93,13 +99,21 @@ impl Issue {
         }
     }
 
+    /// Whether it is a login of this person.
+    pub(crate) fn admits(&self, origin: &UserOrigin) -> bool {
+        matches!(&self.subject, Subject::Proven(admitted) if admitted.is(origin))
+    }
+
     fn asked(&self) -> Asked {
         Asked {
             handle: self.handle,
             identity: self.actor.clone(),
             request_id: self.request_id,
             origin: Origin { reason: self.for_another(), ..self.origin.clone() },
-            about: None,
+            about: match &self.subject {
+                Subject::Proven(admitted) => Some(admitted.about()),
+                _ => None,
+            },
         }
     }
 }
@@ -199,6 +213,7 @@ impl Manager {
                 Subject::Returned { node, proven } => {
                     Command::CertificateIssued { serial, node: Some(node), proven: Some(proven) }
                 }
+                Subject::Proven(admitted) => admitted.command(UserId(self.next_id()), serial),
             };
             let (handle, asked) = (issue.handle, issue.asked());
             match self.propose_for(&asked, command, Purpose::Issue(Box::new(issue))) {
@@ -220,6 +235,13 @@ impl Manager {
             (_, Answer::Member { id }) => Identity::Manager(id),
             (Subject::Known(identity), _) => identity.clone(),
             (Subject::Returned { node, .. }, _) => Identity::Node(*node),
+            (Subject::Proven(_), Answer::User { id }) if self.store.user(id).is_some() => {
+                self.store.user(id).map(User::identity).expect("looked at just now")
+            }
+            (Subject::Proven(_), _) => {
+                let message = "the login ended as soon as it began: log in again";
+                return self.reply(handle, Err(ApiError::new(ErrorCode::Conflict, message)));
+            }
             (Subject::NewNode { .. } | Subject::NewMember { .. } | Subject::Replacement { .. }, _) => {
                 let message = "the request id was used for another request before; choose a new one";
                 return self.reply(handle, Err(ApiError::new(ErrorCode::Conflict, message)));

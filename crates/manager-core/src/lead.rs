@@ -20,8 +20,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
 use crate::{
-    Manager, SpaceState, dispatch::Shared, fetches, hashes::Report, pins::Pins, proposal::Purpose,
-    pulls::Pulls, registries::Registries, routes::Routes, seen::Sights,
+    Manager, SpaceState, dispatch::Shared, fetches, hashes::Report, logins::Logins, pins::Pins,
+    proposal::Purpose, pulls::Pulls, registries::Registries, routes::Routes, seen::Sights,
 };
 
 /// A leader's own memory.
@@ -33,6 +33,7 @@ pub(crate) struct Lead {
     pub(crate) dirty: BTreeSet<NodeId>,
     pub(crate) pins: Pins,
     pub(crate) registries: Registries,
+    pub(crate) logins: Logins,
     pub(crate) pulls: Pulls,
     pub(crate) fetches: fetches::Told,
     pub(crate) routes: Routes,
@@ -92,6 +93,7 @@ impl Lead {
             self.liveness.next_deadline(),
             self.pins.next_deadline(),
             self.registries.next_deadline(),
+            self.logins.next_deadline(),
             self.pulls.next_deadline(),
             Some(self.membership_at),
         ];
@@ -124,6 +126,7 @@ impl Manager {
             dirty: BTreeSet::new(),
             pins: Pins::default(),
             registries: Registries::default(),
+            logins: Logins::default(),
             pulls: Pulls::default(),
             fetches: fetches::Told::default(),
             routes: Routes::default(),
@@ -146,6 +149,7 @@ impl Manager {
 
     pub(crate) fn end_lead(&mut self) {
         self.end_registries();
+        self.end_logins();
         self.lead = None;
         self.proposals_lost();
         self.end_making();
@@ -176,6 +180,7 @@ impl Manager {
         self.expire_nodes();
         self.propose_reports();
         self.expire_registries();
+        self.expire_logins();
         self.expire_pins();
         self.decide();
         self.move_membership();

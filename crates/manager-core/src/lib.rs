@@ -10,7 +10,7 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`access`, `admit`, `release`, `users`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`, `files`), of a question
+//! of a change (`access`, `admit`, `release`, `users`, `logins`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`, `files`), of a question
 //! (`query`, `deployer`, `views`, `items`, `watch`, `held`, `audit`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `keys`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
@@ -33,6 +33,7 @@ mod issue;
 mod items;
 mod keys;
 mod lead;
+pub mod logins;
 mod manager;
 mod membership;
 mod parts;
@@ -61,6 +62,7 @@ mod watch;
 pub use action::{Action, LogRecord, Notice, Persist, SnapshotBlob};
 pub use config::{Bootstrap, Config, Entropy, Knobs};
 pub use event::{Event, Recovered, SpaceState};
+pub use logins::{LoginAnswer, LoginQuestion, LoginRefusal, Proven};
 pub use manager::{Manager, ManagerStatus};
 pub use records::RecoverError;
 pub use recover::{Recovery, recover};

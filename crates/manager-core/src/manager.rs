@@ -265,6 +265,7 @@ impl Manager {
             Event::AgentClosed { connection } => self.on_agent_closed(connection),
             Event::Signed { job, certificate } => self.on_signed(job, certificate),
             Event::RegistryAnswered { job, answer } => self.on_registry_answered(job, answer),
+            Event::LoginAnswered { job, answer } => self.on_login_answered(job, answer),
             Event::KeysKept { sequence } => self.on_keys_kept(sequence),
         }
     }

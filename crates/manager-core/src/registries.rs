@@ -125,6 +125,9 @@ impl Registries {
 impl Manager {
     /// Takes a change: one that brings a new image or a registry is answered when the registry was asked.
     pub(crate) fn change(&mut self, ask: Ask) {
+        if matches!(ask.request, Request::LogIn(_)) {
+            return self.log_in(ask);
+        }
         let Some((registry, image)) = self.to_be_asked(&ask.request) else { return self.carry_on(ask) };
         if self.lead.as_ref().is_none_or(|lead| lead.registries.open.len() >= MAX_OPEN) {
             return self.carry_on(ask);

@@ -45,7 +45,20 @@ impl Manager {
             let message = format!("user {} is disabled: enable it first", user.spec.name);
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
+        self.may_renew(&user.identity())?;
         Ok(Issue { actor: actor.clone(), ..Issue::renewal(handle, user.identity(), csr) })
+    }
+
+    /// # Errors
+    /// Whoever came by a login has to prove oneself again.
+    pub(crate) fn may_renew(&self, identity: &Identity) -> Result<(), ApiError> {
+        let Identity::User { id, name } = identity else { return Ok(()) };
+        let Some(origin) = self.store.user(*id).and_then(|user| user.origin.as_ref()) else { return Ok(()) };
+        let message = format!(
+            "user {name} came by login method \"{}\": another certificate takes another login, orchctl login",
+            origin.method
+        );
+        Err(ApiError::new(ErrorCode::Conflict, message))
     }
 
     /// What a change of a user is proposed for; anything else is an ordinary change.
@@ -62,7 +75,13 @@ impl Manager {
     /// A change of this user is on its way.
     pub(crate) fn is_settled(&self, identity: &Identity) -> Result<(), ApiError> {
         let Identity::User { id, name } = identity else { return Ok(()) };
-        let changing = |purpose: &Purpose| matches!(purpose, Purpose::ChangeUser { user, .. } if user == id);
+        let origin = self.store.user(*id).and_then(|user| user.origin.as_ref());
+        let changing = |purpose: &Purpose| match purpose {
+            Purpose::ChangeUser { user, .. } => user == id,
+            // Another login brings the roles of today.
+            Purpose::Issue(issue) => origin.is_some_and(|origin| issue.admits(origin)),
+            _ => false,
+        };
         if !self.proposals.any(changing) {
             return Ok(());
         }
@@ -80,10 +99,11 @@ impl Manager {
             _ => None,
         };
         let roles = roles(&self.store, identity)?;
-        let life = match identity {
-            Identity::User { id, .. } => self.store.user(*id).map(|user| user.spec.life),
+        let user = match identity {
+            Identity::User { id, .. } => self.store.user(*id),
             _ => None,
         };
+        let (life, origin) = (user.map(|user| user.spec.life), user.and_then(|user| user.origin.clone()));
         let rights = rights(&roles);
         Ok(Response::Whoami(Box::new(Whoami {
             identity: identity.clone(),
@@ -92,6 +112,7 @@ impl Manager {
             clock: self.now.wall,
             rights,
             grant: grant.map(|token| (token.spec.clone(), token.expires)),
+            origin,
         })))
     }
 }

@@ -72,6 +72,8 @@ impl Manager {
                 Response::Issuers(self.store.issuers().iter().map(Issuer::view).collect())
             }
             Request::ListBindings => Response::Bindings(self.store.bindings().to_vec()),
+            Request::ListLoginMethods => Response::LoginMethods(self.login_method_views()),
+            Request::ListLogins => Response::Logins(self.login_offers()),
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
@@ -122,7 +124,10 @@ impl Manager {
             | Request::CreateBinding(_)
             | Request::RemoveBinding(_)
             | Request::Exchange(_)
-            | Request::Reenrol(_) => {
+            | Request::Reenrol(_)
+            | Request::SetLoginMethod(_)
+            | Request::RemoveLoginMethod(_)
+            | Request::LogIn(_) => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{deployer::DeployTokenSpec, id::UserId, identity::Identity, node::Node, time::ClusterTime};
+use crate::{
+    deployer::DeployTokenSpec, id::UserId, identity::Identity, login::UserOrigin, node::Node, time::ClusterTime,
+};
 
 /// Users of a cluster at most: they travel with the cluster's record.
 pub const MAX_USERS: usize = 1_000;
@@ -189,6 +191,9 @@ pub struct User {
     pub created: ClusterTime,
     /// When its roles, its life or whether it is disabled last changed.
     pub changed: ClusterTime,
+    /// By which login it is there; `None`: an admin made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<UserOrigin>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -330,6 +335,9 @@ pub struct Whoami {
     /// What a deploy token grants its bearer, and until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<(DeployTokenSpec, ClusterTime)>,
+    /// By which login it is there, for a user whom no admin made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<UserOrigin>,
 }
 
 #[cfg(test)]

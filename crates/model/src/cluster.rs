@@ -12,6 +12,7 @@ use crate::{
     id::{ClusterId, Generation, MemberId, TokenId},
     identity::JoinRole,
     issuer::Issuer,
+    login::LoginMethod,
     network::AddressPool,
     node::Patience,
     policy::Policy,
@@ -113,6 +114,9 @@ pub struct Cluster {
     /// ID tokens that were used, each until it ends, in the order of their use.
     #[serde(default, skip_serializing_if = "none_of")]
     pub sessions: Arc<Vec<Session>>,
+    /// How people log in, by name.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub login_methods: Arc<Vec<LoginMethod>>,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

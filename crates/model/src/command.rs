@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{UserChange, UserSpec},
+    access::{UserChange, UserRole, UserSpec},
     audit::{Note, Origin},
     binding::BindingSpec,
     cluster::{Authority, ClusterSettings, Token},
@@ -21,6 +21,7 @@ use crate::{
     issuer::IssuerSpec,
     item::{ItemKind, ItemSpec, NewVersion},
     job::JobState,
+    login::LoginMethodSpec,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
     policy::{PolicySpec, Refusal},
@@ -473,6 +474,31 @@ pub enum Command {
         from: Option<KeyId>,
         /// The same key.
         value: Sealed,
+    },
+    /// A login method, in place of the one of its name.
+    SetLoginMethod(Box<LoginMethodSpec>),
+    /// Forgets a login method with all users that came by it.
+    RemoveLoginMethod {
+        /// Its name.
+        name: String,
+    },
+    /// Somebody proved oneself: a user, new or known, with a certificate. Rejected when the method was declared anew or removed
+    /// meanwhile, or the name is somebody else's.
+    LogIn {
+        /// Of a new user; chosen by the leader.
+        id: UserId,
+        /// By which method.
+        method: String,
+        /// As it was declared then.
+        set: ClusterTime,
+        /// Who it is there.
+        subject: String,
+        /// What a new user is called.
+        name: String,
+        /// The roles, at least one.
+        roles: Vec<UserRole>,
+        /// The serial number of the certificate: `last_serial + 1`, rejected otherwise.
+        serial: u64,
     },
 }
 

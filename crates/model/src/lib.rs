@@ -27,6 +27,7 @@ pub mod identity;
 pub mod issuer;
 pub mod item;
 pub mod job;
+pub mod login;
 pub mod network;
 pub mod node;
 pub mod placement;

@@ -18,6 +18,7 @@ use crate::{
     identity::{Identity, JoinRole},
     issuer::{IssuerSpec, IssuerView},
     item::{ItemKind, ItemSpec},
+    login::{LogInRequest, LoginMethodSpec, LoginOffer},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
     policy::{Breach, Policy, PolicySpec, Refusal},
@@ -288,6 +289,12 @@ pub enum Request {
     /// A fresh certificate for a node whose last one has run out. The manager that leads verifies the proof; for its core the caller is
     /// then that [`Node`](crate::identity::Identity::Node).
     Reenrol(Box<ReenrolRequest>),
+    /// A login method, in place of the one of its name.
+    SetLoginMethod(Box<LoginMethodSpec>),
+    /// Forget a login method with all users that came by it, by its whole name.
+    RemoveLoginMethod(String),
+    /// A certificate for whoever proves oneself. The leader has the proof judged.
+    LogIn(Box<LogInRequest>),
 
     /// Services.
     ListServices,
@@ -374,6 +381,10 @@ pub enum Request {
     ListIssuers,
     /// All deploy bindings.
     ListBindings,
+    /// All login methods, without their secrets.
+    ListLoginMethods,
+    /// How one can log in, for whoever is nobody yet.
+    ListLogins,
 }
 
 impl Request {
@@ -410,6 +421,8 @@ impl Request {
                 | Self::GetKeys
                 | Self::ListIssuers
                 | Self::ListBindings
+                | Self::ListLoginMethods
+                | Self::ListLogins
         )
     }
 }
@@ -775,6 +788,25 @@ pub enum Response {
     Issuers(Vec<IssuerView>),
     /// Deploy bindings.
     Bindings(Vec<Binding>),
+    /// Login methods.
+    LoginMethods(Vec<LoginMethodView>),
+    /// How one can log in.
+    Logins(Vec<LoginOffer>),
+}
+
+/// A login method as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginMethodView {
+    /// The declaration, without what is secret.
+    pub spec: LoginMethodSpec,
+    /// Who declared it.
+    pub by: Identity,
+    /// When.
+    pub set: ClusterTime,
+    /// Users that came by it and are let in.
+    pub users: u32,
+    /// What the leader last heard from who judges its proofs; `None`: it has not asked yet.
+    pub said: Option<RegistrySaid>,
 }
 
 /// A secret or config as it is shown.

@@ -5,7 +5,7 @@
 //!
 //! Every bound is here because something behind it is finite: the log entry, the snapshot, the engine's own limits, a
 //! terminal's width. Read in this order: this file, then `service`, `container`, `traffic`, `placement`, `resources`, `security`, `item`, `job` for specs, `policy`, `text` for the
-//! forms of names, `cluster` for everything else, `lint` for warnings.
+//! forms of names, `login` for login methods, `cluster` for everything else, `lint` for warnings.
 
 use std::fmt;
 
@@ -17,6 +17,7 @@ mod issuer;
 mod item;
 mod job;
 mod lint;
+mod login;
 mod placement;
 mod policy;
 mod probe;

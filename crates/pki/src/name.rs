@@ -5,6 +5,7 @@
 
 use model::id::{ClusterId, MemberId};
 use model::identity::{CertName, Identity};
+use model::login::SEPARATOR;
 
 const SCHEME: &str = "orch://";
 /// Long enough for any user name, short enough for a log line.
@@ -58,7 +59,11 @@ pub(crate) fn check_holder(name: &CertName) -> Result<(), NameError> {
         | Identity::Bearer(_)
         | Identity::Deployer { .. } => Err(NameError::Nobody),
         Identity::Manager(_) | Identity::Node(_) => Ok(()),
-        Identity::Operator { name, .. } | Identity::User { name, .. } => check_operator(name),
+        Identity::Operator { name, .. } => check_operator(name),
+        // A user who came by a login has its method before the name.
+        Identity::User { name, .. } => {
+            check_operator(name.split_once(SEPARATOR).map_or(name, |(_, name)| name))
+        }
     }
 }
 

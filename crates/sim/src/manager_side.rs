@@ -161,6 +161,14 @@ impl World {
                 let after = self.dice.millis(1, 5);
                 self.later_manager(manager, after, input);
             }
+            // No login method is declared either.
+            Action::AskLogin { job, .. } => {
+                let why = "there is no network to directories".to_owned();
+                let answer = Err(manager_core::LoginRefusal::Unreachable(why));
+                let input = ManagerInput::Core(Input::LoginAnswered { job, answer });
+                let after = self.dice.millis(1, 5);
+                self.later_manager(manager, after, input);
+            }
             Action::KeepKeys { sequence, keyring } => {
                 let latency = self.dice.range(60, self.knobs.fsync_us) * 1_000;
                 let keyring = Box::new(keyring);
@@ -454,5 +462,6 @@ fn kind(action: &Action) -> u64 {
         Action::Retire { .. } => 13,
         Action::AskRegistry { .. } => 14,
         Action::KeepKeys { .. } => 15,
+        Action::AskLogin { .. } => 16,
     }
 }

@@ -111,6 +111,9 @@ impl Store {
             | Command::Exchange { .. }
             | Command::ResealLogin { .. }
             | Command::ResealAuthority { .. }
+            | Command::SetLoginMethod(_)
+            | Command::RemoveLoginMethod { .. }
+            | Command::LogIn { .. }
             | Command::BeginAudit
             | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use model::{
     access::MAX_USERS,
     container::ContainerSpec,
+    login::MAX_METHODS,
     service::{Mode, Service, Slot},
     task::{DesiredState, TaskState},
 };
@@ -131,7 +132,17 @@ impl Store {
         ensure(users.len() <= MAX_USERS, || format!("there are {} users", users.len()))?;
         ensure(users.is_sorted_by(|a, b| a.spec.name < b.spec.name), || "users are out of order".into())?;
         let ids: BTreeSet<_> = users.iter().map(|user| user.id).collect();
-        ensure(ids.len() == users.len(), || "two users have one id".into())
+        ensure(ids.len() == users.len(), || "two users have one id".into())?;
+        let methods = self.login_methods();
+        ensure(methods.len() <= MAX_METHODS, || format!("there are {} login methods", methods.len()))?;
+        ensure(methods.is_sorted_by(|a, b| a.spec.name < b.spec.name), || {
+            "login methods are out of order".into()
+        })?;
+        let origins: Vec<_> = users.iter().filter_map(|user| user.origin.as_ref()).collect();
+        let whole = origins.iter().all(|origin| self.login_method(&origin.method).is_some());
+        ensure(whole, || "a user has outlived its login method".into())?;
+        let people: BTreeSet<_> = origins.iter().map(|origin| (&origin.method, &origin.subject)).collect();
+        ensure(people.len() == origins.len(), || "two users are one person".into())
     }
 
     /// Every version that something mounts is there, and the key that it is sealed with is known.

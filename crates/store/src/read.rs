@@ -9,6 +9,7 @@ use model::{
     freeze::Freeze,
     id::{CronId, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId, UserId},
     identity::Identity,
+    login::LoginMethod,
     network::Network,
     node::Node,
     registry::{ImageName, Registry},
@@ -136,6 +137,16 @@ impl Store {
     /// All registries, by host.
     pub fn registries(&self) -> &[Registry] {
         self.cluster().map(|cluster| cluster.registries.as_slice()).unwrap_or_default()
+    }
+
+    /// All login methods, by name.
+    pub fn login_methods(&self) -> &[LoginMethod] {
+        self.cluster().map(|cluster| cluster.login_methods.as_slice()).unwrap_or_default()
+    }
+
+    /// One login method. Linear in their number, which is bounded.
+    pub fn login_method(&self, name: &str) -> Option<&LoginMethod> {
+        self.login_methods().iter().find(|method| method.spec.name == name)
     }
 
     /// All users, by name.

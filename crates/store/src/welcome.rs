@@ -85,7 +85,7 @@ impl Store {
                     "deploy token \"{name}\" was removed; ask an administrator for a new one"
                 ))),
             },
-            Identity::User { id, name } => self.known_user(*id, name).map(|_| ()),
+            Identity::User { id, name } => self.known_user(*id, name).and_then(|user| still_in(user, at)),
             Identity::Bearer(_) => Err(unwelcome("nobody has verified this deploy token".into())),
             // Their certificates are judged by `is_revoked` when they ask, and what they are told applies whatever becomes of them.
             Identity::Manager(_)
@@ -210,6 +210,17 @@ impl Scope<'_> {
 
     fn beyond(&self, why: &str) -> Rejection {
         unwelcome(format!("{} does not allow this: {why}", self.token.title()))
+    }
+}
+
+/// A login ends, however long a connection of it lives.
+fn still_in(user: &User, at: ClusterTime) -> Result<(), Rejection> {
+    match &user.origin {
+        Some(origin) if origin.expires <= at => {
+            let name = &user.spec.name;
+            Err(unwelcome(format!("the login of user {name} ended at {}: orchctl login", origin.expires)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ use model::{
     identity::{Identity, JoinRole},
     issuer::IssuerSpec,
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
+    login::{LoginMethodSpec, Provider, RoleRule},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
     policy::PolicySpec,
@@ -571,14 +572,41 @@ impl Chooser<'_> {
 
     fn user_command(&mut self) -> Command {
         let (id, UserSpec { name, roles, life }) = (self.user(), self.user_spec());
-        match self.random.below(4) {
+        match self.random.below(7) {
             0 => Command::RemoveUser { id },
+            4..=6 => self.login(id, roles),
             1 => {
                 let disabled = self.random.one_in(3).then(|| self.random.one_in(2));
                 let roles = Some(roles).filter(|_| self.random.one_in(2));
                 Command::UpdateUser { id, change: UserChange { roles, life: Some(life), disabled } }
             }
             _ => Command::CreateUser { id, spec: UserSpec { name, roles, life } },
+        }
+    }
+
+    fn login(&mut self, id: UserId, roles: Vec<UserRole>) -> Command {
+        let name = self.random.pick(&["ldap", "sso"]).to_owned();
+        match self.random.below(8) {
+            0 => Command::RemoveLoginMethod { name },
+            1 | 2 => Command::SetLoginMethod(Box::new(LoginMethodSpec {
+                name,
+                provider: Provider::Ldap(Box::default()),
+                rules: vec![RoleRule { role: UserRole::Viewer, group: "*".into() }],
+                life: Duration::from_secs(1 + self.random.below(3)),
+            })),
+            _ => {
+                let person = self.random.below(3);
+                let called = if self.random.one_in(4) { 9 } else { person };
+                Command::LogIn {
+                    id,
+                    set: self.store.login_method(&name).map_or(self.store.time(), |method| method.set),
+                    subject: format!("uid=p{person}"),
+                    name: format!("{name}:p{called}"),
+                    method: name,
+                    roles,
+                    serial: self.store.cluster().map_or(0, |cluster| cluster.last_serial + 1),
+                }
+            }
         }
     }
 

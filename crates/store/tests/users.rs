@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use common::{World, load, spec};
 use model::{
-    access::{MAX_USERS, UserChange, UserSpec},
+    access::{MAX_USERS, UserChange, UserRole, UserSpec},
     command::{Answer, Command, Entry, Rejection},
     id::{ServiceId, UserId},
     identity::Identity,
+    login::{LoginMethodSpec, Provider, RoleRule},
 };
 
 const ANN: UserId = UserId(71);
@@ -103,4 +104,95 @@ fn users_are_bounded() {
     }
     let refused = world.refused(Command::CreateUser { id: UserId(2), spec: user("one-more") });
     assert!(refused.to_string().contains("1000 users"), "{refused}");
+}
+
+fn method(name: &str, life: u64) -> LoginMethodSpec {
+    LoginMethodSpec {
+        name: name.into(),
+        provider: Provider::Ldap(Box::default()),
+        rules: vec![RoleRule { role: UserRole::Viewer, group: "*".into() }],
+        life: Duration::from_secs(life),
+    }
+}
+
+/// Somebody proved oneself by method `ldap`.
+fn log_in(world: &World, id: u64, subject: &str, name: &str, role: &str) -> Command {
+    Command::LogIn {
+        id: UserId(id),
+        method: "ldap".into(),
+        set: world.store.login_method("ldap").expect("declared").set,
+        subject: subject.into(),
+        name: name.into(),
+        roles: vec![role.parse().expect("a role")],
+        serial: world.store.cluster().expect("founded").last_serial + 1,
+    }
+}
+
+#[test]
+fn whoever_logs_in_again_is_the_same_user_with_the_roles_of_today() {
+    let mut world = world();
+    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    let first = log_in(&world, 1, "uid=ann", "ldap:ann", "admin");
+    assert_eq!(world.done(first).outcome, Ok(Answer::User { id: UserId(1) }));
+    // Under another name of hers.
+    let again = log_in(&world, 2, "uid=ann", "ldap:ann@site", "viewer");
+    assert_eq!(world.done(again).outcome, Ok(Answer::User { id: UserId(1) }));
+    let user = world.store.user(UserId(1)).expect("there");
+    assert_eq!((user.spec.name.as_str(), user.spec.roles.len()), ("ldap:ann", 1));
+    assert_eq!(user.spec.roles[0], UserRole::Viewer);
+    let thief = log_in(&world, 3, "uid=eve", "ldap:ann", "viewer");
+    assert!(matches!(world.refused(thief), Rejection::Conflict(why) if why.contains("somebody else")));
+    let roles = UserChange { roles: Some(vec![UserRole::Admin]), ..UserChange::default() };
+    assert!(matches!(
+        world.refused(Command::UpdateUser { id: UserId(1), change: roles }),
+        Rejection::Conflict(_)
+    ));
+    world.store.check().expect("whole");
+    assert_eq!(load(&common::encode(&world.store)).hash(), world.store.hash());
+}
+
+#[test]
+fn a_disabled_user_logs_in_in_vain_and_a_login_that_is_over_lets_nobody_in() {
+    let mut world = world();
+    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    for (id, name) in [(1, "ann"), (2, "bob")] {
+        let command = log_in(&world, id, &format!("uid={name}"), &format!("ldap:{name}"), "viewer");
+        world.done(command);
+    }
+    let change = UserChange { disabled: Some(true), ..UserChange::default() };
+    world.done(Command::UpdateUser { id: UserId(1), change });
+    let again = log_in(&world, 3, "uid=ann", "ldap:ann", "viewer");
+    assert!(matches!(world.refused(again), Rejection::Unwelcome(_)));
+    let bob = Identity::User { id: UserId(2), name: "ldap:bob".into() };
+    let expires = world.store.user(UserId(2)).and_then(|user| user.origin.clone()).expect("a login").expires;
+    assert!(world.store.welcome(&bob).is_ok());
+    let over = world.store.welcome_at(&bob, expires);
+    assert!(matches!(&over, Err(Rejection::Unwelcome(why)) if why.contains("orchctl login")), "{over:?}");
+    // Somebody else comes, long after: bob is forgotten, and ann stays out.
+    let late = Entry {
+        at: expires + Duration::from_secs(1),
+        ..world.entry(log_in(&world, 4, "uid=cat", "ldap:cat", "viewer"))
+    };
+    world.apply_entry(&late).outcome.expect("let in");
+    assert!(world.store.user(UserId(2)).is_none() && world.store.user(UserId(1)).is_some());
+    world.store.check().expect("whole");
+}
+
+#[test]
+fn users_end_with_their_login_method_and_a_proof_of_before_lets_nobody_in() {
+    let mut world = world();
+    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    let early = log_in(&world, 1, "uid=a", "ldap:a", "viewer");
+    world.done(early.clone());
+    let in_time = log_in(&world, 2, "uid=b", "ldap:b", "viewer");
+    world.done(Command::SetLoginMethod(Box::new(method("ldap", 30))));
+    assert!(matches!(world.refused(in_time), Rejection::Conflict(why) if why.contains("declared anew")));
+    world.done(Command::RemoveLoginMethod { name: "ldap".into() });
+    assert!(world.store.user(UserId(1)).is_none() && world.store.user(ANN).is_some());
+    assert!(matches!(world.refused(early), Rejection::Conflict(_)));
+    assert!(matches!(
+        world.refused(Command::RemoveLoginMethod { name: "ldap".into() }),
+        Rejection::Missing { .. }
+    ));
+    world.store.check().expect("whole");
 }

@@ -428,8 +428,11 @@ impl Call {
     fn has_failed(&self, refusal: &ApiError) -> bool {
         match refusal.code {
             ErrorCode::Unauthenticated => true,
-            // A join token is all that one who joins is asked about; a deploy token may be right and allow less than was asked.
-            ErrorCode::Denied => self.identity == Identity::Anonymous,
+            // A join token is all that one who joins is asked about; a deploy token may be right and allow less than was asked, and
+            // whoever logs in with the right password may have no role.
+            ErrorCode::Denied => {
+                self.identity == Identity::Anonymous && !matches!(self.request, ApiRequest::LogIn(_))
+            }
             _ => false,
         }
     }

@@ -8,6 +8,7 @@ mod faults;
 mod id_tokens;
 mod input;
 mod lifecycle;
+mod login;
 mod membership;
 mod policy;
 mod reenrol;

@@ -58,8 +58,10 @@ pub(crate) fn decide(store: &Store, identity: &Identity, request: &Request) -> R
         Identity::Anonymous if matches!(need, Need::Join(_) | Need::Reenrol) => Ok(()),
         // What it may have is for the bindings to say.
         Identity::Anonymous if matches!(need, Need::Exchange) => Ok(()),
+        // The proof that it brings is judged next.
+        Identity::Anonymous if matches!(need, Need::LogIn | Need::Greet) => Ok(()),
         Identity::Anonymous => {
-            let message = format!("{identity} may only join; for this it needs a certificate");
+            let message = format!("{identity} may only join or log in; for this it needs a certificate");
             Err(ApiError::new(ErrorCode::Unauthenticated, message))
         }
     }
@@ -85,7 +87,9 @@ pub(crate) fn roles(store: &Store, identity: &Identity) -> Result<Vec<UserRole>,
 
 fn manager_may(own: MemberId, need: Need<'_>) -> bool {
     match need {
-        Need::Read | Need::Myself | Need::Logs(_) | Need::Member | Need::Renew | Need::Lead => true,
+        Need::Read | Need::Myself | Need::Logs(_) | Need::Member | Need::Renew | Need::Lead | Need::Greet => {
+            true
+        }
         Need::Leave(member) => member == own,
         Need::Create(_)
         | Need::Redeclare { .. }
@@ -104,7 +108,8 @@ fn manager_may(own: MemberId, need: Need<'_>) -> bool {
         | Need::Item { .. }
         | Need::Reenrol
         | Need::Join(_)
-        | Need::Exchange => false,
+        | Need::Exchange
+        | Need::LogIn => false,
     }
 }
 
@@ -147,7 +152,7 @@ struct Person<'a> {
 impl<'a> Person<'a> {
     fn decide(&self, need: Need<'_>) -> Result<(), ApiError> {
         match need {
-            Need::Read | Need::Myself | Need::Renew => Ok(()),
+            Need::Read | Need::Myself | Need::Renew | Need::Greet => Ok(()),
             Need::Logs(of) => self.logs(of),
             Need::Create(spec) => {
                 self.declares("create", None, Subject::of(spec))?;
@@ -202,6 +207,10 @@ impl<'a> Person<'a> {
                     "{} has a certificate: an ID token is presented without one (no context)",
                     self.identity
                 );
+                Err(ApiError::new(ErrorCode::Denied, message))
+            }
+            Need::LogIn => {
+                let message = format!("{} has a certificate; a login comes without one", self.identity);
                 Err(ApiError::new(ErrorCode::Denied, message))
             }
             Need::Member | Need::Reenrol | Need::Join(_) => {

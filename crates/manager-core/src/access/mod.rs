@@ -32,7 +32,9 @@ impl Manager {
             (identity, request),
             (Identity::Manager(old), Request::ReplaceMember { .. }) if self.store.unheard_successor(*old).is_some()
         );
-        self.store.welcome(identity)?;
+        // A login may have ended since the last entry.
+        let now = if self.lead.is_some() { self.stamps.peek(self.now) } else { self.store.time() };
+        self.store.welcome_at(identity, now)?;
         if self.store.is_revoked(identity) && self.is_serving() && !asks_again {
             let message = format!(
                 "{identity} is not (or no longer) of this cluster; join again, with a fresh token of orchctl token create"

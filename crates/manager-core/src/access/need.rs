@@ -63,6 +63,10 @@ pub(super) enum Need<'a> {
     Join(TokenId),
     /// A session for an ID token.
     Exchange,
+    /// To log in: for whoever has no certificate.
+    LogIn,
+    /// To be told how one logs in.
+    Greet,
 }
 
 impl<'a> Need<'a> {
@@ -126,6 +130,9 @@ impl<'a> Need<'a> {
                 Self::Item { kind: *kind, name }
             }
             Request::RotateKey => Self::Admin(Verb::Settings),
+            Request::SetLoginMethod(_) | Request::RemoveLoginMethod(_) => Self::Admin(Verb::Users),
+            Request::LogIn(_) => Self::LogIn,
+            Request::ListLogins => Self::Greet,
             Request::ListServices
             | Request::GetService(_)
             | Request::ListTasks(_)
@@ -150,7 +157,8 @@ impl<'a> Need<'a> {
             | Request::GetItem { .. }
             | Request::GetKeys
             | Request::ListIssuers
-            | Request::ListBindings => Self::Read,
+            | Request::ListBindings
+            | Request::ListLoginMethods => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,

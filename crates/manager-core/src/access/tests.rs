@@ -14,6 +14,7 @@ use model::{
     identity::{Identity, JoinRole, Role},
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
     job::JobPolicy,
+    login::{LogInRequest, LoginMethodSpec, Password, Proof, Provider},
     network::NetworkSpec,
     node::{Availability, Facts, Incarnation, NodeSpec},
     registry::{RegistrySpec, Secret},
@@ -52,6 +53,7 @@ kinds! {
     CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
     SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
     Reenrol
+    SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
 }
 
 const CALLERS: [&str; 12] = [
@@ -172,6 +174,11 @@ exchange id token               ----------y!
 list issuers                    yyyyyyyy---!
 list deploy bindings            yyyyyyyy---!
 re-enrol                        --------y-y!
+set login method                y-----y----!
+remove login method             y-----y----!
+log in                          ----------y!
+list login methods              yyyyyyyy---!
+list logins                     yyyyyyyy--y!
 ";
 
 struct World {
@@ -380,6 +387,9 @@ fn rows() -> Vec<(&'static str, Request)> {
         digest: TokenDigest([1; 32]),
         proof: None,
     };
+    let provider = Provider::Ldap(Box::default());
+    let method = LoginMethodSpec { name: "ldap".into(), provider, rules: Vec::new(), life: Duration::ZERO };
+    let proof = Proof::Password { user: "ann".into(), password: Password::default() };
     vec![
         ("create ispyb2 app=mx", Request::CreateService(service("ispyb2", "mx"))),
         ("create shop2 app=shop", Request::CreateService(service("shop2", "shop"))),
@@ -510,6 +520,11 @@ fn rows() -> Vec<(&'static str, Request)> {
             "re-enrol",
             Request::Reenrol(Box::new(ReenrolRequest { certificate: String::new(), csr: csr(), serial: 0 })),
         ),
+        ("set login method", Request::SetLoginMethod(Box::new(method))),
+        ("remove login method", Request::RemoveLoginMethod("ldap".into())),
+        ("log in", Request::LogIn(Box::new(LogInRequest { method: "ldap".into(), proof, csr: csr() }))),
+        ("list login methods", Request::ListLoginMethods),
+        ("list logins", Request::ListLogins),
     ]
 }
 

@@ -195,6 +195,10 @@ fn fuzz_requests() {
         Request::RemoveFreeze("beam".into()),
         Request::SetRegistry { spec: registry, check: true },
         Request::ListRegistries,
+        Request::SetLoginMethod(Box::new(crate::logins::method())),
+        Request::ListLoginMethods,
+        Request::ListLogins,
+        Request::RemoveLoginMethod("ldap".into()),
         Request::CreateDeployToken {
             spec: Box::new(DeployTokenSpec {
                 name: "ci".into(),

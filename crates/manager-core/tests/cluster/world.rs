@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use manager_core::{
-    Action, Bootstrap, Config, Entropy, Event, Knobs, Manager, Recovered, RegistryAnswer, RegistryQuestion,
+    Action, Bootstrap, Config, Entropy, Event, Knobs, LoginAnswer, LoginQuestion, Manager, Recovered,
+    RegistryAnswer, RegistryQuestion,
 };
 use model::{
     audit::Origin,
@@ -62,6 +63,10 @@ pub struct World {
     pub registry: Option<fn(&RegistryQuestion) -> RegistryAnswer>,
     /// What they were asked.
     pub asked: Vec<RegistryQuestion>,
+    /// What directories and issuers say; without it they are silent.
+    pub directory: Option<fn(&LoginQuestion) -> LoginAnswer>,
+    /// What they were asked.
+    pub proofs: Vec<LoginQuestion>,
     pub now: Now,
     parcels: BTreeMap<(Instant, u64), Parcel>,
     count: u64,
@@ -104,6 +109,8 @@ impl World {
             hosts: BTreeMap::new(),
             registry: None,
             asked: Vec::new(),
+            directory: None,
+            proofs: Vec::new(),
             now: Now { mono: Instant::from_millis(1_000), wall: WallTime(1_800_000_000_000_000) },
             parcels: BTreeMap::new(),
             count: 0,
@@ -315,6 +322,12 @@ impl World {
                 self.asked.push((*question).clone());
                 if let Some(answer) = self.registry.map(|answer| answer(&question)) {
                     self.send(Duration::from_millis(1), later(Event::RegistryAnswered { job, answer }));
+                }
+            }
+            Action::AskLogin { job, question } => {
+                self.proofs.push((*question).clone());
+                if let Some(answer) = self.directory.map(|answer| answer(&question)) {
+                    self.send(Duration::from_millis(1), later(Event::LoginAnswered { job, answer }));
                 }
             }
             Action::KeepKeys { sequence, keyring } => {

@@ -2,7 +2,11 @@
 //! word for it here.
 
 use super::{About, MAX_TEXT, cut};
-use crate::{identity::JoinRole, request::Request};
+use crate::{
+    identity::JoinRole,
+    login::{Proof, user_name},
+    request::Request,
+};
 
 /// What it would change; `None` for a read.
 pub fn about(request: &Request) -> Option<About> {
@@ -70,6 +74,17 @@ pub fn about(request: &Request) -> Option<About> {
             About::new("exchange", "id-token", exchange.binding.as_deref().unwrap_or(""))
         }
         Request::Reenrol(_) => About::new("re-enrol", "certificate", ""),
+        Request::SetLoginMethod(spec) => About::new("set", "login-method", &spec.name),
+        Request::RemoveLoginMethod(name) => About::new("remove", "login-method", name),
+        Request::LogIn(login) => {
+            let user = match &login.proof {
+                Proof::Password { user, .. } => user.as_str(),
+                // Whose it is says only a token that holds.
+                Proof::IdToken(_) => "",
+            };
+            // What is no name may be a password that was typed too early.
+            About::new("log in", "user", user_name(&login.method, user).unwrap_or_default())
+        }
         Request::ListServices
         | Request::GetService(_)
         | Request::ListTasks(_)
@@ -98,6 +113,8 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::ListBindings
         | Request::ListPolicies
         | Request::CheckPolicies { .. }
+        | Request::ListLoginMethods
+        | Request::ListLogins
         | Request::GetAudit { .. } => return None,
     })
 }

@@ -7,6 +7,7 @@ use super::{
     issuer::{validate_binding, validate_exchange, validate_issuer},
     item::{validate_item, validate_value},
     job::validate_cron,
+    login,
     policy::validate_policy,
     service::{at_most, canary, labels, validate_scale, validate_service},
     text,
@@ -169,7 +170,9 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::RotateKey
         | Request::GetKeys
         | Request::ListIssuers
-        | Request::ListBindings => {}
+        | Request::ListBindings
+        | Request::ListLoginMethods
+        | Request::ListLogins => {}
         Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
         Request::UpdateItem { name, value, .. } => {
             problems.judge("name", text::item_name(name));
@@ -183,6 +186,12 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         Request::Exchange(exchange) => validate_exchange(&mut problems, exchange),
         Request::RemoveIssuer(name) | Request::RemoveBinding(name) => {
             problems.judge("name", text::dns_label(name));
+        }
+        Request::SetLoginMethod(spec) => login::method(&mut problems, spec),
+        Request::RemoveLoginMethod(name) => problems.judge("name", text::dns_label(name)),
+        Request::LogIn(request) => {
+            login::request(&mut problems, request);
+            certificate_request(&mut problems, &request.csr);
         }
     }
     problems.0
@@ -210,7 +219,7 @@ fn freeze(problems: &mut Problems, spec: &FreezeSpec) {
 }
 
 /// What a user may do, and for how long without asking again.
-fn user(problems: &mut Problems, roles: Option<&[UserRole]>, life: Option<Duration>) {
+pub(super) fn user(problems: &mut Problems, roles: Option<&[UserRole]>, life: Option<Duration>) {
     if let Some(roles) = roles {
         problems.ensure(!roles.is_empty(), "roles", || "a user has at least one role: --role ROLE".into());
         problems.at_most(roles.len(), MAX_ROLES, "roles", "roles");

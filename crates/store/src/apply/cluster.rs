@@ -55,6 +55,7 @@ impl Writer<'_> {
             sessions: Arc::default(),
             policies: None,
             keys: data_key.map(|fingerprint| first_key(fingerprint, self.at)).unwrap_or_default(),
+            login_methods: Arc::default(),
         });
         self.add_member(first, name, address, None, "the cluster was made");
         if data_key.is_some() {

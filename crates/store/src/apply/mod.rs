@@ -4,7 +4,7 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `deployer`, `pipeline`, `policy`, `item`.
+//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `login`, `deployer`, `pipeline`, `policy`, `item`.
 
 mod cluster;
 mod cron;
@@ -12,6 +12,7 @@ mod decide;
 mod deployer;
 mod item;
 mod job;
+mod login;
 mod network;
 mod node;
 mod observe;
@@ -233,6 +234,17 @@ impl Writer<'_> {
             }),
             Command::ResealLogin { host, set, from, value } => self.reseal_login(host, *set, *from, value),
             Command::ResealAuthority { from, value } => self.reseal_authority(*from, value),
+            Command::SetLoginMethod(spec) => self.set_login_method(spec),
+            Command::RemoveLoginMethod { name } => self.remove_login_method(name),
+            Command::LogIn { id, method, set, subject, name, roles, serial } => self.log_in(&login::Proven {
+                id: *id,
+                method,
+                set: *set,
+                subject,
+                name,
+                roles,
+                serial: *serial,
+            }),
         }
     }
 }

@@ -23,7 +23,8 @@ impl Writer<'_> {
             return Err(Rejection::Conflict(message));
         }
         let (by, created) = (self.actor.clone(), self.at);
-        let user = User { id, spec: spec.clone(), disabled: false, by, created, changed: created };
+        let user =
+            User { id, spec: spec.clone(), disabled: false, by, created, changed: created, origin: None };
         let mut users = (*cluster.users).clone();
         users.push(user);
         users.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
@@ -35,6 +36,12 @@ impl Writer<'_> {
         let cluster = self.cluster()?;
         let mut users = (*cluster.users).clone();
         let user = users.iter_mut().find(|user| user.id == id).ok_or_else(|| missing("user", id))?;
+        if user.origin.is_some() && (change.roles.is_some() || change.life.is_some()) {
+            return Err(Rejection::Conflict(format!(
+                "user {} came by a login: its method says which roles it has, and for how long (orchctl login-method set)",
+                user.spec.name
+            )));
+        }
         let old = user.clone();
         if let Some(roles) = &change.roles {
             user.spec.roles.clone_from(roles);
@@ -59,7 +66,7 @@ impl Writer<'_> {
         Ok(Answer::Done)
     }
 
-    fn put_users(&mut self, cluster: &Cluster, users: Vec<User>) {
+    pub(super) fn put_users(&mut self, cluster: &Cluster, users: Vec<User>) {
         let (users, generation) = (Arc::new(users), self.generation);
         self.put_cluster(Cluster { users, generation, ..cluster.clone() });
     }

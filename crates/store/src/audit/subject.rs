@@ -36,6 +36,8 @@ enum Object {
     Issuer(String),
     Binding(String),
     Item(ItemKind, String),
+    LoginMethod(String),
+    UserNamed(String),
     Settings,
     /// Nowhere.
     None,
@@ -150,6 +152,13 @@ impl Subject {
                 subject("exchange", "id-token", Object::Binding(binding.clone()), binding)
             }
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
+            Command::SetLoginMethod(spec) => {
+                subject("set", "login-method", Object::LoginMethod(spec.name.clone()), &spec.name)
+            }
+            Command::RemoveLoginMethod { name } => {
+                subject("remove", "login-method", Object::LoginMethod(name.clone()), name)
+            }
+            Command::LogIn { name, .. } => subject("log in", "user", Object::UserNamed(name.clone()), name),
             // Its notes are the records.
             Command::Audit(_)
             | Command::NoteFault { .. }
@@ -207,6 +216,13 @@ impl Store {
             Object::User(id) => {
                 known(self.user(*id), |user| (user.spec.name.clone(), digest(&(&user.spec, user.disabled))))
             }
+            Object::UserNamed(name) => {
+                let user = self.users().iter().find(|user| user.spec.name == *name);
+                known(user, |user| (name.clone(), digest(&(&user.spec, user.disabled))))
+            }
+            Object::LoginMethod(name) => known(self.login_method(name), |method| {
+                (name.clone(), digest(&(method.spec.shown(), method.set)))
+            }),
             Object::DeployToken(name) => {
                 let token = self.deploy_tokens().iter().find(|token| token.spec.name == *name);
                 known(token, |token| (name.clone(), digest(&(&token.spec, token.expires))))
