@@ -6,13 +6,14 @@
 //!
 //! Reading order: [`args`] is the surface, [`cmd`] has one file per command, [`client`] talks to managers, [`context`]
 //! knows which, [`spec`] and [`value`] read what people write, [`wait`] judges whether a change has arrived,
-//! [`output`] writes, [`exit`] is how commands fail.
+//! `oidc` and `terminal` ask people who log in, [`output`] writes, [`exit`] is how commands fail.
 
 pub mod args;
 pub mod client;
 pub mod cmd;
 pub mod context;
 pub mod exit;
+mod oidc;
 pub mod output;
 pub mod spec;
 mod terminal;

@@ -132,6 +132,7 @@ pub struct CoreLoop {
     issuers: Issuers,
     sockets: tokio::runtime::Handle,
     key_file: Arc<KeyFile>,
+    issuer_keys: login::Keys,
     origin: std::time::Instant,
     stopping: Option<std::time::Instant>,
 }
@@ -202,6 +203,7 @@ impl CoreLoop {
             issuers: Issuers::default(),
             sockets: parts.sockets,
             key_file: parts.key_file,
+            issuer_keys: login::Keys::default(),
             origin: parts.origin,
             stopping: None,
         };
@@ -522,9 +524,9 @@ impl CoreLoop {
     }
 
     fn ask_login(&self, job: u64, question: manager_core::LoginQuestion) {
-        let own = self.own.clone();
+        let (own, keys) = (self.own.clone(), self.issuer_keys.clone());
         self.sockets.spawn(async move {
-            let answer = login::judge(question).await;
+            let answer = login::judge(question, keys).await;
             let _ = own.send(Input::Core(Event::LoginAnswered { job, answer })).await;
         });
     }

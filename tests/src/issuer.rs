@@ -9,7 +9,7 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,8 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+
+use crate::login_page::{LoginPage, Reply};
 
 /// Keys are made once: to make one takes seconds.
 const KEYS: [(&str, &str); 3] = [
@@ -53,6 +55,9 @@ struct Shared {
     key: AtomicUsize,
     asked: AtomicUsize,
     stopping: AtomicBool,
+    page: LoginPage,
+    /// Tokens of logins are signed with a key that is not published.
+    forging: AtomicBool,
 }
 
 impl Issuer {
@@ -75,6 +80,8 @@ impl Issuer {
             key: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            page: LoginPage::default(),
+            forging: AtomicBool::new(false),
         });
         let issuer = Issuer {
             address,
@@ -152,11 +159,7 @@ impl Issuer {
 
     /// A token with another header, signed with the key of today all the same.
     pub fn sign_as(&self, header: &Value, claims: &Value) -> String {
-        let key = pair(self.shared.key.load(Ordering::Relaxed));
-        let signed = unsigned(header, claims);
-        let mut signature = vec![0; key.public().modulus_len()];
-        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).expect("signed");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        signed_with(self.shared.key.load(Ordering::Relaxed), header, claims)
     }
 
     /// A token that uses what everybody can read, the public key, as a shared secret.
@@ -165,6 +168,26 @@ impl Issuer {
         let signed = unsigned(&json!({ "alg": "HS256", "typ": "JWT", "kid": jwk["kid"] }), claims);
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, jwk.to_string().as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, signed.as_bytes())))
+    }
+
+    /// The person who logs in says yes, or has said nothing yet; what is claimed then, beside and in place of the usual.
+    pub fn person(&self, claims: Option<Value>) {
+        self.shared.page.say(claims, false);
+    }
+
+    /// The person who logs in says no.
+    pub fn deny(&self) {
+        self.shared.page.say(None, true);
+    }
+
+    /// A browser opens the page of a login: where it is sent back to.
+    pub fn visit(&self, link: &str) -> String {
+        self.shared.page.visit(link.split_once('?').map_or("", |(_, query)| query))
+    }
+
+    /// Tokens of logins are signed with a key that nobody knows, under the name of one that is known.
+    pub fn forge(&self, forging: bool) {
+        self.shared.forging.store(forging, Ordering::Relaxed);
     }
 
     fn serve(&self, listener: TcpListener) {
@@ -194,6 +217,27 @@ pub fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.{}", part(header), part(claims))
 }
 
+/// A token for whoever has just logged in.
+fn login_token(shared: &Shared, person: Value) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let mut claims = json!({ "iss": shared.url, "sub": "7", "iat": now, "exp": now + 300 });
+    if let (Some(claims), Value::Object(person)) = (claims.as_object_mut(), person) {
+        claims.extend(person);
+    }
+    let key = shared.key.load(Ordering::Relaxed);
+    let header = json!({ "alg": "RS256", "typ": "JWT", "kid": KEYS[key].0 });
+    let forged = usize::from(shared.forging.load(Ordering::Relaxed));
+    signed_with((key + forged) % KEYS.len(), &header, &claims)
+}
+
+fn signed_with(key: usize, header: &Value, claims: &Value) -> String {
+    let key = pair(key);
+    let signed = unsigned(header, claims);
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).expect("signed");
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 fn pair(index: usize) -> RsaKeyPair {
     let der = PrivatePkcs8KeyDer::from_pem_slice(KEYS[index].1.as_bytes()).expect("a key in PEM");
     RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).expect("an RSA key")
@@ -213,21 +257,49 @@ fn answer(stream: TcpStream, tls: &Arc<ServerConfig>, shared: &Shared) -> Result
     let mut stream = BufReader::new(StreamOwned::new(ServerConnection::new(tls.clone())?, stream));
     let mut first = String::new();
     stream.read_line(&mut first)?;
-    let mut line = String::new();
+    let (mut line, mut length) = (String::new(), 0);
     while stream.read_line(&mut line)? > 2 {
+        let header = line.to_ascii_lowercase();
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
         line.clear();
     }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    let body = String::from_utf8_lossy(&body);
+    let mut status = "200 OK";
     let document = match first.split(' ').nth(1).unwrap_or_default() {
-        "/.well-known/openid-configuration" => {
-            json!({ "issuer": shared.url, "jwks_uri": format!("{}/oauth/discovery/keys", shared.url) })
-        }
+        "/.well-known/openid-configuration" => json!({
+            "issuer": shared.url,
+            "jwks_uri": format!("{}/oauth/discovery/keys", shared.url),
+            "authorization_endpoint": format!("{}/authorize", shared.url),
+            "token_endpoint": format!("{}/token", shared.url),
+            "device_authorization_endpoint": format!("{}/device", shared.url),
+        }),
         "/oauth/discovery/keys" => {
             shared.asked.fetch_add(1, Ordering::Relaxed);
             json!({ "keys": [jwk(shared.key.load(Ordering::Relaxed))] })
         }
-        _ => Value::Null,
+        path @ ("/device" | "/token") => {
+            let reply = match path {
+                "/device" => shared.page.device(&shared.url, &body),
+                _ => shared.page.token(&body),
+            };
+            match reply {
+                Reply::Document(document) => document,
+                Reply::Token(claims) => json!({ "id_token": login_token(shared, claims) }),
+                Reply::Refusal(error) => {
+                    status = "400 Bad Request";
+                    json!({ "error": error })
+                }
+            }
+        }
+        _ => {
+            status = "404 Not Found";
+            Value::Null
+        }
     };
-    let status = if document.is_null() { "404 Not Found" } else { "200 OK" };
     let body = document.to_string();
     let stream = stream.get_mut();
     write!(

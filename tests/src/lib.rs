@@ -28,6 +28,7 @@ pub mod http;
 pub mod image;
 pub mod issuer;
 pub mod load;
+mod login_page;
 pub mod meanwhile;
 pub mod mesh;
 pub mod packages;

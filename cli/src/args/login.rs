@@ -20,6 +20,9 @@ pub struct Login {
     /// Read the password from standard input
     #[arg(long, requires = "user")]
     pub password_stdin: bool,
+    /// With an issuer: open a browser on this machine, in place of a code that is typed in anywhere
+    #[arg(long)]
+    pub browser: bool,
     /// A manager, where no context knows one; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub manager: Vec<String>,
@@ -52,7 +55,9 @@ pub enum LoginMethodCommand {
                       --role admin@cn=orch-admins,ou=groups,dc=example --role viewer@*\n  \
                       orchctl login-method set ad --ldap ldaps://dc1.example --search-base dc=example \\\n      \
                       --search-filter \"(sAMAccountName={user})\" --bind-dn cn=orch,ou=services,dc=example --bind-password-stdin \\\n      \
-                      --role team:app=mx@cn=mx,ou=groups,dc=example < password"
+                      --role team:app=mx@cn=mx,ou=groups,dc=example < password\n  \
+                      orchctl login-method set sso --oidc https://sso.example/realms/site --client-id orch --scope profile \\\n      \
+                      --role admin@orch-admins --role viewer@*"
     )]
     Set(Box<LoginMethodSet>),
     /// List login methods
@@ -82,8 +87,29 @@ pub struct LoginMethodSet {
     /// Its name: it stands before every name that logs in, such as ldap:ann
     pub name: String,
     /// A directory: ldaps://HOST[:PORT], or ldap://HOST[:PORT] with StartTLS
-    #[arg(long, value_name = "URL", requires = "people", required = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "people",
+        required_unless_present = "oidc",
+        conflicts_with = "oidc"
+    )]
     pub ldap: Option<String>,
+    /// An issuer of OpenID Connect: https://HOST[:PORT][/PATH], as its tokens say
+    #[arg(long, value_name = "URL", requires = "client_id", conflicts_with_all = ["people", "group_base", "bind_dn"])]
+    pub oidc: Option<String>,
+    /// What the issuer calls this cluster: a public client, to which it gives no secret
+    #[arg(long, value_name = "ID", requires = "oidc")]
+    pub client_id: Option<String>,
+    /// The claim that names people's groups; a.b is b in a
+    #[arg(long, value_name = "CLAIM", default_value = "groups", requires = "oidc")]
+    pub groups_claim: String,
+    /// The claim that names people
+    #[arg(long, value_name = "CLAIM", default_value = "preferred_username", requires = "oidc")]
+    pub name_claim: String,
+    /// What to ask for besides openid; may be given several times
+    #[arg(long, value_name = "SCOPE", requires = "oidc")]
+    pub scope: Vec<String>,
     /// Where people's entries are, with {user} in it
     #[arg(long, value_name = "DN")]
     pub user_dn: Option<String>,

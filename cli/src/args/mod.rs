@@ -11,8 +11,8 @@ mod freeze;
 mod hook;
 mod item;
 mod job;
-mod pipeline;
 mod login;
+mod pipeline;
 mod policy;
 mod registry;
 mod security;
@@ -35,8 +35,8 @@ pub use freeze::{FreezeCommand, FreezeSet};
 pub use hook::HookFlags;
 pub use item::{ConfigCommand, ItemCreate, ItemUpdate, SecretCommand};
 pub use job::{CronCommand, CronSet, JobCommand, JobCreate, JobFlags, OnLostArg, OverlapArg, Run};
-pub use pipeline::{BindingCommand, BindingCreate, IssuerCommand, IssuerSet, RefTypeArg};
 pub use login::{Login, LoginMethodCommand, LoginMethodSet, Logout};
+pub use pipeline::{BindingCommand, BindingCreate, IssuerCommand, IssuerSet, RefTypeArg};
 pub use policy::{GrantFlags, PolicyCommand, PolicySet};
 pub use registry::{RegistryCommand, RegistrySet};
 pub use security::{NamespaceArg, SecurityFlags};
@@ -144,7 +144,7 @@ pub enum Command {
     /// Make, change and remove users: who may do what
     #[command(subcommand, visible_alias = "users")]
     User(UserCommand),
-    /// Log in with one's name and password, and get a certificate for some hours
+    /// Log in with one's password or in a browser, and get a certificate for some hours
     #[command(
         after_help = "Examples:\n  orchctl login --manager m1.example --ca-fingerprint 3f…   # the first time\n  \
                       orchctl login                                           # from then on"

@@ -16,7 +16,8 @@ use crate::{
     client::{Client, bearer::with_port, unexpected},
     context::{Context, Contexts},
     exit::{Code, Failure},
-    output::{age, users},
+    oidc,
+    output::{self, age, users},
     terminal,
 };
 
@@ -48,8 +49,8 @@ pub async fn run(session: &Session, flags: Login) -> Result<Code, Failure> {
             let password = Password::new(terminal::password("Password: ", flags.password_stdin)?.as_str());
             (Proof::Password { user: user.clone(), password }, Some(user))
         }
-        OfferKind::IdToken(_) => {
-            return Err(Failure::error("this orchctl logs in with names and passwords only"));
+        OfferKind::IdToken(issuer) => {
+            (Proof::IdToken(oidc::token(issuer, &pair.csr_pem, flags.browser).await?), None)
         }
     };
     let login = LogInRequest { method: offer.method.clone(), proof, csr: pair.csr_pem.clone() };
@@ -106,6 +107,15 @@ pub fn end(session: &Session, flags: Logout) -> Result<Code, Failure> {
     Ok(Code::DONE)
 }
 
+/// Says that a login is over, by this machine's clock: the managers refuse it by theirs.
+pub fn warn_of_end(context: &Context) {
+    let ended =
+        context.method.as_ref().and_then(|_| until(context).ok()).filter(|until| *until <= age::now());
+    if let Some(until) = ended {
+        output::warn(format!("this login ended at {}: orchctl login {}", age::date(until), context.name));
+    }
+}
+
 /// Where the cluster is, and how one logged in last time.
 struct Base {
     managers: Vec<String>,
@@ -136,7 +146,9 @@ fn base(session: &Session, contexts: &Contexts, flags: &Login) -> Result<Base, F
         let trust = match (&flags.ca_fingerprint, &flags.ca) {
             (Some(text), _) => {
                 let plain = text.replace(':', "").to_ascii_lowercase();
-                Trust::Pinned(plain.parse().map_err(|error| Failure::invalid(format!("--ca-fingerprint: {error}")))?)
+                Trust::Pinned(
+                    plain.parse().map_err(|error| Failure::invalid(format!("--ca-fingerprint: {error}")))?,
+                )
             }
             (None, Some(path)) => Trust::Authority(read(path)?),
             (None, None) => {
@@ -172,7 +184,8 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// The context that is written.
 fn name(session: &Session, contexts: &Contexts, flags: &Login) -> String {
     let named = flags.name.clone().or_else(|| session.global.context.clone());
-    let chosen = || contexts.choose(None).ok().filter(|_| flags.manager.is_empty()).map(|own| own.name.clone());
+    let chosen =
+        || contexts.choose(None).ok().filter(|_| flags.manager.is_empty()).map(|own| own.name.clone());
     named.or_else(chosen).unwrap_or_else(|| FIRST.to_owned())
 }
 
@@ -183,9 +196,13 @@ async fn choose(client: &Client, wanted: Option<&str>) -> Result<LoginOffer, Fai
     let names: Vec<&str> = offers.iter().map(|offer| offer.method.as_str()).collect();
     let names = names.join(", ");
     match (wanted, &offers[..]) {
-        (_, []) => Err(Failure::error("nobody logs in to this cluster: an admin declares how, orchctl login-method set")),
+        (_, []) => Err(Failure::error(
+            "nobody logs in to this cluster: an admin declares how, orchctl login-method set",
+        )),
         (Some(wanted), _) => offers.iter().find(|offer| offer.method == wanted).cloned().ok_or_else(|| {
-            Failure::error(format!("login method \"{wanted}\" does not exist; there is {names}: --method NAME"))
+            Failure::error(format!(
+                "login method \"{wanted}\" does not exist; there is {names}: --method NAME"
+            ))
         }),
         (None, [only]) => Ok(only.clone()),
         (None, _) => Err(Failure::invalid(format!("which login method? --method {names}"))),

@@ -1,7 +1,7 @@
 //! `login-method …`
 
 use model::{
-    login::{Directory, LoginMethodSpec, People, Provider, Search},
+    login::{Directory, LoginMethodSpec, Oidc, People, Provider, Search},
     request::{LoginMethodView, Request, Response},
 };
 use pki::CaCertificate;
@@ -72,6 +72,18 @@ fn spec(set: LoginMethodSet) -> Result<LoginMethodSpec, Failure> {
         }
         None => None,
     };
+    if let Some(url) = set.oidc {
+        let issuer = Oidc {
+            url,
+            client: set.client_id.unwrap_or_default(),
+            authority,
+            groups_claim: set.groups_claim,
+            name_claim: set.name_claim,
+            scopes: set.scope,
+        };
+        let provider = Provider::Oidc(Box::new(issuer));
+        return Ok(LoginMethodSpec { name: set.name, provider, rules: set.role, life: set.ttl });
+    }
     let people = match (set.user_dn, set.search_base, set.bind_dn) {
         (Some(template), _, _) => People::At(template),
         (None, Some(base), Some(account)) => People::Found {

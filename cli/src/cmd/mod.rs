@@ -69,6 +69,7 @@ impl Session {
         }
         let contexts = Contexts::load(&self.config)?;
         let context = contexts.choose(self.global.context.as_deref())?;
+        login::warn_of_end(context);
         Client::new(context, &self.config, self.global.stale, self.global.timeout)
     }
 

@@ -59,11 +59,7 @@ fn directory_lines(directory: &Directory) -> Vec<String> {
         None => "memberOf of their entries".to_owned(),
     };
     let authority = if directory.authority.is_some() { "own" } else { "those that the managers trust" };
-    vec![
-        format!("  people    {people}"),
-        format!("  groups    {groups}"),
-        format!("  authority {authority}"),
-    ]
+    vec![format!("  people    {people}"), format!("  groups    {groups}"), format!("  authority {authority}")]
 }
 
 fn kind(provider: &Provider) -> (&'static str, &str) {

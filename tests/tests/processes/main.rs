@@ -9,6 +9,7 @@ mod id_tokens;
 mod input;
 mod lifecycle;
 mod login;
+mod login_oidc;
 mod membership;
 mod policy;
 mod reenrol;
