@@ -235,7 +235,8 @@ impl Manager {
             (_, Answer::Member { id }) => Identity::Manager(id),
             (Subject::Known(identity), _) => identity.clone(),
             (Subject::Returned { node, .. }, _) => Identity::Node(*node),
-            (Subject::Proven(_), Answer::User { id }) if self.store.user(id).is_some() => {
+            // Under another login's request id it would be that login's user.
+            (Subject::Proven(admitted), Answer::User { id }) if self.is_of(id, admitted) => {
                 self.store.user(id).map(User::identity).expect("looked at just now")
             }
             (Subject::Proven(_), _) => {
@@ -265,6 +266,11 @@ impl Manager {
             _ => None,
         };
         self.act(Action::Sign { job, csr: issue.csr, identity, serial, life });
+    }
+
+    fn is_of(&self, id: UserId, admitted: &Admitted) -> bool {
+        let origin = self.store.user(id).and_then(|user| user.origin.as_ref());
+        origin.is_some_and(|origin| admitted.is(origin))
     }
 
     pub(crate) fn on_signed(&mut self, job: u64, certificate: Result<String, String>) {

@@ -203,9 +203,11 @@ impl Manager {
         })?;
         let unavailable = || ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again");
         let lead = self.lead.as_mut().ok_or_else(unavailable)?;
-        let same = |open: &&mut Open| {
-            ask.request_id.is_some() && open.asks.iter().any(|other| other.request_id == ask.request_id)
+        let is_same = |other: &Ask| {
+            let same_key = matches!(&other.request, Request::LogIn(known) if known.csr == login.csr);
+            other.request_id == ask.request_id && same_key
         };
+        let same = |open: &&mut Open| ask.request_id.is_some() && open.asks.iter().any(is_same);
         // Another attempt of the same login: who judges it is asked once.
         if let Some(open) = lead.logins.open.values_mut().find(same) {
             if open.asks.len() >= MAX_ATTEMPTS {

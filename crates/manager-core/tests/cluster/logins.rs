@@ -51,10 +51,13 @@ fn world() -> World {
     world
 }
 
-fn log_in(world: &mut World, user: &str, password: &str) -> Result<Response, ErrorCode> {
+fn asked(user: &str, password: &str) -> Request {
     let proof = Proof::Password { user: user.into(), password: Password::new(password) };
-    let login = LogInRequest { method: "ldap".into(), proof, csr: CSR.into() };
-    world.insist(Identity::Anonymous, Request::LogIn(Box::new(login))).map_err(|error| error.code)
+    Request::LogIn(Box::new(LogInRequest { method: "ldap".into(), proof, csr: CSR.into() }))
+}
+
+fn log_in(world: &mut World, user: &str, password: &str) -> Result<Response, ErrorCode> {
+    world.insist(Identity::Anonymous, asked(user, password)).map_err(|error| error.code)
 }
 
 fn roles(world: &World, name: &str) -> Vec<String> {
@@ -105,4 +108,26 @@ fn a_certificate_of_a_login_is_not_renewed_and_ends_with_its_method() {
     world.admin(Request::RemoveLoginMethod("ldap".into()));
     let gone = world.insist(ann, Request::ListServices).map_err(|error| error.code);
     assert_eq!(gone.err(), Some(ErrorCode::Unauthenticated));
+}
+
+#[test]
+fn a_request_id_of_somebody_elses_login_makes_nobody_that_person() {
+    let mut world = world();
+    for _ in 0..2 {
+        let root = world.insist_as(Identity::Anonymous, 7, asked("root", "toor"));
+        assert!(matches!(root, Ok(Response::Joined { .. })), "a retry is another certificate: {root:?}");
+    }
+    let ann = world.insist_as(Identity::Anonymous, 7, asked("ann", "nna"));
+    assert_eq!(ann.map_err(|error| error.code).err(), Some(ErrorCode::Conflict));
+}
+
+#[test]
+fn attempts_of_one_login_are_judged_once() {
+    let mut world = world();
+    world.directory = None;
+    let one = world.ask(ONE, Identity::Anonymous, Some(7), asked("ann", "wrong"));
+    let two = world.ask(ONE, Identity::Anonymous, Some(7), asked("ann", "wrong"));
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(world.proofs.len(), 1);
+    assert!(world.answer(one).is_none() && world.answer(two).is_none());
 }
