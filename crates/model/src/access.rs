@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    deployer::DeployTokenSpec, id::UserId, identity::Identity, login::UserOrigin, node::Node, time::ClusterTime,
+    deployer::DeployTokenSpec, id::UserId, identity::Identity, login::UserOrigin, node::Node,
+    time::ClusterTime,
 };
 
 /// Users of a cluster at most: they travel with the cluster's record.
