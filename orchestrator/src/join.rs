@@ -1,6 +1,6 @@
 //! `orch-manager join`: becomes a member of an existing cluster.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use model::{
@@ -17,6 +17,9 @@ use crate::{
     dir::{DataDir, Identity, Pems, Seed},
     entropy, storage,
 };
+
+/// Between two questions whether an administrator has approved.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What `join` is told.
 pub struct JoinArgs {
@@ -49,16 +52,16 @@ pub async fn join(args: &JoinArgs) -> Result<()> {
     let key = KeyAndCsr::generate()?;
     let tls = ClientTls::pinned(*token.fingerprint().as_bytes())?;
     let managers: Vec<String> = args.managers.iter().map(|m| with_port(m)).collect();
-    let request = Request::Join(Box::new(JoinRequest {
+    let join = JoinRequest {
         role: JoinRole::Manager,
         token: token.id(),
         secret: token.secret().to_vec(),
         csr: key.csr_pem.clone(),
         facts: Facts { hostname: args.name.clone(), agent: crate::VERSION.to_owned(), ..Facts::default() },
         address: address.clone(),
-    }));
-    let reply = client::call(&managers, &tls, &request).await?;
-    let Response::Joined { certificate, authority, cluster, member, managers, .. } = reply.response else {
+    };
+    let response = admitted(&managers, &tls, join).await?;
+    let Response::Joined { certificate, authority, cluster, member, managers, .. } = response else {
         bail!("an unexpected answer to the join");
     };
     let member = member.context("the answer names no member")?;
@@ -80,4 +83,24 @@ pub async fn join(args: &JoinArgs) -> Result<()> {
     println!("    orch-manager run --dir {}\n", args.dir.display());
     println!("It starts as a learner and votes once it has caught up and an odd number of voters results.");
     Ok(())
+}
+
+/// Asks until there is another answer than to wait for an administrator's approval.
+async fn admitted(managers: &[String], tls: &ClientTls, join: JoinRequest) -> Result<Response> {
+    let (name, fingerprint) = (join.facts.hostname.clone(), join.fingerprint());
+    let request = Request::Join(Box::new(join));
+    let mut told = false;
+    loop {
+        match client::call(managers, tls, &request).await?.response {
+            Response::Waits { .. } if told => {}
+            Response::Waits { .. } => {
+                told = true;
+                println!("Waiting for an administrator, who should see the same fingerprint as here:\n");
+                println!("    {fingerprint}\n");
+                println!("    orchctl manager pending\n    orchctl manager approve {name}\n");
+            }
+            answer => return Ok(answer),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }

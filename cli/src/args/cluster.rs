@@ -141,12 +141,38 @@ pub enum ManagerCommand {
         /// Name or id; without it, the most advanced follower
         to: Option<String>,
     },
+    /// Say whether managers that join wait for an administrator, or show it
+    Approval {
+        /// on: they wait; off: their token is enough
+        switch: Option<SwitchArg>,
+    },
+    /// List managers that wait to join
+    Pending,
+    /// Let a manager join that waits: compare its fingerprint first
+    Approve {
+        /// Its name, or the beginning of its fingerprint
+        manager: String,
+    },
+    /// Refuse a manager that waits to join
+    Deny {
+        /// Its name, or the beginning of its fingerprint
+        manager: String,
+    },
     /// Take a manager out of the group for good
     #[command(visible_alias = "rm")]
     Remove {
         /// Name or id
         manager: String,
     },
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SwitchArg {
+    /// On
+    On,
+    /// Off
+    Off,
 }
 
 /// `token …`

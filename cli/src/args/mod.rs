@@ -27,7 +27,7 @@ use model::event::Revision;
 pub use audit::{AuditCommand, AuditLs};
 pub use cluster::{
     AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
-    NodeUpdate, PoolCommand, RoleArg, TokenCommand, TokenCreate,
+    NodeUpdate, PoolCommand, RoleArg, SwitchArg, TokenCommand, TokenCreate,
 };
 pub use deploy::{Deploy, DeployCommand, DeployRelease, Steer};
 pub use deploy_token::{DeployTokenCommand, DeployTokenCreate};

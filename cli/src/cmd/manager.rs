@@ -2,12 +2,12 @@
 
 use model::{
     id::MemberId,
-    request::{MemberStatus, Request, Response},
+    request::{JoinerView, MemberStatus, Request, Response},
 };
 
-use super::Session;
+use super::{Session, network};
 use crate::{
-    args::ManagerCommand,
+    args::{ManagerCommand, SwitchArg},
     client::{Client, unexpected},
     exit::{Code, Failure},
     output::{age, rows},
@@ -43,6 +43,32 @@ pub async fn run(session: &Session, command: ManagerCommand) -> Result<Code, Fai
                 })
             });
         }
+        ManagerCommand::Approval { switch } => {
+            let mut settings = network::settings(&client).await?;
+            if let Some(switch) = switch {
+                settings.approve_managers = switch == SwitchArg::On;
+                client.change(Request::SetSettings(settings.clone())).await?;
+            }
+            session.print(&settings.approve_managers, || {
+                if settings.approve_managers {
+                    "managers that join wait for orchctl manager approve".into()
+                } else {
+                    "managers join with a token alone".into()
+                }
+            });
+        }
+        ManagerCommand::Pending => {
+            let views = pending(&client).await?;
+            session.print(&views, || rows::joiners(&views, age::now()).to_string());
+        }
+        ManagerCommand::Approve { manager } => {
+            client.change(Request::JudgeJoiner { joiner: manager.clone(), approve: true }).await?;
+            session.print(&manager, || format!("manager {manager} may join"));
+        }
+        ManagerCommand::Deny { manager } => {
+            client.change(Request::JudgeJoiner { joiner: manager.clone(), approve: false }).await?;
+            session.print(&manager, || format!("manager {manager} may not join"));
+        }
         ManagerCommand::Remove { manager } => {
             let member = find(&members(&client).await?, &manager)?;
             client.change(Request::RemoveMember(member)).await?;
@@ -50,6 +76,13 @@ pub async fn run(session: &Session, command: ManagerCommand) -> Result<Code, Fai
         }
     }
     Ok(Code::DONE)
+}
+
+async fn pending(client: &Client) -> Result<Vec<JoinerView>, Failure> {
+    match client.call(Request::ListJoiners).await?.response {
+        Response::Joiners(views) => Ok(views),
+        _ => Err(unexpected()),
+    }
 }
 
 async fn members(client: &Client) -> Result<Vec<MemberStatus>, Failure> {

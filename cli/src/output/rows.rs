@@ -10,8 +10,8 @@ use model::{
     node::{Availability, Node},
     registry::LoginKind,
     request::{
-        EndpointsView, FreezeView, MemberStatus, NetworkView, NodeView, RegistrySaid, RegistryView,
-        ServiceRow, TaskRow,
+        EndpointsView, FreezeView, JoinerView, MemberStatus, NetworkView, NodeView, RegistrySaid,
+        RegistryView, ServiceRow, TaskRow,
     },
     route::IngressPort,
     service::{ImagePin, Mode, Release, RolloutState, Service, ServiceSpec},
@@ -103,6 +103,21 @@ pub fn members(members: &[MemberStatus], now: ClusterTime) -> Table {
             status.matched.to_string(),
             status.member.version.clone(),
             age::since(status.member.joined, now),
+        ]);
+    }
+    table
+}
+
+/// `manager pending`
+pub fn joiners(views: &[JoinerView], now: ClusterTime) -> Table {
+    let mut table = Table::new(["NAME", "ADDRESS", "FROM", "FINGERPRINT", "WAITS"]);
+    for view in views {
+        table.row([
+            view.name.clone(),
+            view.address.clone(),
+            view.source.clone().unwrap_or_default(),
+            view.fingerprint.clone(),
+            age::since(view.since, now),
         ]);
     }
     table

@@ -10,7 +10,7 @@ use model::{
     identity::{Identity, JoinRole},
     network::NetworkSpec,
     node::{Availability, Node, NodeSpec},
-    request::{ApiError, ErrorCode, NodeChange, Request},
+    request::{ApiError, ErrorCode, NodeChange, Reply, Request, Response},
     service::{Mode, ReleaseNote},
     validate::Problem,
 };
@@ -32,6 +32,8 @@ enum Work {
     Transfer(Option<MemberId>),
     RemoveMember(MemberId),
     RotateKey,
+    /// Nothing is changed.
+    Answer(Response),
 }
 
 impl Manager {
@@ -49,7 +51,7 @@ impl Manager {
             .authorize(&identity, &request)
             .and_then(|()| self.is_settled(&identity))
             .and_then(|()| self.is_resolved(&identity, &request));
-        let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request)) {
+        let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request, &asked)) {
             Ok(Work::Propose(command)) => match self.store.admits(&identity, &command) {
                 // A retry of what was admitted is answered as it was then: the log knows.
                 Err(refusal) if request_id.is_some() => {
@@ -74,6 +76,10 @@ impl Manager {
                 self.propose_for(&asked, command, Purpose::Client { handle })
             }),
             Ok(Work::RotateKey) => self.rotate_key(&asked),
+            Ok(Work::Answer(response)) => {
+                self.reply(handle, Ok(Reply { response, index: self.node.applied(), stale: false }));
+                Ok(())
+            }
             Err(error) => match request_id.filter(|_| error.code == ErrorCode::NotFound) {
                 // A retry of a removal finds nothing, although the removal was done: ask the log.
                 Some(_) => {
@@ -89,7 +95,13 @@ impl Manager {
         }
     }
 
-    fn admit(&mut self, handle: u64, identity: &Identity, request: Request) -> Result<Work, ApiError> {
+    fn admit(
+        &mut self,
+        handle: u64,
+        identity: &Identity,
+        request: Request,
+        asked: &Asked,
+    ) -> Result<Work, ApiError> {
         let command = match request {
             Request::CreateService(spec) => {
                 let spec = self.pinned(self.plain(spec)?)?;
@@ -161,7 +173,11 @@ impl Manager {
                 // The lead came here after the shell had looked, so that nobody verified the proof.
                 return Err(ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again"));
             }
-            Request::Join(join) => return Ok(Work::Issue(Issue::join(handle, *join))),
+            Request::Join(join) => {
+                let waits = self.await_approval(&join, &asked.origin)?;
+                return Ok(waits.map_or_else(|| Work::Issue(Issue::join(handle, *join)), Work::Answer));
+            }
+            Request::JudgeJoiner { joiner, approve } => self.judge_joiner(&joiner, approve)?,
             Request::Reenrol(request) => return self.reenrol(handle, identity, *request).map(Work::Issue),
             Request::RenewCertificate { csr } => {
                 self.may_renew(identity)?;
@@ -232,7 +248,8 @@ impl Manager {
             | Request::ListIssuers
             | Request::ListBindings
             | Request::ListLoginMethods
-            | Request::ListLogins => {
+            | Request::ListLogins
+            | Request::ListJoiners => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };
@@ -273,6 +290,9 @@ impl Manager {
     fn settings(&self, settings: ClusterSettings) -> Result<Command, ApiError> {
         if self.store.cluster().is_some_and(|cluster| cluster.settings.pulls != settings.pulls) {
             self.same_versions("a bound of pulls")?;
+        }
+        if settings.approve_managers {
+            self.same_versions("the approval of managers")?;
         }
         let outside: Vec<String> = self
             .store

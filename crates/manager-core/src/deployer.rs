@@ -72,7 +72,8 @@ fn need(request: &Request) -> Need<'_> {
         Request::ListUsers => Need::Never("list users"),
         Request::Whoami => Need::Nothing,
         Request::CanI { .. } => Need::Never("ask about roles"),
-        Request::SetSettings(_) => Need::Never("change settings"),
+        Request::SetSettings(_) | Request::JudgeJoiner { .. } => Need::Never("change settings"),
+        Request::ListJoiners => Need::Never("list managers"),
         Request::TransferLeader { .. }
         | Request::RemoveMember(_)
         | Request::ReplaceMember { .. }

@@ -31,7 +31,7 @@ pub(crate) enum Subject {
     /// A new node.
     NewNode { token: TokenId, facts: Facts },
     /// A new manager.
-    NewMember { token: TokenId, name: String, address: String },
+    NewMember { token: TokenId, name: String, address: String, fingerprint: String },
     /// A manager that lost its log.
     Replacement { old: MemberId, address: String },
     /// One that has joined already.
@@ -55,10 +55,11 @@ pub(crate) struct Issue {
 
 impl Issue {
     pub(crate) fn join(handle: u64, join: JoinRequest) -> Self {
+        let fingerprint = join.fingerprint();
         let JoinRequest { role, token, csr, facts, address, .. } = join;
         let subject = match role {
             JoinRole::Agent => Subject::NewNode { token, facts },
-            JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address },
+            JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address, fingerprint },
         };
         Self {
             handle,
@@ -200,8 +201,8 @@ impl Manager {
                 Subject::NewNode { token, facts } => {
                     Command::JoinNode { id: NodeId(self.next_id()), token, facts, serial }
                 }
-                Subject::NewMember { token, name, address } => {
-                    Command::JoinMember { id: member, token, name, address, serial }
+                Subject::NewMember { token, name, address, fingerprint } => {
+                    Command::JoinMember { id: member, token, name, address, serial, fingerprint }
                 }
                 Subject::Replacement { old, address } => {
                     Command::ReplaceMember { old, id: member, address, serial }

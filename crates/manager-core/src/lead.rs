@@ -20,8 +20,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use store::{Change, Store};
 
 use crate::{
-    Manager, SpaceState, dispatch::Shared, fetches, hashes::Report, logins::Logins, pins::Pins,
-    proposal::Purpose, pulls::Pulls, registries::Registries, routes::Routes, seen::Sights,
+    Manager, SpaceState, dispatch::Shared, fetches, hashes::Report, joiners::Joiners, logins::Logins,
+    pins::Pins, proposal::Purpose, pulls::Pulls, registries::Registries, routes::Routes, seen::Sights,
 };
 
 /// A leader's own memory.
@@ -56,6 +56,7 @@ pub(crate) struct Lead {
     pub(crate) membership_at: Instant,
     /// A step of the data keys is on its way.
     pub(crate) keying: bool,
+    pub(crate) joiners: Joiners,
 }
 
 impl Lead {
@@ -141,6 +142,7 @@ impl Manager {
             reported_hashes: BTreeMap::new(),
             membership_at: Instant::ZERO,
             keying: false,
+            joiners: Joiners::default(),
         });
         self.found_cluster();
         self.admit_waiting_sessions();

@@ -31,6 +31,7 @@ mod hashes;
 mod held;
 mod issue;
 mod items;
+mod joiners;
 mod keys;
 mod lead;
 pub mod logins;

@@ -74,6 +74,7 @@ impl Manager {
             Request::ListBindings => Response::Bindings(self.store.bindings().to_vec()),
             Request::ListLoginMethods => Response::LoginMethods(self.login_method_views()),
             Request::ListLogins => Response::Logins(self.login_offers()),
+            Request::ListJoiners => Response::Joiners(self.joiner_views()),
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
@@ -127,7 +128,8 @@ impl Manager {
             | Request::Reenrol(_)
             | Request::SetLoginMethod(_)
             | Request::RemoveLoginMethod(_)
-            | Request::LogIn(_) => {
+            | Request::LogIn(_)
+            | Request::JudgeJoiner { .. } => {
                 return Err(ApiError::new(ErrorCode::Internal, "this request has no view"));
             }
         })
@@ -312,6 +314,10 @@ impl Manager {
         let mut list = Vec::new();
         list.extend(self.membership_advice().map(|why| waiting("managers", why)));
         list.extend(self.data_keys_wait().map(|why| waiting("secrets", why)));
+        list.extend(self.joiner_views().into_iter().map(|view| {
+            let why = format!("it waits to be approved: orchctl manager approve {}", view.name);
+            Waiting { what: format!("manager {}", view.name), why, since: view.since }
+        }));
         if self.node.role() == Role::Leader {
             let silent = self.member_rows().into_iter().filter(|row| !row.reachable);
             list.extend(

@@ -10,7 +10,7 @@ use crate::{
     deployer::DeployToken,
     freeze::Freeze,
     id::{ClusterId, Generation, MemberId, TokenId},
-    identity::JoinRole,
+    identity::{Identity, JoinRole},
     issuer::Issuer,
     login::LoginMethod,
     network::AddressPool,
@@ -33,6 +33,9 @@ pub struct ClusterSettings {
     /// Images that the nodes of the cluster fetch at once.
     #[serde(skip_serializing_if = "is_default")]
     pub pulls: PullBound,
+    /// A manager that joins waits until an administrator has approved it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub approve_managers: bool,
 }
 
 /// How many pulls a cluster bears at once.
@@ -117,6 +120,24 @@ pub struct Cluster {
     /// How people log in, by name.
     #[serde(default, skip_serializing_if = "none_of")]
     pub login_methods: Arc<Vec<LoginMethod>>,
+    /// What was said of managers that join, the oldest first; a bounded number.
+    #[serde(default, skip_serializing_if = "none_of")]
+    pub judged: Arc<Vec<Judgement>>,
+}
+
+/// What an administrator said of a manager that joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Of what it presents: see [`JoinRequest::fingerprint`](crate::request::JoinRequest::fingerprint).
+    pub fingerprint: String,
+    /// As it calls itself.
+    pub name: String,
+    /// It may join; otherwise it may not.
+    pub approved: bool,
+    /// Who said so.
+    pub by: Identity,
+    /// When.
+    pub at: ClusterTime,
 }
 
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {

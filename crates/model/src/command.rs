@@ -279,6 +279,9 @@ pub enum Command {
         address: String,
         /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
         serial: u64,
+        /// Of what it presents; counts where managers have to be approved.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        fingerprint: String,
     },
     /// A manager lost its log: it leaves under its old id, of which nobody hears again, and joins under a new one.
     ReplaceMember {
@@ -499,6 +502,15 @@ pub enum Command {
         roles: Vec<UserRole>,
         /// The serial number of the certificate: `last_serial + 1`, rejected otherwise.
         serial: u64,
+    },
+    /// Whether a manager that joins may.
+    JudgeJoiner {
+        /// Of what it presents.
+        fingerprint: String,
+        /// As it calls itself.
+        name: String,
+        /// It may.
+        approved: bool,
     },
 }
 

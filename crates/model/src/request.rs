@@ -295,6 +295,13 @@ pub enum Request {
     RemoveLoginMethod(String),
     /// A certificate for whoever proves oneself. The leader has the proof judged.
     LogIn(Box<LogInRequest>),
+    /// Whether a manager that waits may join.
+    JudgeJoiner {
+        /// Its name, or the beginning of its fingerprint.
+        joiner: Reference,
+        /// It may.
+        approve: bool,
+    },
 
     /// Services.
     ListServices,
@@ -385,6 +392,8 @@ pub enum Request {
     ListLoginMethods,
     /// How one can log in, for whoever is nobody yet.
     ListLogins,
+    /// Managers that wait to be approved.
+    ListJoiners,
 }
 
 impl Request {
@@ -423,6 +432,7 @@ impl Request {
                 | Self::ListBindings
                 | Self::ListLoginMethods
                 | Self::ListLogins
+                | Self::ListJoiners
         )
     }
 }
@@ -442,6 +452,15 @@ pub struct JoinRequest {
     pub facts: Facts,
     /// For a manager: where it is reached.
     pub address: String,
+}
+
+impl JoinRequest {
+    /// SHA-256 of the certificate request, the first half of it, for two people to compare: `1f2e-…`.
+    pub fn fingerprint(&self) -> String {
+        let digest = audit::Digest::of(self.csr.as_bytes()).to_string();
+        let groups: Vec<&str> = (0..32).step_by(4).filter_map(|from| digest.get(from..from + 4)).collect();
+        groups.join("-")
+    }
 }
 
 impl std::fmt::Debug for JoinRequest {
@@ -792,6 +811,13 @@ pub enum Response {
     LoginMethods(Vec<LoginMethodView>),
     /// How one can log in.
     Logins(Vec<LoginOffer>),
+    /// Managers that wait to be approved.
+    Joiners(Vec<JoinerView>),
+    /// To a manager that joins: it waits to be approved, and asks again.
+    Waits {
+        /// What the administrator sees of it.
+        fingerprint: String,
+    },
 }
 
 /// A login method as it is shown.
@@ -807,6 +833,21 @@ pub struct LoginMethodView {
     pub users: u32,
     /// What the leader last heard from who judges its proofs; `None`: it has not asked yet.
     pub said: Option<RegistrySaid>,
+}
+
+/// A manager that waits to be approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinerView {
+    /// As it calls itself.
+    pub name: String,
+    /// Where it says that it is reached.
+    pub address: String,
+    /// Of what it presents; it shows the same on its side.
+    pub fingerprint: String,
+    /// From where it asks.
+    pub source: Option<String>,
+    /// Since when, as far as the present leader knows.
+    pub since: ClusterTime,
 }
 
 /// A secret or config as it is shown.

@@ -114,6 +114,7 @@ impl Store {
             | Command::SetLoginMethod(_)
             | Command::RemoveLoginMethod { .. }
             | Command::LogIn { .. }
+            | Command::JudgeJoiner { .. }
             | Command::BeginAudit
             | Command::Audit(_)
             // A time of a cron is judged when it comes to its job; a failed release returns unjudged.

@@ -4,6 +4,7 @@ mod common;
 
 use common::{SERVICE, TOKEN, World, bootstrap, encode, facts, load, observed, spec, token};
 use model::{
+    cluster::ClusterSettings,
     command::{Answer, Command, Decision, Entry, Rejection},
     event::{EventKind, Revision},
     freeze::{FreezeSpec, MAX_FREEZES, Window},
@@ -28,6 +29,7 @@ fn join_member(world: &World, id: u64) -> Command {
         name: format!("m{id}"),
         address: format!("m{id}:4400"),
         serial: world.serial(),
+        fingerprint: format!("f{id}"),
     }
 }
 
@@ -363,4 +365,25 @@ fn a_new_token_is_answered_with_its_id_and_end() {
     let applied = world.done(Command::CreateToken(new.clone()));
     assert_eq!(applied.outcome, Ok(Answer::Token { id: new.id, expires: new.expires }));
     assert!(matches!(world.refused(Command::CreateToken(new)), Rejection::Exists { .. }));
+}
+
+#[test]
+fn manager_that_has_to_be_approved_joins_once_it_is_and_not_when_it_is_denied() {
+    let mut world = World::new();
+    world.done(Command::CreateToken(token(MANAGERS, JoinRole::Manager)));
+    let settings = world.store.cluster().expect("founded").settings.clone();
+    world.done(Command::SetSettings(ClusterSettings { approve_managers: true, ..settings }));
+    let judge = |number: u64, approved| Command::JudgeJoiner {
+        fingerprint: format!("f{number}"),
+        name: format!("m{number}"),
+        approved,
+    };
+    world.refused(join_member(&world, 2));
+    world.done(judge(2, false));
+    world.done(judge(3, true));
+    world.refused(join_member(&world, 2));
+    world.done(judge(2, true));
+    world.done(join_member(&world, 2));
+    (10..60).for_each(|number| world.done(judge(number, true)));
+    assert_eq!(world.store.cluster().expect("founded").judged.len(), 32, "a bounded number");
 }

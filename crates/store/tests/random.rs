@@ -164,6 +164,7 @@ impl Chooser<'_> {
                 name: "m".into(),
                 address: "m:1".into(),
                 serial: self.serial(),
+                fingerprint: format!("f{}", self.random.below(3)),
             },
             30 => {
                 let key = self.random.one_in(2).then(|| KeyId(self.random.below(6)));
@@ -328,7 +329,12 @@ impl Chooser<'_> {
         let value = sealed(self.random, key);
         let version = NewVersion { number, value, size: 4, names: Vec::new() };
         let last = keys.known.last().map_or(KeyId(0), |record| record.id);
-        match self.random.below(15) {
+        match self.random.below(16) {
+            15 => Command::JudgeJoiner {
+                fingerprint: format!("f{}", self.random.below(3)),
+                name: "m".into(),
+                approved: self.random.one_in(2),
+            },
             12 => self.reseal_login(),
             13 => {
                 let from = Some(KeyId(self.random.below(last.0 + 1))).filter(|key| *key > KeyId(0));

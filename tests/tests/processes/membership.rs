@@ -167,3 +167,41 @@ fn survivor_of_a_lost_majority_is_made_a_cluster_again() {
     cluster.add_manager().expect("joins");
     cluster.wait_voters(3).expect("three voters");
 }
+
+#[test]
+fn manager_that_joins_waits_for_approval_and_both_sides_show_its_fingerprint() {
+    let cluster = Cluster::start(Plan::loopback(1)).expect("one manager");
+    let ctl = cluster.ctl();
+    ctl.ok(&["manager", "approval", "on"]).expect("set");
+    let join = |name: &str, port: u16| {
+        let address = format!("127.0.0.1:{port}");
+        let token = cluster.token("manager", 1).expect("a token");
+        let mut command = std::process::Command::new(cluster.manager(0).program());
+        command.args(["join", "--manager", &cluster.address(0), "--token", &token, "--name", name]);
+        command.args(["--address", &address, "--listen", &address, "--dir"]).arg(cluster.dir().join(name));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let fingerprint = |name: &str| {
+        let waiting = cluster.ask("it to wait", PATIENCE, || {
+            let views = ctl.json(&["manager", "pending"]).ok()?;
+            let view = views.as_array()?.iter().find(|view| view["name"] == name)?.clone();
+            Some(view["fingerprint"].as_str()?.to_owned())
+        });
+        waiting.expect("it waits")
+    };
+    let welcome = join("m-welcome", 7998);
+    let shown = fingerprint("m-welcome");
+    let status = ctl.ok(&["status"]).expect("a status");
+    assert!(status.contains("manager approve m-welcome"), "{status}");
+    ctl.ok(&["manager", "approve", "m-welcome"]).expect("approved");
+    let said: tests::cluster::ctl::Said = welcome.wait_with_output().expect("it ends").into();
+    assert!(said.code == 0 && said.out.contains(&shown), "{said:?}");
+
+    let stranger = join("m-stranger", 7999);
+    ctl.ok(&["manager", "deny", &fingerprint("m-stranger")]).expect("denied");
+    let said: tests::cluster::ctl::Said = stranger.wait_with_output().expect("it ends").into();
+    assert!(said.code != 0 && said.err.contains("denied it"), "{said:?}");
+    let audit = ctl.ok(&["audit", "ls"]).expect("records");
+    assert!(audit.contains("approve") && audit.contains("deny"), "{audit}");
+}

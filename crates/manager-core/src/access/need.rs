@@ -105,7 +105,7 @@ impl<'a> Need<'a> {
             | Request::CreateBinding(_)
             | Request::RemoveBinding(_) => Self::Admin(Verb::Tokens),
             Request::Exchange(_) => Self::Exchange,
-            Request::SetSettings(_) => Self::Admin(Verb::Settings),
+            Request::SetSettings(_) | Request::JudgeJoiner { .. } => Self::Admin(Verb::Settings),
             Request::TransferLeader { .. } => Self::Lead,
             Request::RemoveMember(id) => Self::Leave(*id),
             Request::ReplaceMember { .. } | Request::UpdateMember { .. } => Self::Member,
@@ -158,7 +158,8 @@ impl<'a> Need<'a> {
             | Request::GetKeys
             | Request::ListIssuers
             | Request::ListBindings
-            | Request::ListLoginMethods => Self::Read,
+            | Request::ListLoginMethods
+            | Request::ListJoiners => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,

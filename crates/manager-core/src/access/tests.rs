@@ -54,6 +54,7 @@ kinds! {
     SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
     Reenrol
     SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
+    JudgeJoiner ListJoiners
 }
 
 const CALLERS: [&str; 12] = [
@@ -179,6 +180,8 @@ remove login method             y-----y----!
 log in                          ----------y!
 list login methods              yyyyyyyy---!
 list logins                     yyyyyyyy--y!
+judge joiner                    y-----y----!
+list joiners                    yyyyyyyy---!
 ";
 
 struct World {
@@ -525,6 +528,8 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("log in", Request::LogIn(Box::new(LogInRequest { method: "ldap".into(), proof, csr: csr() }))),
         ("list login methods", Request::ListLoginMethods),
         ("list logins", Request::ListLogins),
+        ("judge joiner", Request::JudgeJoiner { joiner: "m2".into(), approve: true }),
+        ("list joiners", Request::ListJoiners),
     ]
 }
 

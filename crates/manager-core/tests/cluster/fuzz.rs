@@ -244,6 +244,8 @@ fn fuzz_requests() {
         Request::RemoveMember(ONE),
         Request::ReplaceMember { address: "m:1".into(), csr: crate::world::CSR.into() },
         Request::RenewCertificate { csr: crate::world::CSR.into() },
+        Request::JudgeJoiner { joiner: "m2".into(), approve: true },
+        Request::ListJoiners,
         Request::Reenrol(Box::new(ReenrolRequest {
             certificate: "-----BEGIN CERTIFICATE-----".into(),
             csr: crate::world::CSR.into(),

@@ -7,6 +7,7 @@ mod disk;
 mod faults;
 mod fuzz;
 mod jobs;
+mod joiners;
 mod logins;
 mod membership;
 mod policies;

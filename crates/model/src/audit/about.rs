@@ -73,6 +73,9 @@ pub fn about(request: &Request) -> Option<About> {
         Request::Exchange(exchange) => {
             About::new("exchange", "id-token", exchange.binding.as_deref().unwrap_or(""))
         }
+        Request::JudgeJoiner { joiner, approve } => {
+            About::new(if *approve { "approve" } else { "deny" }, "manager", joiner)
+        }
         Request::Reenrol(_) => About::new("re-enrol", "certificate", ""),
         Request::SetLoginMethod(spec) => About::new("set", "login-method", &spec.name),
         Request::RemoveLoginMethod(name) => About::new("remove", "login-method", name),
@@ -111,6 +114,7 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::GetKeys
         | Request::ListIssuers
         | Request::ListBindings
+        | Request::ListJoiners
         | Request::ListPolicies
         | Request::CheckPolicies { .. }
         | Request::ListLoginMethods

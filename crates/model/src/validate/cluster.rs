@@ -86,6 +86,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         }
         Request::Join(join) => validate_join(&mut problems, join),
         Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
+        Request::JudgeJoiner { joiner, .. } => reference(&mut problems, "joiner", joiner),
         Request::Reenrol(reenrol) => {
             certificate_request(&mut problems, &reenrol.csr);
             let certificate = &reenrol.certificate;
@@ -172,7 +173,8 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListIssuers
         | Request::ListBindings
         | Request::ListLoginMethods
-        | Request::ListLogins => {}
+        | Request::ListLogins
+        | Request::ListJoiners => {}
         Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
         Request::UpdateItem { name, value, .. } => {
             problems.judge("name", text::item_name(name));

@@ -14,6 +14,7 @@ use model::{
     time::ClusterTime,
 };
 
+use super::joiner::approved;
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
 /// Join tokens at a time: each is a way in, and a person hands it out.
@@ -54,6 +55,7 @@ impl Writer<'_> {
             bindings: Arc::default(),
             sessions: Arc::default(),
             policies: None,
+            judged: Arc::default(),
             keys: data_key.map(|fingerprint| first_key(fingerprint, self.at)).unwrap_or_default(),
             login_methods: Arc::default(),
         });
@@ -284,12 +286,13 @@ impl Writer<'_> {
         &mut self,
         id: MemberId,
         token: TokenId,
-        name: &str,
-        address: &str,
+        (name, address): (&str, &str),
         serial: u64,
+        fingerprint: &str,
     ) -> Outcome {
         let token = self.usable_token(token, JoinRole::Manager)?;
         let cluster = self.next_serial(serial)?;
+        approved(&cluster, fingerprint, name)?;
         if cluster.last_member.0.checked_add(1) != Some(id.0) {
             let message = format!("manager {id} is not the one after {}; ask again", cluster.last_member);
             return Err(Rejection::Conflict(message));

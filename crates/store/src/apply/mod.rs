@@ -12,6 +12,7 @@ mod decide;
 mod deployer;
 mod item;
 mod job;
+mod joiner;
 mod login;
 mod network;
 mod node;
@@ -167,8 +168,8 @@ impl Writer<'_> {
             Command::NodeFacts { id, incarnation, facts } => self.node_facts(*id, *incarnation, facts),
             Command::NodeDown { id, expected, message } => self.node_down(*id, *expected, message),
             Command::Observe { node, incarnation, reports } => self.observe(*node, *incarnation, reports),
-            Command::JoinMember { id, token, name, address, serial } => {
-                self.join_member(*id, *token, name, address, *serial)
+            Command::JoinMember { id, token, name, address, serial, fingerprint } => {
+                self.join_member(*id, *token, (name, address), *serial, fingerprint)
             }
             Command::ReplaceMember { old, id, address, serial } => {
                 self.replace_member(*old, *id, address, *serial)
@@ -233,6 +234,9 @@ impl Writer<'_> {
                 job,
             }),
             Command::ResealLogin { host, set, from, value } => self.reseal_login(host, *set, *from, value),
+            Command::JudgeJoiner { fingerprint, name, approved } => {
+                self.judge_joiner(fingerprint, name, *approved)
+            }
             Command::ResealAuthority { from, value } => self.reseal_authority(*from, value),
             Command::SetLoginMethod(spec) => self.set_login_method(spec),
             Command::RemoveLoginMethod { name } => self.remove_login_method(name),

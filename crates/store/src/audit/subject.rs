@@ -151,6 +151,9 @@ impl Subject {
             Command::Exchange { binding, .. } => {
                 subject("exchange", "id-token", Object::Binding(binding.clone()), binding)
             }
+            Command::JudgeJoiner { name, approved, .. } => {
+                subject(if *approved { "approve" } else { "deny" }, "manager", Object::None, name)
+            }
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
             Command::SetLoginMethod(spec) => {
                 subject("set", "login-method", Object::LoginMethod(spec.name.clone()), &spec.name)
