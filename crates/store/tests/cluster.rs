@@ -384,6 +384,6 @@ fn manager_that_has_to_be_approved_joins_once_it_is_and_not_when_it_is_denied() 
     world.refused(join_member(&world, 2));
     world.done(judge(2, true));
     world.done(join_member(&world, 2));
-    (10..60).for_each(|number| world.done(judge(number, true)));
+    (10..60).for_each(|number| drop(world.done(judge(number, true))));
     assert_eq!(world.store.cluster().expect("founded").judged.len(), 32, "a bounded number");
 }
