@@ -60,6 +60,8 @@ mod users;
 mod views;
 mod watch;
 
+#[cfg(feature = "matrix")]
+pub use access::matrix;
 pub use action::{Action, LogRecord, Notice, Persist, SnapshotBlob};
 pub use config::{Bootstrap, Config, Entropy, Knobs};
 pub use event::{Event, Recovered, SpaceState};

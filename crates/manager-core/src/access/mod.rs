@@ -1,10 +1,13 @@
 //! Who may ask what. The identity comes from the connection or a verified token; what it may do comes from the state.
 //!
 //! [`need`] names for every request what it takes, [`decide`] is the one decision, a pure function of the identity, the request and
-//! the state; `can` asks it on behalf of `can-i` and `whoami`. Deny by default: what no role names is refused.
+//! the state; `can` asks it on behalf of `can-i` and `whoami`; `matrix` is
+//! the table that tests hold it against. Deny by default: what no role names is refused.
 
 mod can;
 mod decide;
+#[cfg(any(test, feature = "matrix"))]
+pub mod matrix;
 mod need;
 #[cfg(test)]
 mod tests;

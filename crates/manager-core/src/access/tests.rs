@@ -27,35 +27,12 @@ use model::{
 };
 use store::Store;
 
-use super::{can, can::extent, decide};
-
-macro_rules! kinds {
-    ($($name:ident)*) => {
-        const KINDS: &[&str] = &[$(stringify!($name),)*];
-
-        /// A new request does not compile without a name here, and without a row in the table the test fails.
-        fn kind(request: &Request) -> &'static str {
-            match request {
-                $(Request::$name { .. } => stringify!($name),)*
-            }
-        }
-    };
-}
-
-kinds! {
-    CreateService UpdateService ScaleServices RollbackService ReturnTo Deploy SteerRollout RemoveService UpdateNode RemoveNode
-    CreateToken RevokeToken SetSettings TransferLeader RemoveMember ReplaceMember UpdateMember CreateNetwork RemoveNetwork SetFreeze
-    RemoveFreeze SetCron RemoveCron SuspendCron RunCron SetRegistry RemoveRegistry Join RenewCertificate CreateUser UpdateUser
-    RemoveUser CertifyUser ListServices GetService ListTasks ListNetworks ListFreezes ListCrons ListRegistries GetNetwork
-    GetEndpoints ListNodes GetNode ListMembers ListTokens GetStatus Explain Watch Logs ListUsers Whoami CanI
-    CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
-    SetPolicy RemovePolicy ListPolicies CheckPolicies
-    CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
-    SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
-    Reenrol
-    SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
-    JudgeJoiner ListJoiners
-}
+use super::{
+    can,
+    can::extent,
+    decide,
+    matrix::{self, Caller, Kind},
+};
 
 const CALLERS: [&str; 12] = [
     "admin",
@@ -293,6 +270,21 @@ impl World {
             "removed" => Identity::User { id: UserId(999), name: "gone".into() },
             role => self.user(&[role]),
         }
+    }
+
+    fn of_matrix(&mut self, caller: Caller) -> Option<Identity> {
+        let name = match caller {
+            Caller::Admin => "admin",
+            Caller::Operator => "operator",
+            Caller::Team => "team:app=mx",
+            Caller::Beamline => "beamline:line=id23",
+            Caller::Viewer => "viewer",
+            Caller::Deployer => return None,
+            Caller::Manager => "manager",
+            Caller::Node => "node",
+            Caller::Joiner => "joiner",
+        };
+        Some(self.caller(name))
     }
 
     /// `y`, `-` or `!`.
@@ -544,9 +536,27 @@ fn every_request_is_decided_as_the_table_says_for_every_kind_of_caller() {
     };
     let found: Vec<String> = rows.iter().map(line).collect();
     assert_eq!(found.join("\n"), TABLE.trim(), "callers: {CALLERS:?}");
-    let tried: BTreeSet<_> = rows.iter().map(|(_, request)| kind(request)).collect();
-    let missing: Vec<_> = KINDS.iter().filter(|kind| !tried.contains(*kind)).collect();
+    let tried: BTreeSet<_> = rows.iter().map(|(_, request)| Kind::of(request)).collect();
+    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !tried.contains(*kind)).collect();
     assert!(missing.is_empty(), "requests without a row: {missing:?}");
+}
+
+#[test]
+fn the_matrix_that_a_running_cluster_is_held_against_is_what_the_decision_says() {
+    let mut world = World::new();
+    // Deployers are decided elsewhere.
+    let callers: Vec<_> =
+        Caller::ALL.iter().filter_map(|(caller, _)| Some((*caller, world.of_matrix(*caller)?))).collect();
+    let mut wrong = Vec::new();
+    for row in matrix::rows() {
+        for (caller, identity) in &callers {
+            let allowed = world.verdict(identity, &row.request) == 'y';
+            if allowed != row.allows(*caller) {
+                wrong.push(format!("{} by {caller:?}: {allowed}", row.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
