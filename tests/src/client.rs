@@ -10,7 +10,7 @@ use model::{
 };
 use proto::{
     codec,
-    v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient},
+    v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient, logs_reply::Item},
 };
 use rpc::tls::{CertReloader, ClientTls, Credentials, channel};
 use tokio::runtime::Runtime;
@@ -28,7 +28,11 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 /// One client of one manager.
 #[derive(Clone)]
-pub struct Client(ControlClient<Channel>);
+pub struct Client {
+    control: ControlClient<Channel>,
+    /// A deploy token, presented with every call.
+    token: Option<String>,
+}
 
 impl Client {
     /// A client of the manager at `address`, with the only identity of a context file.
@@ -46,7 +50,18 @@ impl Client {
 
     /// A client of the manager at `address` that dials like this; to be made within a runtime, in which it then lives.
     pub fn with(address: &str, tls: ClientTls) -> Self {
-        Self(ControlClient::new(channel(address, tls)))
+        Self::on(channel(address, tls))
+    }
+
+    /// A client on a channel.
+    pub fn on(channel: Channel) -> Self {
+        Self { control: ControlClient::new(channel), token: None }
+    }
+
+    /// The same, which presents a deploy token.
+    #[must_use]
+    pub fn bearing(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     /// Asks; `deadline` bounds the managers' side.
@@ -54,8 +69,47 @@ impl Client {
     /// # Errors
     /// It is refused, or nobody answers.
     pub async fn call(&self, request: &Request, deadline: Duration) -> Result<Reply> {
-        let reply = self.0.clone().call(message(request, deadline)?).await?;
+        self.send(message(request, deadline)?).await
+    }
+
+    /// Sends a call as it is.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn send(&self, call: CallRequest) -> Result<Reply> {
+        let reply = self.control.clone().call(self.signed(call)?).await?;
         read(reply.into_inner())
+    }
+
+    /// The first answer to any request, by the method that it takes.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn first(&self, request: &Request, deadline: Duration) -> Result<Reply> {
+        let call = self.signed(message(request, deadline)?)?;
+        let mut control = self.control.clone();
+        match request {
+            Request::Watch { .. } => {
+                let reply = control.watch(call).await?.into_inner().message().await?;
+                read(reply.context("the watch ended")?)
+            }
+            Request::Logs { .. } => {
+                let reply = control.logs(call).await?.into_inner().message().await?;
+                match reply.and_then(|reply| reply.item).context("the logs ended")? {
+                    Item::Plan(plan) => read(plan),
+                    Item::Piece(_) => bail!("a line before the plan"),
+                }
+            }
+            _ => read(control.call(call).await?.into_inner()),
+        }
+    }
+
+    fn signed(&self, call: CallRequest) -> Result<tonic::Request<CallRequest>> {
+        let mut call = tonic::Request::new(call);
+        if let Some(token) = &self.token {
+            call.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+        }
+        Ok(call)
     }
 
     /// The smallest change that commits: the settings as they are.
@@ -73,7 +127,7 @@ impl Client {
     pub async fn watch(&self) -> Result<Events> {
         let request = message(&Request::Watch { after: None, until: None }, Duration::from_secs(600))?;
         let mut events =
-            Events { stream: self.0.clone().watch(request).await?.into_inner(), ready: Vec::new() };
+            Events { stream: self.control.clone().watch(request).await?.into_inner(), ready: Vec::new() };
         // The first answer says where the stream stands; from here on nothing is missed.
         events.more().await?;
         Ok(events)
@@ -118,7 +172,11 @@ impl Events {
     }
 }
 
-fn message(request: &Request, deadline: Duration) -> Result<CallRequest> {
+/// A call with a request id of its own, when it changes something.
+///
+/// # Errors
+/// The machine has no entropy.
+pub fn message(request: &Request, deadline: Duration) -> Result<CallRequest> {
     let mut id = [0u8; 8];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     Ok(CallRequest {

@@ -13,12 +13,16 @@
 //! ends, and takes every daemon and container of the host with it, so a killed test leaves nothing that runs. Nothing
 //! here touches the root network namespace or an engine that it did not start (except [`engine::system`], which says so).
 //!
+//! [`trust`], the security model tried from outside: who may ask what, attacks, and values that must lie nowhere.
+//! [`client`], the control API without a process a call.
+//!
 //! [`mesh`], a mesh process without its agent. [`Proxy`](proxy::Proxy), [`Shim`](shim::Shim) and [`SmallDisk`](small_disk::SmallDisk) hurt a link, a clock and a disk.
 //!
 //! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], [`workload`], then [`wait`] and [`command`].
 
 pub mod binaries;
 pub mod cluster;
+pub mod client;
 pub mod command;
 pub mod directory;
 pub mod engine;
@@ -39,5 +43,6 @@ pub mod registry;
 pub mod require;
 pub mod shim;
 pub mod small_disk;
+pub mod trust;
 pub mod wait;
 pub mod workload;

@@ -7,7 +7,6 @@ mod advisories;
 mod bench;
 mod cargo;
 mod chaos;
-mod client;
 mod demo;
 mod fuzz;
 mod planted;
@@ -24,6 +23,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tests::client;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Sets up, tests and shows Orch")]

@@ -1,0 +1,183 @@
+//! Values that must lie nowhere: random, planted where secrets come in, then looked for in everything that stays.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use memchr::memmem::Finder;
+
+/// What lies in the managers' state in clear, as docs/secrets.md says: named when found, and no failure. Whoever seals one takes it out here.
+pub const KNOWN_IN_CLEAR: [&str; 2] = [REGISTRY_LOGIN, AUTHORITY_KEY];
+/// The password of a registry's login.
+pub const REGISTRY_LOGIN: &str = "registry login";
+/// The private key of the cluster's authority.
+pub const AUTHORITY_KEY: &str = "authority's key";
+/// What is no secret, to see that looking finds.
+pub const CONTROL: &str = "control";
+
+/// A fresh value that occurs nowhere else.
+///
+/// # Errors
+/// The machine has no entropy.
+pub fn fresh() -> Result<String> {
+    let mut bytes = [0; 12];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("canary-{}", hex(&bytes)))
+}
+
+/// A value, by all names under which it may lie somewhere.
+#[derive(Debug)]
+struct Canary {
+    what: &'static str,
+    shapes: Vec<Vec<u8>>,
+}
+
+/// All that were planted.
+#[derive(Debug, Default)]
+pub struct Canaries(Vec<Canary>);
+
+/// Where one was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Find {
+    pub what: &'static str,
+    pub place: String,
+}
+
+/// What was looked through, and found.
+#[derive(Debug, Default)]
+pub struct Search {
+    pub files: usize,
+    pub bytes: u64,
+    pub finds: Vec<Find>,
+}
+
+impl Canaries {
+    /// One more: looked for as it is, in hex and in base64.
+    pub fn plant(&mut self, what: &'static str, value: &[u8]) {
+        let mut shapes = vec![value.to_vec(), hex(value).into_bytes(), hex(value).to_uppercase().into_bytes()];
+        shapes.extend((0..3).map(|lead| within_base64(value, lead)));
+        self.0.push(Canary { what, shapes });
+    }
+
+    /// One more that is looked for as it is only.
+    pub fn plant_text(&mut self, what: &'static str, text: &str) {
+        self.0.push(Canary { what, shapes: vec![text.as_bytes().to_vec()] });
+    }
+
+    /// How many secrets there are.
+    pub fn count(&self) -> usize {
+        let mut names: Vec<&str> = self.0.iter().map(|canary| canary.what).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter(|name| *name != CONTROL).count()
+    }
+
+    /// Looks through some bytes.
+    pub fn look(&self, search: &mut Search, place: &str, bytes: &[u8]) {
+        search.files += 1;
+        search.bytes += bytes.len() as u64;
+        for canary in &self.0 {
+            if canary.shapes.iter().any(|shape| Finder::new(shape).find(bytes).is_some()) {
+                search.finds.push(Find { what: canary.what, place: place.to_owned() });
+            }
+        }
+    }
+
+    /// Looks through every file below a directory but those whose path `skip` takes: what a daemon keeps for itself.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn look_below(&self, search: &mut Search, dir: &Path, skip: &dyn Fn(&Path) -> bool) -> Result<()> {
+        for path in files_below(dir)? {
+            if skip(&path) {
+                continue;
+            }
+            match std::fs::read(&path) {
+                Ok(bytes) => self.look(search, &path.display().to_string(), &bytes),
+                // A daemon that runs renames and removes files.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Search {
+    /// Finds that are a leak.
+    pub fn leaks(&self) -> impl Iterator<Item = &Find> {
+        self.finds.iter().filter(|find| find.what != CONTROL && !KNOWN_IN_CLEAR.contains(&find.what))
+    }
+
+    /// Names of what is known to lie in clear, and does.
+    pub fn known(&self) -> Vec<&'static str> {
+        let found = |name: &&&str| self.finds.iter().any(|find| find.what == **name);
+        KNOWN_IN_CLEAR.iter().filter(found).copied().collect()
+    }
+
+    /// Whether what is no secret was found: otherwise nothing would have been.
+    pub fn can_find(&self) -> bool {
+        self.finds.iter().any(|find| find.what == CONTROL)
+    }
+}
+
+/// Files below a directory; sockets and the like hold nothing.
+fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            found.extend(files_below(&entry.path())?);
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The part of a text in base64 that a value gives it, whatever stands around it; `lead` says where in a group of three bytes it begins.
+fn within_base64(value: &[u8], lead: usize) -> Vec<u8> {
+    let whole = STANDARD.encode([&vec![0; lead][..], value].concat());
+    let begin = [0, 2, 3][lead];
+    let bits = (lead + value.len()) * 8;
+    whole.as_bytes()[begin..bits / 6].to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(text: &str) -> bool {
+        let mut canaries = Canaries::default();
+        canaries.plant("one", b"canary-0123");
+        let mut search = Search::default();
+        canaries.look(&mut search, "here", text.as_bytes());
+        search.leaks().next().is_some()
+    }
+
+    #[test]
+    fn a_value_is_found_in_every_shape_and_at_every_place() {
+        assert!(finds("x canary-0123 y") && finds(&hex(b"a canary-0123")));
+        for lead in ["", "a", "ab", "abc"] {
+            for rest in ["", "z", "zy"] {
+                assert!(finds(&STANDARD.encode(format!("{lead}canary-0123{rest}"))), "{lead} {rest}");
+            }
+        }
+        assert!(!finds("canary-0124") && !finds(&STANDARD.encode("canary-0124")));
+    }
+
+    #[test]
+    fn what_is_known_to_lie_in_clear_is_no_leak_and_is_named() {
+        let mut canaries = Canaries::default();
+        canaries.plant(REGISTRY_LOGIN, b"hunter2hunter2");
+        canaries.plant(CONTROL, b"nothing-secret");
+        let mut search = Search::default();
+        canaries.look(&mut search, "here", b"hunter2hunter2 nothing-secret");
+        assert_eq!((search.leaks().count(), search.known(), search.can_find()), (0, vec![REGISTRY_LOGIN], true));
+        assert_eq!(canaries.count(), 1);
+    }
+}
