@@ -15,6 +15,7 @@ mod policy;
 mod reenrol;
 mod secrets;
 mod tokens;
+mod trust;
 mod units;
 mod users;
 

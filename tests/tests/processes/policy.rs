@@ -1,6 +1,7 @@
 //! Policies as an admin and a team meet them: what is refused, with which words, and how it is granted.
 
 use tests::cluster::{Cluster, Plan, ctl::Ctl};
+use tests::trust::attacks::policies::POWERS;
 
 const IMAGE: &str = "registry.example/mx/web:1";
 
@@ -21,17 +22,7 @@ fn denied(ctl: &Ctl, args: &[&str], says: &[&str]) -> String {
 fn what_gives_power_over_a_node_is_refused_until_the_line_that_the_refusal_says_grants_it() {
     let cluster = Cluster::start(Plan::loopback(1)).expect("one manager");
     let ctl = cluster.ctl();
-    let cases: [(&str, &[&str]); 8] = [
-        ("priv", &["--privileged"]),
-        ("cap", &["--cap-add", "net_admin"]),
-        ("dev", &["--device", "/dev/kvm:r"]),
-        ("net", &["--network", "host"]),
-        ("pid", &["--pid", "host"]),
-        ("opt", &["--security-opt", "seccomp=unconfined"]),
-        ("sock", &["--mount", "type=bind,src=//var/run/docker.sock,dst=/s"]),
-        ("etc", &["--mount", "type=bind,src=/etc,dst=/host,ro"]),
-    ];
-    for (name, flags) in cases {
+    for (name, flags) in POWERS {
         let said = denied(ctl, &create(name, flags), &["needs a grant", "by default", "an admin"]);
         let line = said.split("orchctl ").nth(1).expect("the line that grants it");
         let line: Vec<&str> = line.split_whitespace().collect();
