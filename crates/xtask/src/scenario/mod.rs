@@ -3,6 +3,7 @@
 mod releases;
 mod soak;
 mod traffic;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ enum Name {
     Releases(releases::Options),
     /// Hours with services that crash all the time: does anything grow, does anybody else wait?
     Soak(soak::Options),
+    /// The security model, tried from outside: every request by every caller, attacks, and where secrets lie
+    Trust(trust::Options),
 }
 
 /// Runs a scenario.
@@ -39,5 +42,6 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Name::Traffic(options) => traffic::run(options),
         Name::Releases(options) => releases::run(options),
         Name::Soak(options) => soak::run(options),
+        Name::Trust(options) => trust::run(options),
     }
 }
