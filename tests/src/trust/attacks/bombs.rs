@@ -27,7 +27,7 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn raw(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let admin = site.client(&site.cast.first, 0)?;
     // One array in another, as an unknown request and inside of a known one.
-    let nest = |head: &[u8], depth: usize| Bytes::from([&[codec::FORMAT], head, &vec![0x91; depth][..]].concat());
+    let nest = |head: &[u8], depth: usize| Bytes::from([&[codec::FORMAT][..], head, &vec![0x91; depth][..]].concat());
     let in_create = [&[0x81, 0xae][..], b"create-service", &[0x81, 0xa4], b"nest"].concat();
     for (name, request) in [
         ("100,000 arrays in one another", nest(&[], 100_000)),
@@ -39,7 +39,7 @@ fn raw(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         tally.tried(name, &send(&admin, request)?).saying(&["message"]);
     }
     let large = Bytes::from(vec![0; 5 * MIB]);
-    tally.tried("5 MiB", &send(&admin, large)?).saying(&["larger"]);
+    tally.tried("5 MiB", &send(&admin, large)?).saying(&["too large"]);
     let nobody = site.nobody(0)?;
     let answer = send(&nobody, Bytes::from(vec![0; 65 << 10]))?;
     tally.tried("65 KiB without a certificate", &answer).saying(&["without a certificate", "bound"]);

@@ -84,7 +84,7 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let token = site.deploy_token("pipeline", &[])?;
     for Beyond { args, says, verb } in BEYOND {
         let said = site.say_with_token(&token, args);
-        let tried = tally.tried(args.join(" "), &Answer::of_program(&said)).saying(&[says]);
+        let tried = tally.tried(args.join(" "), &Answer::of_program(&said)).saying(&[*says]);
         // The program itself refuses to make a token with a token.
         if let Some(verb) = verb.filter(|_| *says != "makes no others") {
             tried.on_record("deploy-token pipeline", verb);
@@ -100,7 +100,7 @@ fn wrong(site: &Site<'_>, good: &str, tally: &mut Tally) -> Result<()> {
     let try_it = |token: &str| {
         Answer::of_program(&site.say_with_token(token, &["deploy", "ispyb", "--image", IMAGE, "--detach"]))
     };
-    let token: DeployToken = good.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let token: DeployToken = good.parse()?;
     let guessed = DeployToken::new(token.fingerprint(), token.id(), DeploySecret::from_bytes([7; 32]));
     let unknown = DeployToken::new(token.fingerprint(), model::id::DeployTokenId(7), token.secret().clone());
     for (name, token) in [("a token with a guessed secret", guessed), ("a token that nobody made", unknown)] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use model::request::Request;
-use rpc::tls::ClientTls;
+use rpc::tls::{ClientStream, ClientTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -36,7 +36,9 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     tally.tried(format!("{DRIPPING} handshakes, a byte at a time"), &hung_up(dripping)?).silently();
     let strangers = strangers(site)?;
     served(site, "strangers", tally)?;
-    tally.tried(format!("{STRANGERS} connections without a certificate"), &strangers).silently();
+    let answer = if strangers.len() < STRANGERS { Answer::refused(Verdict::NoHandshake, "") } else { Answer::done() };
+    tally.tried(format!("{STRANGERS} connections without a certificate"), &answer).silently();
+    drop(strangers);
     guesses(site, tally)
 }
 
@@ -52,11 +54,10 @@ fn served(site: &Site<'_>, during: &str, tally: &mut Tally) -> Result<()> {
 /// The last of them was hung up on.
 fn hung_up(mut open: Vec<TcpStream>) -> Result<Answer> {
     let mut last = open.pop().context("a connection")?;
-    let ended = block_on(timeout(HUNG_UP, async { last.read_u8().await.is_err() }));
-    Ok(match ended {
-        Ok(true) => Answer::refused(Verdict::NoHandshake, ""),
-        Ok(false) | Err(_) => Answer::done(),
-    })
+    let mut said = Vec::new();
+    // An alert may come before the end.
+    let ended = block_on(async { timeout(HUNG_UP, last.read_to_end(&mut said)).await });
+    Ok(if ended.is_ok() { Answer::refused(Verdict::NoHandshake, "") } else { Answer::done() })
 }
 
 async fn silent(address: SocketAddr) -> Result<Vec<TcpStream>> {
@@ -89,8 +90,8 @@ async fn drip(address: SocketAddr) -> Result<Vec<TcpStream>> {
     Ok(open)
 }
 
-/// As many as there are places, and more.
-fn strangers(site: &Site<'_>) -> Result<Answer> {
+/// As many as there are places, and more: those that were not hung up on.
+fn strangers(site: &Site<'_>) -> Result<Vec<ClientStream>> {
     let tls = ClientTls::anonymous(&site.authority)?;
     let address = site.elsewhere(0);
     block_on(async {
@@ -100,16 +101,16 @@ fn strangers(site: &Site<'_>) -> Result<Answer> {
             dials.spawn(async move {
                 let mut stream = tls.connect(&address).await.ok()?;
                 // One too many is hung up on at once, the others wait to be asked.
-                let waits = timeout(Duration::from_secs(3), stream.read_u8()).await;
-                waits.is_err().then_some(stream)
+                let mut said = Vec::new();
+                let waits = timeout(Duration::from_secs(3), stream.read_to_end(&mut said)).await.is_err();
+                waits.then_some(stream)
             });
         }
         let mut open = Vec::new();
         while let Some(dialled) = dials.join_next().await {
             open.extend(dialled?);
         }
-        let all = open.len() >= STRANGERS;
-        Ok(if all { Answer::done() } else { Answer::refused(Verdict::NoHandshake, "") })
+        Ok(open)
     })
 }
 

@@ -35,14 +35,16 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     refused_by_state(site, tally)?;
     let good = &site.cast.join_token;
     let fingerprint = good.fingerprint();
-    let mut guesses: Vec<(&str, JoinRequest)> = Vec::new();
-    guesses.push(("a token's id with a guessed secret", JoinRequest { secret: vec![7; 32], ..request(good)? }));
-    guesses.push(("a token's id with half its secret", JoinRequest { secret: good.secret()[..16].to_vec(), ..request(good)? }));
-    guesses.push(("a token's secret with another id", JoinRequest { token: TokenId(77), ..request(good)? }));
-    guesses.push(("a node's token for a manager", JoinRequest { role: JoinRole::Manager, address: "127.0.0.1:1".into(), ..request(good)? }));
     let foreign = foreign(site)?;
-    guesses.push(("a token of another cluster", JoinRequest { secret: foreign.secret().to_vec(), token: foreign.id(), ..request(good)? }));
-    for (name, guess) in guesses {
+    let (half, others) = (good.secret()[..16].to_vec(), foreign.secret().to_vec());
+    let manager = JoinRequest { role: JoinRole::Manager, address: "127.0.0.1:1".into(), ..request(good)? };
+    for (name, guess) in [
+        ("a token's id with a guessed secret", JoinRequest { secret: vec![7; 32], ..request(good)? }),
+        ("a token's id with half its secret", JoinRequest { secret: half, ..request(good)? }),
+        ("a token's secret with another id", JoinRequest { token: TokenId(77), ..request(good)? }),
+        ("a node's token for a manager", manager),
+        ("a token of another cluster", JoinRequest { secret: others, ..request(good)? }),
+    ] {
         let answer = join(site, fingerprint.as_bytes(), guess)?;
         tally.tried(name, &answer).saying(&["not accepted"]).on_record("anonymous", "join");
     }
