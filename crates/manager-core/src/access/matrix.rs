@@ -25,7 +25,7 @@ use model::{
     registry::RegistrySpec,
     request::{JoinRequest, NodeChange, Request, TaskFilter},
     sealed::Clear,
-    service::{Mode, RolloutStep, ServiceSpec, TemplateVersion},
+    service::{Mode, RestartCondition, RolloutStep, ServiceSpec, TemplateVersion},
     session::LogOptions,
     time::ClusterTime,
 };
@@ -287,6 +287,7 @@ pub fn service(name: &str, app: &str) -> ServiceSpec {
 pub fn cron(app: &str) -> Arc<CronSpec> {
     let mut job = service("report", app);
     job.job = Some(JobPolicy::default());
+    job.template.restart.condition = RestartCondition::None;
     let schedule = "1 1 1 1 *".into();
     CronSpec { name: "report".into(), schedule, job: job.into(), ..CronSpec::default() }.into()
 }

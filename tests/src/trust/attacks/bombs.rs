@@ -68,7 +68,7 @@ fn declarations(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         ("a label of 1 MiB", "labels", bomb(&|spec| drop(spec.labels.insert("l".into(), long.clone())))),
         ("an image of 1 MiB", "image", bomb(&|spec| spec.template.container.image = long.clone())),
         ("an environment of 1 MiB", "env", bomb(&|spec| drop(spec.template.container.env.insert("A".into(), long.clone())))),
-        ("a command of 1 MiB", "command", bomb(&|spec| spec.template.container.command = vec![long.clone()])),
+        ("a command of 1 MiB", "bytes of text", bomb(&|spec| spec.template.container.command = vec![long.clone()])),
         ("4 billion replicas", "replicas", bomb(&|spec| spec.mode = Mode::Replicated(u32::MAX))),
     ] {
         tally.tried(name, &site.ask(&admin, &request)).saying(&[says]).on_record("operator admin", "create");

@@ -26,7 +26,7 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     both(site, tally)?;
     let newest = tls(site, &rustls::version::TLS13)?;
     ensure!(!newest.refused, "a client of TLS 1.3 is let in: {}", newest.said);
-    tally.tried("a client of TLS 1.2", &tls(site, &rustls::version::TLS12)?).saying(&["ProtocolVersion"]);
+    tally.tried("a client of TLS 1.2", &tls(site, &rustls::version::TLS12)?).saying(&["fatal alert"]);
     tally.tried("a client without TLS", &plaintext(site)?).silently();
     Ok(())
 }

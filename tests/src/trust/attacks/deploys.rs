@@ -24,6 +24,8 @@ const fn read(args: &'static [&'static str], says: &'static str) -> Beyond {
     Beyond { args, says, verb: None }
 }
 
+const NEXT: &str =
+    "registry.example/mx/ispyb@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const EVIL: &str =
     "registry.example/mx/evil@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -39,7 +41,7 @@ pub const BEYOND: &[Beyond] = &[
     change(&["deploy", "promote", "ispyb"], "promote", "promote"),
     change(&["service", "rollback", "ispyb"], "does not allow rollback", "roll back"),
     change(&["service", "update", "ispyb", "--env-add", "A=b"], "anything but the image", "update"),
-    change(&["service", "update", "ispyb", "--image", IMAGE], "anything but the image", "update"),
+    change(&["service", "update", "ispyb", "--image", NEXT], "anything but the image", "update"),
     change(
         &["service", "update", "ispyb", "--mount-add", "type=volume,source=v,target=/v"],
         "anything but the image",

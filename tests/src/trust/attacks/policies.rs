@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
-use manager_core::matrix::{IMAGE, cron, service};
+use manager_core::matrix::{IMAGE, cron};
 use model::container::{Mount, MountSource};
-use model::job::JobPolicy;
 use model::request::{Request, Response};
-use model::service::{Mode, ServiceSpec};
+use model::service::ServiceSpec;
 
 use crate::trust::answer::Answer;
 use crate::trust::site::Site;
@@ -52,8 +51,7 @@ fn power_by_other_ways(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         secure(&mut spec);
         let expected = view.service.generation;
         let update = Request::UpdateService { service: "ispyb".into(), expected, spec: spec.into() };
-        let mut job = service("once", "mx");
-        (job.mode, job.job) = (Mode::Replicated(1), Some(JobPolicy::default()));
+        let mut job = ServiceSpec { name: "once".into(), ..(*cron("mx").job).clone() };
         secure(&mut job);
         let mut nightly = (*cron("mx")).clone();
         let mut inner = (*nightly.job).clone();
