@@ -21,8 +21,8 @@
 //! Read in this order: [`require`], [`hosts`], [`engine`], [`image`], [`process`], [`cluster`], [`workload`], then [`wait`] and [`command`].
 
 pub mod binaries;
-pub mod cluster;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod directory;
 pub mod engine;

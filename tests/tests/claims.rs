@@ -50,7 +50,8 @@ fn is_a_test(source: &str, function: &str) -> bool {
     let head = format!("fn {function}(");
     let Some((before, _)) = source.split_once(&head) else { return false };
     let above = before.trim_end_matches(|letter| letter != '\n').trim_end();
-    let attributes = above.lines().rev().take_while(|line| line.trim().starts_with('#') || line.trim().starts_with("//"));
+    let attributes =
+        above.lines().rev().take_while(|line| line.trim().starts_with('#') || line.trim().starts_with("//"));
     attributes.into_iter().any(|line| line.contains("test"))
 }
 

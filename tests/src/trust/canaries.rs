@@ -54,7 +54,8 @@ pub struct Search {
 impl Canaries {
     /// One more: looked for as it is, in hex and in base64.
     pub fn plant(&mut self, what: &'static str, value: &[u8]) {
-        let mut shapes = vec![value.to_vec(), hex(value).into_bytes(), hex(value).to_uppercase().into_bytes()];
+        let mut shapes =
+            vec![value.to_vec(), hex(value).into_bytes(), hex(value).to_uppercase().into_bytes()];
         shapes.extend((0..3).map(|lead| within_base64(value, lead)));
         self.0.push(Canary { what, shapes });
     }
@@ -177,7 +178,10 @@ mod tests {
         canaries.plant(CONTROL, b"nothing-secret");
         let mut search = Search::default();
         canaries.look(&mut search, "here", b"hunter2hunter2 nothing-secret");
-        assert_eq!((search.leaks().count(), search.known(), search.can_find()), (0, vec![REGISTRY_LOGIN], true));
+        assert_eq!(
+            (search.leaks().count(), search.known(), search.can_find()),
+            (0, vec![REGISTRY_LOGIN], true)
+        );
         assert_eq!(canaries.count(), 1);
     }
 }

@@ -35,9 +35,12 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
     put(&["config", "create", "--template", "app.conf", "-"], &format!("{config} {{{{ secret \"db\" }}}}"))?;
     let label = format!("control={control}");
     let create = ["service", "create", "--name", "web", "--label", &label, "--replicas", "1", "--quiet"];
-    ctl.ok(&[&create[..], &["--secret", "db", "--config", "app.conf,target=/etc/app.conf", MIMIC_1]].concat())?;
+    ctl.ok(
+        &[&create[..], &["--secret", "db", "--config", "app.conf,target=/etc/app.conf", MIMIC_1]].concat()
+    )?;
     cluster.wait_one_per_slot("web", 1, PATIENCE)?;
-    let running = cluster.containers("web").into_iter().find(|container| container.running).context("a container")?;
+    let running =
+        cluster.containers("web").into_iter().find(|container| container.running).context("a container")?;
 
     let mut outcome = Outcome::default();
     ensure!(read(cluster, &running, "/run/secrets/db")? == secret, "the container reads its secret");
@@ -47,8 +50,15 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
     for home in &kept {
         canaries.look_below(&mut memory, home, &|_| false)?;
     }
-    ensure!(memory.leaks().next().is_some(), "the values are in the memory of the node, where they have to be");
-    println!("trust: on the node's tmpfs, where it has to be: {} of {} files", memory.finds.len(), memory.files);
+    ensure!(
+        memory.leaks().next().is_some(),
+        "the values are in the memory of the node, where they have to be"
+    );
+    println!(
+        "trust: on the node's tmpfs, where it has to be: {} of {} files",
+        memory.finds.len(),
+        memory.files
+    );
 
     let mut search = Search::default();
     search_managers(cluster, &canaries, &mut search)?;
@@ -74,7 +84,9 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
     ctl.ok(&["service", "rm", "web"])?;
     let wiped = wait::until_true("the values to be wiped", PATIENCE, || {
         let mut memory = Search::default();
-        kept.iter().filter(|home| home.exists()).for_each(|home| drop(canaries.look_below(&mut memory, home, &|_| false)));
+        kept.iter()
+            .filter(|home| home.exists())
+            .for_each(|home| drop(canaries.look_below(&mut memory, home, &|_| false)));
         memory.finds.is_empty()
     });
     if wiped.is_err() {
@@ -96,5 +108,8 @@ fn kept(cluster: &Cluster) -> Result<Vec<PathBuf>> {
     let nodes = cluster.ctl().json(&["node", "ls"])?;
     let ids = nodes.as_array().into_iter().flatten().filter_map(|view| view["node"]["id"].as_str());
     let places = ["/run/orch-agent", "/dev/shm/orch-agent"].map(PathBuf::from);
-    Ok(ids.flat_map(|id| places.iter().map(move |place| place.join(id))).filter(|home| home.exists()).collect())
+    Ok(ids
+        .flat_map(|id| places.iter().map(move |place| place.join(id)))
+        .filter(|home| home.exists())
+        .collect())
 }

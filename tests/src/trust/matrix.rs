@@ -100,7 +100,9 @@ impl Column {
             Column::RemovedUser => Some(&cast.removed),
             Column::DisabledUser => Some(&cast.disabled),
             Column::RemovedNode => Some(&cast.removed_node.papers),
-            Column::Of(Caller::Deployer | Caller::Joiner) | Column::Nobody | Column::ExpiredDeployToken => None,
+            Column::Of(Caller::Deployer | Caller::Joiner) | Column::Nobody | Column::ExpiredDeployToken => {
+                None
+            }
         };
         let tls = match (self, papers) {
             (_, Some(papers)) => site.tls(papers)?,
@@ -213,7 +215,9 @@ fn methods(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
                     Column::WrongAuthority | Column::Expired => Verdict::NoHandshake,
                     Column::RemovedNode => Verdict::Unauthenticated,
                     // These services ask for no user, whatever has become of one.
-                    Column::RemovedUser | Column::DisabledUser if answer.verdict == Verdict::Unauthenticated => {
+                    Column::RemovedUser | Column::DisabledUser
+                        if answer.verdict == Verdict::Unauthenticated =>
+                    {
                         Verdict::Unauthenticated
                     }
                     _ => Verdict::Denied,
@@ -245,9 +249,11 @@ mod tests {
             include_str!("../../../proto/orch/v1/control.proto"),
             include_str!("../../../proto/orch/v1/raft.proto"),
         ];
-        let calls = files.iter().flat_map(|file| file.lines()).filter_map(|line| line.trim().strip_prefix("rpc "));
+        let calls =
+            files.iter().flat_map(|file| file.lines()).filter_map(|line| line.trim().strip_prefix("rpc "));
         let mut found: Vec<&str> = calls.filter_map(|call| call.split('(').next()).collect();
-        let mut tried: Vec<&str> = METHODS.iter().map(|(name, _)| *name).chain(["Call", "Watch", "Logs"]).collect();
+        let mut tried: Vec<&str> =
+            METHODS.iter().map(|(name, _)| *name).chain(["Call", "Watch", "Logs"]).collect();
         found.sort_unstable();
         tried.sort_unstable();
         assert_eq!(found, tried);

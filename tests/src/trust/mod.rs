@@ -108,7 +108,9 @@ fn grouped(number: usize) -> String {
     let first = digits.len() % 3;
     let mut groups: Vec<&str> = Vec::new();
     groups.extend((first > 0).then(|| &digits[..first]));
-    groups.extend(digits[first..].as_bytes().chunks(3).map(|group| std::str::from_utf8(group).expect("digits")));
+    groups.extend(
+        digits[first..].as_bytes().chunks(3).map(|group| std::str::from_utf8(group).expect("digits")),
+    );
     groups.join(",")
 }
 

@@ -148,7 +148,9 @@ impl Talker {
     /// Files that it got of a task.
     pub fn files_of(&self, of: TaskId) -> Vec<Vec<u8>> {
         let answers = self.messages().into_iter().filter_map(|message| match message {
-            ManagerMessage::Files { task, answer: FileAnswer::Some { files, .. } } if task == of => Some(files),
+            ManagerMessage::Files { task, answer: FileAnswer::Some { files, .. } } if task == of => {
+                Some(files)
+            }
             _ => None,
         });
         answers.flatten().map(|file| file.value.reveal().to_vec()).collect()

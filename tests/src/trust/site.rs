@@ -326,7 +326,11 @@ impl Home {
         let file: toml::Table = toml::from_str(&std::fs::read_to_string(context)?)?;
         let entry = file["context"].get(0).context("a context")?;
         let text = |key: &str| {
-            entry.get(key).and_then(toml::Value::as_str).map(str::to_owned).with_context(|| format!("no {key}"))
+            entry
+                .get(key)
+                .and_then(toml::Value::as_str)
+                .map(str::to_owned)
+                .with_context(|| format!("no {key}"))
         };
         let id: ClusterId = text("cluster")?.parse()?;
         let first = Papers { certificate: text("certificate")?, key: text("key")? };
@@ -423,7 +427,10 @@ impl Maker<'_> {
         for (name, app) in [("ispyb", "mx"), ("shop", "shop")] {
             let value = canaries::fresh()?;
             canaries.plant("secret", value.as_bytes());
-            self.done(&Request::CreateItem { spec: matrix::secret(name, app), value: Clear::new(value.into_bytes()) })?;
+            self.done(&Request::CreateItem {
+                spec: matrix::secret(name, app),
+                value: Clear::new(value.into_bytes()),
+            })?;
         }
         let value = canaries::fresh()?;
         canaries.plant("config", value.as_bytes());
@@ -433,7 +440,8 @@ impl Maker<'_> {
         let login = canaries::fresh()?;
         canaries.plant(canaries::REGISTRY_LOGIN, login.as_bytes());
         canaries.plant_text(canaries::AUTHORITY_KEY, "-----BEGIN PRIVATE KEY-----");
-        let set = ["registry", "set", "registry.invalid", "--username", "ci", "--password-stdin", "--no-check"];
+        let set =
+            ["registry", "set", "registry.invalid", "--username", "ci", "--password-stdin", "--no-check"];
         let said = ctl.say_to(&set, &login);
         ensure!(said.code == 0, "{}", said.all());
         let control = canaries::fresh()?;

@@ -39,15 +39,16 @@ impl Tried {
     }
 
     fn explained(&self) -> bool {
-        let says = |words: &Vec<&str>| !self.said.is_empty() && words.iter().all(|word| self.said.contains(word));
+        let says =
+            |words: &Vec<&str>| !self.said.is_empty() && words.iter().all(|word| self.said.contains(word));
         self.says.as_ref().is_some_and(says)
     }
 
     fn recorded(&self, records: &[Record]) -> bool {
         let Some((who, verb)) = &self.on_record else { return false };
-        records.iter().any(|record| {
-            record.who == *who && record.verb == *verb && record.verdict != Recorded::Accepted
-        })
+        records
+            .iter()
+            .any(|record| record.who == *who && record.verb == *verb && record.verdict != Recorded::Accepted)
     }
 }
 
@@ -100,7 +101,9 @@ impl Tally {
             }
             counts.refused += 1;
             match (tried.says.is_some(), tried.explained()) {
-                (true, false) => self.wrong.push(format!("{name}: not explained by {:?}: {:?}", tried.says, tried.said)),
+                (true, false) => {
+                    self.wrong.push(format!("{name}: not explained by {:?}: {:?}", tried.says, tried.said))
+                }
                 (true, true) => counts.explained += 1,
                 (false, _) => {}
             }

@@ -23,8 +23,7 @@ impl Door {
     /// A cluster with the service and another one.
     fn open(managers: usize) -> Door {
         let cluster = Cluster::start(Plan::loopback(managers)).expect("managers");
-        for (name, image) in [("ispyb", "registry.example/mx/ispyb:1"), ("shop", "registry.example/shop:1")]
-        {
+        for (name, image) in [("ispyb", "registry.example/mx/ispyb:1"), ("shop", "registry.example/shop:1")] {
             let args = ["service", "create", "--name", name, "--replicas", "1", "--detach"];
             cluster.ctl().ok(&[&args[..], &["--env", "PASSWORD=hunter2", image]].concat()).expect("created");
         }

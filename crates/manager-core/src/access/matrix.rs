@@ -186,9 +186,7 @@ fn ask(kind: Kind) -> (&'static str, Request) {
             ("A", Request::UpdateUser { user: "viewer".into(), change: UserChange::default() })
         }
         Kind::RemoveUser => ("A", Request::RemoveUser(nothing())),
-        Kind::CertifyUser => {
-            ("A", Request::CertifyUser { user: "viewer".into(), csr: String::new() })
-        }
+        Kind::CertifyUser => ("A", Request::CertifyUser { user: "viewer".into(), csr: String::new() }),
         Kind::ListServices => (READERS, Request::ListServices),
         Kind::GetService => ("AOTBVMD", Request::GetService(ispyb())),
         Kind::ListTasks => (READERS, Request::ListTasks(TaskFilter::default())),

@@ -27,12 +27,17 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn raw(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let admin = site.client(&site.cast.first, 0)?;
     // One array in another, as an unknown request and inside of a known one.
-    let nest = |head: &[u8], depth: usize| Bytes::from([&[codec::FORMAT][..], head, &vec![0x91; depth][..]].concat());
+    let nest = |head: &[u8], depth: usize| {
+        Bytes::from([&[codec::FORMAT][..], head, &vec![0x91; depth][..]].concat())
+    };
     let in_create = [&[0x81, 0xae][..], b"create-service", &[0x81, 0xa4], b"nest"].concat();
     for (name, request) in [
         ("100,000 arrays in one another", nest(&[], 100_000)),
         ("a declaration with 100,000 arrays in one another", nest(&in_create, 100_000)),
-        ("a list that says that it has 4 billion elements", Bytes::from_static(&[codec::FORMAT, 0xdd, 0xff, 0xff, 0xff, 0xff])),
+        (
+            "a list that says that it has 4 billion elements",
+            Bytes::from_static(&[codec::FORMAT, 0xdd, 0xff, 0xff, 0xff, 0xff]),
+        ),
         ("a format of the future", Bytes::from_static(&[0xff, 0x80])),
         ("nothing", Bytes::new()),
     ] {
@@ -67,15 +72,29 @@ fn declarations(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         ("50,000 labels", "labels", bomb(&|spec| spec.labels.extend(many(50_000)))),
         ("a label of 1 MiB", "labels", bomb(&|spec| drop(spec.labels.insert("l".into(), long.clone())))),
         ("an image of 1 MiB", "image", bomb(&|spec| spec.template.container.image = long.clone())),
-        ("an environment of 1 MiB", "env", bomb(&|spec| drop(spec.template.container.env.insert("A".into(), long.clone())))),
-        ("a command of 1 MiB", "bytes of text", bomb(&|spec| spec.template.container.command = vec![long.clone()])),
+        (
+            "an environment of 1 MiB",
+            "env",
+            bomb(&|spec| drop(spec.template.container.env.insert("A".into(), long.clone()))),
+        ),
+        (
+            "a command of 1 MiB",
+            "bytes of text",
+            bomb(&|spec| spec.template.container.command = vec![long.clone()]),
+        ),
         ("4 billion replicas", "replicas", bomb(&|spec| spec.mode = Mode::Replicated(u32::MAX))),
     ] {
         tally.tried(name, &site.ask(&admin, &request)).saying(&[says]).on_record("operator admin", "create");
     }
     let request = Request::CreateItem { spec: secret("bomb", "mx"), value: Clear::new(vec![b'x'; 2 * MIB]) };
-    tally.tried("a secret of 2 MiB", &site.ask(&admin, &request)).saying(&["value"]).on_record("operator admin", "create");
+    tally
+        .tried("a secret of 2 MiB", &site.ask(&admin, &request))
+        .saying(&["value"])
+        .on_record("operator admin", "create");
     let scales = Request::ScaleServices((0..100_000).map(|number| (format!("s{number}"), 1)).collect());
-    tally.tried("100,000 scales at once", &site.ask(&admin, &scales)).saying(&["at most"]).on_record("operator admin", "scale");
+    tally
+        .tried("100,000 scales at once", &site.ask(&admin, &scales))
+        .saying(&["at most"])
+        .on_record("operator admin", "scale");
     Ok(())
 }

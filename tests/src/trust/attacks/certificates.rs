@@ -39,7 +39,9 @@ fn change() -> Request {
 fn strangers(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let cast = &site.cast;
     let answer = |papers: &Papers| anyhow::Ok(site.ask(&site.client_from_elsewhere(papers, 0)?, &change()));
-    tally.tried("an admin's name signed by another authority", &answer(&cast.forged)?).saying(&["refused the connection"]);
+    tally
+        .tried("an admin's name signed by another authority", &answer(&cast.forged)?)
+        .saying(&["refused the connection"]);
     tally.tried("a certificate that expired", &answer(&cast.expired)?).saying(&["clock", "seconds"]);
     let nobody = site.ask(&site.nobody(0)?, &change());
     tally.tried("no certificate", &nobody).saying(&["may only join", "needs a certificate"]);
@@ -54,7 +56,12 @@ fn known(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     for (name, papers, who, says) in [
         ("a node's certificate on a manager's call", &cast.n1.papers, node.as_str(), &["only renew"][..]),
         ("a removed node's certificate", &cast.removed_node.papers, &removed, &["join again"]),
-        ("a manager's certificate in the hand of a person", &cast.manager, "manager 1", &["hand the lead over"]),
+        (
+            "a manager's certificate in the hand of a person",
+            &cast.manager,
+            "manager 1",
+            &["hand the lead over"],
+        ),
         ("a viewer who changes something", &cast.viewer, "user viewer", &["takes the role", "ask an admin"]),
         ("a removed admin", &cast.removed, "user gone", &["worth nothing", "ask an admin"]),
         ("a disabled admin", &cast.disabled, "user away", &["disabled", "ask an admin"]),

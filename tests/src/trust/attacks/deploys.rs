@@ -34,10 +34,18 @@ pub const BEYOND: &[Beyond] = &[
     change(&["deploy", "shop", "--image", IMAGE], "for service \"ispyb\" and no other", "deploy"),
     change(&["deploy", "ghost", "--image", IMAGE], "for service \"ispyb\" and no other", "deploy"),
     change(&["deploy", "ispyb", "--image", EVIL], "is none of them", "deploy"),
-    change(&["deploy", "ispyb", "--image", "registry.example/mx/ispyb:latest"], "another image tomorrow", "deploy"),
+    change(
+        &["deploy", "ispyb", "--image", "registry.example/mx/ispyb:latest"],
+        "another image tomorrow",
+        "deploy",
+    ),
     change(&["deploy", "ispyb", "--image", "registry.example/mx/ispyb"], "another image tomorrow", "deploy"),
     change(&["deploy", "ispyb", "--image", "registry.example/mx/ispyb:8.1"], "is not declared", "deploy"),
-    change(&["deploy", "ispyb", "--image", IMAGE, "--despite-freeze", "because"], "override a freeze", "deploy"),
+    change(
+        &["deploy", "ispyb", "--image", IMAGE, "--despite-freeze", "because"],
+        "override a freeze",
+        "deploy",
+    ),
     change(&["deploy", "promote", "ispyb"], "promote", "promote"),
     change(&["service", "rollback", "ispyb"], "does not allow rollback", "roll back"),
     change(&["service", "update", "ispyb", "--env-add", "A=b"], "anything but the image", "update"),
@@ -109,7 +117,9 @@ fn wrong(site: &Site<'_>, good: &str, tally: &mut Tally) -> Result<()> {
         let who = format!("unproven deploy-token {}", token.id());
         tally.tried(name, &try_it(&token.reveal())).saying(&["not accepted"]).on_record(&who, "deploy");
     }
-    tally.tried("a token that was cut off", &try_it(&good[..good.len() - 9])).saying(&["cut off or mistyped"]);
+    tally
+        .tried("a token that was cut off", &try_it(&good[..good.len() - 9]))
+        .saying(&["cut off or mistyped"]);
     tally.tried("a join token", &try_it(&site.cast.join_token.reveal())).saying(&["not a deploy token"]);
     tally
         .tried("a token that expired", &try_it(&site.cast.expired_deploy_token))

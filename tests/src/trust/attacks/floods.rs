@@ -30,13 +30,16 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let address: SocketAddr = site.cluster.address(0).parse()?;
     let silent = block_on(silent(address))?;
     served(site, "silent connections", tally)?;
-    tally.tried(format!("{SILENT} connections of one address that say nothing"), &hung_up(silent)?).silently();
+    tally
+        .tried(format!("{SILENT} connections of one address that say nothing"), &hung_up(silent)?)
+        .silently();
     let dripping = block_on(drip(address))?;
     served(site, "handshakes that drip", tally)?;
     tally.tried(format!("{DRIPPING} handshakes, a byte at a time"), &hung_up(dripping)?).silently();
     let strangers = strangers(site)?;
     served(site, "strangers", tally)?;
-    let answer = if strangers.len() < STRANGERS { Answer::refused(Verdict::NoHandshake, "") } else { Answer::done() };
+    let answer =
+        if strangers.len() < STRANGERS { Answer::refused(Verdict::NoHandshake, "") } else { Answer::done() };
     tally.tried(format!("{STRANGERS} connections without a certificate"), &answer).silently();
     drop(strangers);
     guesses(site, tally)
@@ -46,7 +49,10 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn served(site: &Site<'_>, during: &str, tally: &mut Tally) -> Result<()> {
     for call in 0..CALLS {
         let answer = site.ask(&site.client(&site.cast.viewer, 0)?, &Request::GetStatus);
-        tally.holds(&format!("call {call} of a user during {during} is answered: {}", answer.said), !answer.refused);
+        tally.holds(
+            &format!("call {call} of a user during {during} is answered: {}", answer.said),
+            !answer.refused,
+        );
     }
     Ok(())
 }
@@ -134,6 +140,9 @@ fn guesses(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     }
     let done = answers.iter().find(|answer| !answer.refused).cloned();
     let answer = done.unwrap_or_else(|| answers[0].clone());
-    tally.tried("40 guesses of a join token's secret at once", &answer).saying(&["not accepted"]).on_record("anonymous", "join");
+    tally
+        .tried("40 guesses of a join token's secret at once", &answer)
+        .saying(&["not accepted"])
+        .on_record("anonymous", "join");
     Ok(())
 }

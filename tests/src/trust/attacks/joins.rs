@@ -31,7 +31,10 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let before = nodes()?;
 
     let twice = join(site, used.fingerprint().as_bytes(), request(&used)?)?;
-    tally.tried("a token that is used up", &twice).saying(&["token"]).on_record(&format!("token {}", used.id()), "join");
+    tally
+        .tried("a token that is used up", &twice)
+        .saying(&["token"])
+        .on_record(&format!("token {}", used.id()), "join");
     refused_by_state(site, tally)?;
     let good = &site.cast.join_token;
     let fingerprint = good.fingerprint();

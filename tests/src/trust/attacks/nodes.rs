@@ -68,9 +68,10 @@ fn files(n1: &Talker, own: TaskId, others: TaskId, tally: &mut Tally) -> Result<
 fn pull(n1: &Talker, others: TaskId, tally: &mut Tally) -> Result<()> {
     n1.say(AgentMessage::PullWish { pull: others, image: "registry.invalid/x:1".into() });
     n1.catch_up(2)?;
-    let given = n1.messages().iter().any(|message| {
-        matches!(message, ManagerMessage::PullGranted { pull, .. } if *pull == others)
-    });
+    let given = n1
+        .messages()
+        .iter()
+        .any(|message| matches!(message, ManagerMessage::PullGranted { pull, .. } if *pull == others));
     tally.tried("a node that asks for the login of another's image", &withheld(given)).silently();
     Ok(())
 }
@@ -78,7 +79,9 @@ fn pull(n1: &Talker, others: TaskId, tally: &mut Tally) -> Result<()> {
 fn report(site: &Site<'_>, n1: &Talker, others: TaskId, tally: &mut Tally) -> Result<()> {
     let row = || -> Result<_> {
         let filter = TaskFilter { all: true, ..TaskFilter::default() };
-        let Response::Tasks(rows) = site.admin(&Request::ListTasks(filter))? else { anyhow::bail!("no tasks") };
+        let Response::Tasks(rows) = site.admin(&Request::ListTasks(filter))? else {
+            anyhow::bail!("no tasks")
+        };
         rows.into_iter().find(|row| row.task.id == others).map(|row| row.task).context("the other's task")
     };
     let before = row()?;
@@ -122,7 +125,10 @@ fn asks(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     }
     let drain = Request::RemoveNode { node: "n2".into(), force: true };
     let who = format!("node {}", site.cast.n1.id);
-    tally.tried("a node that removes another", &site.ask(&client, &drain)).saying(&["only renew"]).on_record(&who, "remove");
+    tally
+        .tried("a node that removes another", &site.ask(&client, &drain))
+        .saying(&["only renew"])
+        .on_record(&who, "remove");
     Ok(())
 }
 
@@ -137,7 +143,9 @@ fn speech(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let huge = Facts { hostname: "h".repeat(100_000), ..facts("n5") };
     let talker = Talker::open(papers.id, &leader, site.tls(&papers.papers)?, huge);
     let welcome = talker.welcome();
-    let answer = welcome.err().map_or_else(Answer::done, |error| Answer::refused(Verdict::Denied, format!("{error:#}")));
+    let answer = welcome
+        .err()
+        .map_or_else(Answer::done, |error| Answer::refused(Verdict::Denied, format!("{error:#}")));
     tally.tried("a node with a name of 100,000 letters", &answer).silently();
     Ok(())
 }
@@ -158,7 +166,9 @@ fn removed(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         let again = Talker::open(papers.id, &site.cluster.address(manager), tls.clone(), facts("n4"));
         let end = wait::until("the end of its next session", CUT, || again.end()).ok();
         let answer = end.map_or_else(Answer::done, |end| Answer::refused(Verdict::Unauthenticated, end));
-        tally.tried(format!("a removed node that comes back, at manager {manager}"), &answer).saying(&["was removed"]);
+        tally
+            .tried(format!("a removed node that comes back, at manager {manager}"), &answer)
+            .saying(&["was removed"]);
     }
     Ok(())
 }

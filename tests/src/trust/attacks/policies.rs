@@ -45,7 +45,9 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 /// The same as an update, a job, a cron.
 fn power_by_other_ways(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let admin = site.client(&site.cast.first, 0)?;
-    for (name, secure) in [("privileged", privileged as fn(&mut ServiceSpec)), ("with the engine's socket", with_socket)] {
+    for (name, secure) in
+        [("privileged", privileged as fn(&mut ServiceSpec)), ("with the engine's socket", with_socket)]
+    {
         let view = view(site, "ispyb")?;
         let mut spec = (*view.service.spec).clone();
         secure(&mut spec);
@@ -62,7 +64,10 @@ fn power_by_other_ways(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
             ("job", "create", Request::CreateService(job.into())),
             ("cron", "set", Request::SetCron(nightly.into())),
         ] {
-            tally.tried(format!("{way} {name}"), &site.ask(&admin, &request)).saying(&POWER).on_record(ADMIN, verb);
+            tally
+                .tried(format!("{way} {name}"), &site.ask(&admin, &request))
+                .saying(&POWER)
+                .on_record(ADMIN, verb);
         }
     }
     Ok(())
@@ -115,10 +120,16 @@ fn relabelled(site: &Site<'_>, image: &str, tally: &mut Tally) -> Result<()> {
     let mut spec = (*view.service.spec).clone();
     spec.labels.clear();
     spec.template.container.image = image.into();
-    let request =
-        Request::UpdateService { service: "evader".into(), expected: view.service.generation, spec: spec.into() };
+    let request = Request::UpdateService {
+        service: "evader".into(),
+        expected: view.service.generation,
+        spec: spec.into(),
+    };
     let answer = site.ask(&site.client(&site.cast.first, 0)?, &request);
-    tally.tried("update without the policy's label", &answer).saying(&["require.digest"]).on_record(ADMIN, "update");
+    tally
+        .tried("update without the policy's label", &answer)
+        .saying(&["require.digest"])
+        .on_record(ADMIN, "update");
     Ok(())
 }
 
