@@ -11,7 +11,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::answer::{Answer, Verdict};
-use super::site::{Papers, Site};
+use super::cast::Papers;
+use super::site::Site;
 use super::tally::Tally;
 use crate::client::{Client, block_on};
 

@@ -4,11 +4,12 @@
 //! ([`site`]), tries the [`attacks`], every request by every caller ([`matrix`]), and looks for planted secrets ([`canaries`]). [`engines`] looks
 //! for them on nodes that run containers.
 //!
-//! Read in this order: [`site`], [`answer`], [`tally`], [`matrix`], [`attacks`], [`canaries`], then the tools [`node`] and [`relay`].
+//! Read in this order: [`site`], [`cast`], [`answer`], [`tally`], [`matrix`], [`attacks`], [`canaries`], then the tools [`node`] and [`relay`].
 
 pub mod answer;
 pub mod attacks;
 pub mod canaries;
+pub mod cast;
 pub mod engines;
 pub mod matrix;
 pub mod node;

@@ -16,7 +16,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 
 use crate::client::{block_on, message};
 use crate::trust::answer::{Answer, Verdict};
-use crate::trust::site::{CALL, Papers, Site};
+use crate::trust::cast::Papers;
+use crate::trust::site::{CALL, Site};
 use crate::trust::tally::Tally;
 
 pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
