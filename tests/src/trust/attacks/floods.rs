@@ -99,7 +99,7 @@ async fn drip(address: SocketAddr) -> Result<Vec<TcpStream>> {
 /// As many as there are places, and more: those that were not hung up on.
 fn strangers(site: &Site<'_>) -> Result<Vec<ClientStream>> {
     let tls = ClientTls::anonymous(&site.authority)?;
-    let address = site.elsewhere(0);
+    let address = site.cluster.address(0);
     block_on(async {
         let mut dials = JoinSet::new();
         for _ in 0..STRANGERS {

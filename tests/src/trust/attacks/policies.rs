@@ -78,7 +78,7 @@ fn privileged(spec: &mut ServiceSpec) {
 }
 
 fn with_socket(spec: &mut ServiceSpec) {
-    let source = MountSource::Bind("/var/./run/../run/docker.sock".into());
+    let source = MountSource::Bind("//var/run/docker.sock".into());
     let mount = Mount { source, target: "/s".into(), read_only: true };
     spec.template.container.mounts.push(mount);
 }
