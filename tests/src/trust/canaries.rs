@@ -6,12 +6,6 @@ use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use memchr::memmem::Finder;
 
-/// What lies in the managers' state in clear, as docs/secrets.md says: named when found, and no failure. Whoever seals one takes it out here.
-pub const KNOWN_IN_CLEAR: [&str; 2] = [REGISTRY_LOGIN, AUTHORITY_KEY];
-/// The password of a registry's login.
-pub const REGISTRY_LOGIN: &str = "registry login";
-/// The private key of the cluster's authority.
-pub const AUTHORITY_KEY: &str = "authority's key";
 /// What is no secret, to see that looking finds.
 pub const CONTROL: &str = "control";
 
@@ -107,13 +101,7 @@ impl Canaries {
 impl Search {
     /// Finds that are a leak.
     pub fn leaks(&self) -> impl Iterator<Item = &Find> {
-        self.finds.iter().filter(|find| find.what != CONTROL && !KNOWN_IN_CLEAR.contains(&find.what))
-    }
-
-    /// Names of what is known to lie in clear, and does.
-    pub fn known(&self) -> Vec<&'static str> {
-        let found = |name: &&&str| self.finds.iter().any(|find| find.what == **name);
-        KNOWN_IN_CLEAR.iter().filter(found).copied().collect()
+        self.finds.iter().filter(|find| find.what != CONTROL)
     }
 
     /// Whether what is no secret was found: otherwise nothing would have been.
@@ -172,16 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_to_lie_in_clear_is_no_leak_and_is_named() {
+    fn the_control_is_no_leak_and_says_that_looking_finds() {
         let mut canaries = Canaries::default();
-        canaries.plant(REGISTRY_LOGIN, b"hunter2hunter2");
+        canaries.plant("login", b"hunter2hunter2");
         canaries.plant(CONTROL, b"nothing-secret");
         let mut search = Search::default();
-        canaries.look(&mut search, "here", b"hunter2hunter2 nothing-secret");
-        assert_eq!(
-            (search.leaks().count(), search.known(), search.can_find()),
-            (0, vec![REGISTRY_LOGIN], true)
-        );
+        canaries.look(&mut search, "here", b"nothing-secret");
+        assert_eq!((search.leaks().count(), search.can_find()), (0, true));
+        canaries.look(&mut search, "there", b"hunter2hunter2");
+        assert_eq!(search.leaks().count(), 1);
         assert_eq!(canaries.count(), 1);
     }
 }

@@ -187,8 +187,8 @@ impl Maker<'_> {
         let said = ctl.say_to(&["config", "create", "--template", "app.conf", "-"], &text);
         ensure!(said.code == 0, "{}", said.all());
         let login = canaries::fresh()?;
-        canaries.plant(canaries::REGISTRY_LOGIN, login.as_bytes());
-        canaries.plant_text(canaries::AUTHORITY_KEY, "-----BEGIN PRIVATE KEY-----");
+        canaries.plant("registry login", login.as_bytes());
+        canaries.plant_text("authority's key", "-----BEGIN PRIVATE KEY-----");
         let set =
             ["registry", "set", "registry.invalid", "--username", "ci", "--password-stdin", "--no-check"];
         let said = ctl.say_to(&set, &login);

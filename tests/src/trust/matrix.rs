@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use manager_core::matrix::{Caller, Kind, Row, rows};
+use manager_core::matrix::{Caller, Row, rows};
 use model::request::Request;
 use proto::v1::{agents_client::AgentsClient, peers_client::PeersClient};
 use rpc::tls::{ClientTls, channel};
@@ -23,8 +23,6 @@ enum Column {
     Of(Caller),
     /// The admin whom `init` made, who may do what admins do.
     FirstAdmin,
-    /// No certificate.
-    Nobody,
     /// A certificate of another authority.
     WrongAuthority,
     /// A certificate whose time is over.
@@ -35,9 +33,8 @@ enum Column {
     ExpiredDeployToken,
 }
 
-const STRANGERS: [Column; 8] = [
+const STRANGERS: [Column; 7] = [
     Column::FirstAdmin,
-    Column::Nobody,
     Column::WrongAuthority,
     Column::Expired,
     Column::RemovedUser,
@@ -53,6 +50,8 @@ impl Column {
 
     fn allowed(self, row: &Row) -> bool {
         match self {
+            // A join token stands for nobody but in a join.
+            Column::Of(Caller::Joiner) => row.allows(Caller::Joiner) || row.allows(Caller::Nobody),
             Column::Of(caller) => row.allows(caller),
             Column::FirstAdmin => row.allows(Caller::Admin),
             _ => false,
@@ -60,13 +59,10 @@ impl Column {
     }
 
     /// How it is refused.
-    fn refusal(self, row: &Row) -> Verdict {
+    fn refusal(self) -> Verdict {
         match self {
             Column::WrongAuthority | Column::Expired => Verdict::NoHandshake,
-            // A join is judged by its token, whoever presents it.
-            _ if Kind::of(&row.request) == Kind::Join => Verdict::Denied,
-            Column::Nobody
-            | Column::Of(Caller::Joiner)
+            Column::Of(Caller::Joiner | Caller::Nobody)
             | Column::RemovedUser
             | Column::DisabledUser
             | Column::RemovedNode
@@ -78,9 +74,9 @@ impl Column {
     /// Whose proofs do not fail may come from one address.
     fn proves_itself(self) -> bool {
         match self {
-            Column::Of(caller) => caller != Caller::Joiner,
+            Column::Of(caller) => !matches!(caller, Caller::Joiner | Caller::Nobody),
             Column::FirstAdmin | Column::RemovedUser | Column::DisabledUser | Column::RemovedNode => true,
-            Column::Nobody | Column::WrongAuthority | Column::Expired | Column::ExpiredDeployToken => false,
+            Column::WrongAuthority | Column::Expired | Column::ExpiredDeployToken => false,
         }
     }
 
@@ -101,7 +97,7 @@ impl Column {
             Column::RemovedUser => Some(&cast.removed),
             Column::DisabledUser => Some(&cast.disabled),
             Column::RemovedNode => Some(&cast.removed_node.papers),
-            Column::Of(Caller::Deployer | Caller::Joiner) | Column::Nobody | Column::ExpiredDeployToken => {
+            Column::Of(Caller::Deployer | Caller::Joiner | Caller::Nobody) | Column::ExpiredDeployToken => {
                 None
             }
         };
@@ -147,9 +143,27 @@ fn cell(clients: &mut Clients<'_>, row: &Row, manager: usize, tally: &mut Tally)
     }
     let client = clients.of(manager)?;
     let answer = clients.site.ask(&client, &presented(clients.site, column, &row.request));
-    let expected = if allowed { Verdict::Allowed } else { column.refusal(row) };
+    let expected = match allowed {
+        _ if row.is_proof() && column.refusal() != Verdict::NoHandshake => {
+            wrong_proof(column, row, &answer, tally);
+            return Ok(());
+        }
+        true => Verdict::Allowed,
+        false => column.refusal(),
+    };
     judge(&format!("{} by {column:?} at manager {manager}", row.name), expected, &answer, tally);
     Ok(())
+}
+
+/// What brings a wrong proof gets nothing, whoever brings it; a join token is a right one.
+fn wrong_proof(column: Column, row: &Row, answer: &Answer, tally: &mut Tally) {
+    tally.cells += 1;
+    let decided = answer.verdict != Verdict::Undecided;
+    if !(answer.refused && decided && !answer.said.is_empty()) {
+        tally
+            .wrong
+            .push(format!("matrix: {} by {column:?}: {:?}: {}", row.name, answer.verdict, answer.said));
+    }
 }
 
 /// Counts a cell and compares.

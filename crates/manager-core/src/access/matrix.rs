@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use model::{
     access::{UserChange, UserRole, UserSpec, Verb},
+    binding::ExchangeRequest,
     cluster::ClusterSettings,
     cron::CronSpec,
     deployer::TokenDigest,
@@ -20,10 +21,11 @@ use model::{
     identity::JoinRole,
     item::{FileMount, ItemKind, ItemSpec},
     job::JobPolicy,
+    login::{LogInRequest, LoginMethodSpec, Password, Proof, Provider},
     network::NetworkSpec,
     node::{Availability, Facts, NodeSpec},
-    registry::RegistrySpec,
-    request::{JoinRequest, NodeChange, Request, TaskFilter},
+    registry::{RegistrySpec, Secret},
+    request::{JoinRequest, NodeChange, ReenrolRequest, Request, TaskFilter},
     sealed::Clear,
     service::{Mode, RestartCondition, RolloutStep, ServiceSpec, TemplateVersion},
     session::LogOptions,
@@ -38,7 +40,7 @@ pub const JOIN_TOKEN: TokenId = TokenId(5);
 /// What nothing is called.
 const NOTHING: &str = "nothing";
 
-/// Who asks. Whoever else there is (nobody, a stranger, somebody who was removed) may ask nothing.
+/// Who asks. Whoever else there is (a stranger, somebody who was removed) may ask nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// A user with the role admin.
@@ -59,11 +61,13 @@ pub enum Caller {
     Node,
     /// The bearer of [`JOIN_TOKEN`].
     Joiner,
+    /// Somebody without any proof.
+    Nobody,
 }
 
 impl Caller {
     /// All, with the letters that rows have for them.
-    pub const ALL: [(Self, char); 9] = [
+    pub const ALL: [(Self, char); 10] = [
         (Self::Admin, 'A'),
         (Self::Operator, 'O'),
         (Self::Team, 'T'),
@@ -73,6 +77,7 @@ impl Caller {
         (Self::Manager, 'M'),
         (Self::Node, 'N'),
         (Self::Joiner, 'J'),
+        (Self::Nobody, 'X'),
     ];
 }
 
@@ -93,6 +98,11 @@ impl Row {
     /// Whether a caller may.
     pub fn allows(&self, caller: Caller) -> bool {
         Caller::ALL.iter().any(|(of, letter)| *of == caller && self.allowed.contains(*letter))
+    }
+
+    /// Whether it brings a proof of its own, which is judged next: that of the table is a wrong one.
+    pub fn is_proof(&self) -> bool {
+        matches!(Kind::of(&self.request), Kind::Join | Kind::Reenrol | Kind::Exchange | Kind::LogIn)
     }
 }
 
@@ -126,6 +136,9 @@ kinds! {
     CreateDeployToken RemoveDeployToken ListDeployTokens GetAudit
     SetPolicy RemovePolicy ListPolicies CheckPolicies
     CreateItem UpdateItem RemoveItem RotateKey ListItems GetItem GetKeys
+    SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
+    SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
+    Reenrol JudgeJoiner ListJoiners
 }
 
 /// The table: a row for each kind, then what somebody may do to their own and not to others'.
@@ -179,7 +192,7 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::RunCron => (PEOPLE, Request::RunCron(nothing())),
         Kind::SetRegistry => ("A", Request::SetRegistry { spec: RegistrySpec::default(), check: false }),
         Kind::RemoveRegistry => ("A", Request::RemoveRegistry("nothing.example".into())),
-        Kind::Join => ("J", join()),
+        Kind::Join => ("JX", join()),
         Kind::RenewCertificate => ("AOTBVMN", Request::RenewCertificate { csr: String::new() }),
         Kind::CreateUser => ("A", Request::CreateUser(user())),
         Kind::UpdateUser => {
@@ -205,7 +218,7 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::Watch => ("AOTBVMD", Request::Watch { after: None, until: None }),
         Kind::Logs => ("AOTBVMD", logs("ispyb")),
         Kind::ListUsers => (READERS, Request::ListUsers),
-        Kind::Whoami => (READERS, Request::Whoami),
+        Kind::Whoami => ("AOTBVMD", Request::Whoami),
         Kind::CanI => (READERS, Request::CanI { verb: Verb::Deploy, object: Some("shop".into()) }),
         Kind::CreateDeployToken => {
             let (spec, ttl, digest) = (Box::default(), Duration::from_secs(1), TokenDigest([1; 32]));
@@ -227,6 +240,21 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::ListItems => (READERS, Request::ListItems(ItemKind::Secret)),
         Kind::GetItem => (READERS, Request::GetItem { kind: ItemKind::Secret, name: "shop".into() }),
         Kind::GetKeys => (READERS, Request::GetKeys),
+        Kind::SetIssuer => ("A", Request::SetIssuer(Box::default())),
+        Kind::RemoveIssuer => ("A", Request::RemoveIssuer(nothing())),
+        Kind::CreateBinding => ("A", Request::CreateBinding(Box::default())),
+        Kind::RemoveBinding => ("A", Request::RemoveBinding(nothing())),
+        Kind::Exchange => ("X", exchange()),
+        Kind::ListIssuers => (READERS, Request::ListIssuers),
+        Kind::ListBindings => (READERS, Request::ListBindings),
+        Kind::SetLoginMethod => ("A", Request::SetLoginMethod(Box::new(login_method()))),
+        Kind::RemoveLoginMethod => ("A", Request::RemoveLoginMethod(nothing())),
+        Kind::LogIn => ("X", log_in()),
+        Kind::ListLoginMethods => (READERS, Request::ListLoginMethods),
+        Kind::ListLogins => ("AOTBVMX", Request::ListLogins),
+        Kind::Reenrol => ("NX", Request::Reenrol(Box::new(reenrol()))),
+        Kind::JudgeJoiner => ("A", Request::JudgeJoiner { joiner: nothing(), approve: true }),
+        Kind::ListJoiners => (READERS, Request::ListJoiners),
     }
 }
 
@@ -354,6 +382,27 @@ fn join() -> Request {
         facts: Facts { hostname: "n9".into(), ..Facts::default() },
         address: String::new(),
     }))
+}
+
+/// An ID token that is none.
+fn exchange() -> Request {
+    let (id_token, digest) = (Secret::new("e30.e30.e30"), TokenDigest([1; 32]));
+    Request::Exchange(Box::new(ExchangeRequest { id_token, binding: None, digest, proof: None }))
+}
+
+fn login_method() -> LoginMethodSpec {
+    let provider = Provider::Ldap(Box::default());
+    LoginMethodSpec { name: NOTHING.into(), provider, rules: Vec::new(), life: Duration::ZERO }
+}
+
+fn log_in() -> Request {
+    let proof = Proof::Password { user: "ann".into(), password: Password::new("wrong") };
+    Request::LogIn(Box::new(LogInRequest { method: NOTHING.into(), proof, csr: String::new() }))
+}
+
+/// A certificate that is none.
+fn reenrol() -> ReenrolRequest {
+    ReenrolRequest { certificate: String::new(), csr: String::new(), serial: 0 }
 }
 
 fn user() -> UserSpec {

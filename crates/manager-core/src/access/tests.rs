@@ -283,6 +283,7 @@ impl World {
             Caller::Manager => "manager",
             Caller::Node => "node",
             Caller::Joiner => "joiner",
+            Caller::Nobody => "anonymous",
         };
         Some(self.caller(name))
     }

@@ -80,7 +80,7 @@ fn known(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn behalf(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let cast = &site.cast;
     let admin = Identity::Operator { name: "admin".into(), role: Role::Admin };
-    let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into() };
+    let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into(), job: None };
     let bearer = Identity::Bearer(DeployTokenId(1));
     let manager = Identity::Manager(MemberId(1));
     for (name, papers, whom, says) in [
