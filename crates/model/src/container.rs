@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{item::FileMount, probe::Probes, security::Security};
+use crate::{item::FileMount, probe::Probes, security::Security, signature::ImageSignature};
 
 /// A container's declaration. Zero or empty means "the image's or the engine's default", unless a field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,10 @@ pub struct ContainerSpec {
     /// Configs that it sees as files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configs: Vec<FileMount>,
+    /// Signatures of the image, which is named by its digest then. Managers bring them where a policy asks for them; they hold for
+    /// whoever sees them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<ImageSignature>,
 }
 
 impl ContainerSpec {

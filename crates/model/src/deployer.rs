@@ -185,10 +185,11 @@ fn names_a_version(tag: &str) -> bool {
     tag != "latest" && tag.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// What of a declaration differs beside the image, as the fields are called; empty when a deployment may lead from one to the other.
+/// What of a declaration differs beside the image and its signatures, as the fields are called; empty when a deployment may lead from one to the other.
 pub fn beyond_image(old: &ServiceSpec, new: &ServiceSpec) -> Vec<&'static str> {
     let mut image = new.template.container.clone();
     image.image.clone_from(&old.template.container.image);
+    image.signatures.clone_from(&old.template.container.signatures);
     let fields = [
         ("name", old.name == new.name),
         ("labels", old.labels == new.labels),
@@ -205,6 +206,7 @@ pub fn beyond_image(old: &ServiceSpec, new: &ServiceSpec) -> Vec<&'static str> {
     // A field that is not listed above must not slip through.
     let mut whole = new.clone();
     whole.template.container.image.clone_from(&old.template.container.image);
+    whole.template.container.signatures.clone_from(&old.template.container.signatures);
     if differs.is_empty() && whole != *old { vec!["declaration"] } else { differs }
 }
 

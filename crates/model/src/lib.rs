@@ -7,7 +7,7 @@
 //! Every type is encoded with its field names, so that an older program skips fields that it does not know and a newer
 //! one fills what is missing with the default; a change of meaning needs a new field or a new format version.
 //!
-//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`security`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`sealed`], [`item`], [`template`], [`registry`], [`policy`], [`access`], [`deployer`],
+//! Read in this order: [`id`], [`time`], [`service`], [`rollout`], [`release`], [`hook`], [`job`], [`cron`], [`container`], [`security`], [`probe`], [`network`], [`placement`], [`node`], [`task`], [`cluster`], [`sealed`], [`item`], [`template`], [`registry`], [`signature`], [`policy`], [`access`], [`deployer`],
 //! [`route`], [`command`], [`session`], [`request`], [`event`], [`identity`], [`audit`], [`validate`].
 
 pub mod access;
@@ -42,6 +42,7 @@ pub mod sealed;
 pub mod security;
 pub mod service;
 pub mod session;
+pub mod signature;
 pub mod task;
 pub mod template;
 pub mod time;

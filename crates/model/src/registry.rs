@@ -199,6 +199,11 @@ impl<'a> ImageName<'a> {
     }
 }
 
+/// Whether a declared image is what somebody names: letter by letter, or without the digest that it was found to have.
+pub fn is_named(image: &str, name: &str) -> bool {
+    image.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("@sha256:"))
+}
+
 /// Docker's own registry has several names.
 pub fn canonical_host(host: &str) -> &str {
     if ["docker.io", "index.docker.io", "registry-1.docker.io"].contains(&host) { HUB } else { host }

@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// The newest version of this conversation that the software speaks.
-/// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw, version 4 knows secrets and configs.
-pub const PROTOCOL: u32 = 4;
+/// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw, version 4 knows secrets and configs,
+/// version 5 verifies signatures of images.
+pub const PROTOCOL: u32 = 5;
 
 /// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
 /// order of the fields; sets of different clusters never compare.

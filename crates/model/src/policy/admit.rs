@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Policy, image_is_of,
     places::{clean, is_under, protected},
+    signing::is_signed,
 };
 use crate::{
     container::MountSource,
@@ -23,6 +24,7 @@ use crate::{
     registry::ImageName,
     security::Security,
     service::{Mode, ServiceSpec},
+    signature::PublicKey,
     validate::Problem,
 };
 
@@ -30,6 +32,8 @@ use crate::{
 const MAX_BREACHES: usize = 16;
 /// Of a name that the line of advice makes.
 const MAX_NAME: usize = 63;
+/// The rule that asks for a signature.
+const SIGNED_BY: &str = "require.signed_by";
 
 /// In which way a declaration comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +113,20 @@ pub struct Refusal {
     pub what: String,
     /// Every rule against it, of the first ones.
     pub breaches: Vec<Breach>,
+}
+
+impl Refusal {
+    /// Says why there is no signature, where that is what is missing: who judges a declaration sees only that there is none.
+    pub fn explain_signature(&mut self, why: &str) {
+        for breach in self.breaches.iter_mut().filter(|breach| breach.rule == SIGNED_BY) {
+            breach.message = format!("{}: {why}", breach.message);
+        }
+    }
+
+    /// Whether a signature is missing.
+    pub fn lacks_signature(&self) -> bool {
+        self.breaches.iter().any(|breach| breach.rule == SIGNED_BY)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -356,6 +374,11 @@ impl<'a> Judge<'a> {
                 );
                 self.asks("require.digest", policy, AT, message);
             }
+            if !is_signed(&self.new.template.container, &[&require.signed_by]) {
+                let message =
+                    format!("\"{image}\" has no signature by {}", one_of(&require.signed_by));
+                self.asks(SIGNED_BY, policy, AT, message);
+            }
         }
     }
 
@@ -477,6 +500,14 @@ impl<'a> Judge<'a> {
             }
             Some(_) => {}
         }
+    }
+}
+
+fn one_of(keys: &[PublicKey]) -> String {
+    let names: Vec<String> = keys.iter().map(PublicKey::short).collect();
+    match names.len() {
+        1 => format!("the key {}", names[0]),
+        _ => format!("any of the keys {}", names.join(", ")),
     }
 }
 

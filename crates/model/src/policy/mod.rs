@@ -6,7 +6,7 @@
 //!
 //! A policy judges declarations when they come: what runs goes on, and an admitted declaration goes on to get its tasks.
 //!
-//! Read in this order: this file, [`places`], [`admit`].
+//! Read in this order: this file, [`places`], [`signing`], [`admit`].
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::Generation, identity::Identity, placement::Constraint, registry::ImageName, registry::canonical_host,
-    service::ServiceSpec, time::ClusterTime,
+    service::ServiceSpec, signature::PublicKey, time::ClusterTime,
 };
 
 pub mod admit;
 pub mod places;
+pub mod signing;
 
 pub use admit::{Breach, Refusal, Verb, admit};
 
@@ -28,6 +29,8 @@ pub const MAX_POLICIES: usize = 64;
 pub const MAX_ITEMS: usize = 128;
 /// Bytes of one item at most.
 pub const MAX_ITEM: usize = 512;
+/// Keys of one policy at most: those of a team, and the next ones while they change.
+pub const MAX_KEYS: usize = 16;
 
 /// Which services: those that meet all that is said; all when nothing is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,9 @@ pub struct Require {
     pub digest: bool,
     /// Constraints that it declares, such as `node.labels.beamline==id23-1`.
     pub constraints: Vec<Constraint>,
+    /// Images with a signature by one of these keys. Empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<PublicKey>,
 }
 
 /// What a service may have beyond the default, item by item.

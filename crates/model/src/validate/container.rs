@@ -14,7 +14,10 @@ use super::{
     service::{at_most, labels, labels_bytes},
     text,
 };
-use crate::container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, PullPolicy};
+use crate::{
+    container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, PullPolicy},
+    signature::{ImageSignature, MAX_ENCODED, MAX_PAYLOAD, MAX_SIGNATURES},
+};
 
 /// Environment variables, and bytes of one value: the kernel's own bound for one string is 128 KiB.
 const MAX_ENV: usize = 1_000;
@@ -75,6 +78,17 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
     log(problems, &at("log"), &spec.log);
     security(problems, &at("security"), spec);
     files(problems, path, spec);
+    signatures(problems, &at("signatures"), &spec.signatures);
+}
+
+fn signatures(problems: &mut Problems, path: &str, signatures: &[ImageSignature]) {
+    problems.at_most(signatures.len(), MAX_SIGNATURES, path, "signatures");
+    for (position, signature) in signatures.iter().enumerate() {
+        let small = signature.payload.len() <= MAX_PAYLOAD && signature.signature.len() <= MAX_ENCODED;
+        problems.ensure(small, format!("{path}[{position}]"), || {
+            format!("a payload has at most {MAX_PAYLOAD} bytes, and its signature {MAX_ENCODED}")
+        });
+    }
 }
 
 pub(super) fn words(problems: &mut Problems, path: &str, words: &[String]) {
@@ -240,4 +254,5 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + probes_bytes(&spec.probes)
         + security_bytes(&spec.security)
         + files_bytes(spec)
+        + spec.signatures.iter().map(|one| one.payload.len() + one.signature.len()).sum::<usize>()
 }

@@ -6,7 +6,7 @@ use super::{
     service::{labels, labels_bytes},
     text,
 };
-use crate::policy::{Grants, MAX_ITEM, MAX_ITEMS, PolicySpec, Selector};
+use crate::policy::{Grants, MAX_ITEM, MAX_ITEMS, MAX_KEYS, PolicySpec, Selector};
 
 /// All texts of one policy together: it lies in the cluster's own object, which every manager hashes when it changes.
 const MAX_BYTES: usize = 16 << 10;
@@ -19,6 +19,7 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
     selector(&mut problems, &spec.services);
     items(&mut problems, "require.images", &spec.require.images, image_pattern);
     problems.at_most(spec.require.constraints.len(), MAX_ITEMS, "require.constraints", "constraints");
+    problems.at_most(spec.require.signed_by.len(), MAX_KEYS, "require.signed_by", "keys");
     grants(&mut problems, spec);
     let Grants { capabilities, devices, binds, ports, node_labels, .. } = &spec.grants;
     items(&mut problems, "grants.capabilities", capabilities, capability);

@@ -1,0 +1,319 @@
+//! Signatures of images, as `cosign sign --key` makes them: over a small text, the simple-signing payload, which names the image's
+//! digest and its repository.
+//!
+//! A signature goes with the declaration of the service whose image it is of. So whoever judges the declaration, when it is proposed,
+//! when it is applied, before a container is made, has all that is needed and asks nobody: these are pure functions of bytes.
+//!
+//! Which keys count is not decided here: that is a policy's [`signed_by`](crate::policy::Require::signed_by). Certificates of Fulcio
+//! are not known: they need roots and a log that somebody has to be asked for.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{
+    digest::{SHA256, digest},
+    signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{container::ContainerSpec, registry::ImageName};
+
+/// Signatures that go with a declaration at most: one for each policy that asks for another key.
+pub const MAX_SIGNATURES: usize = 8;
+/// Bytes of a payload that is kept with a declaration; those of cosign have some 250 and what `-a` adds.
+pub const MAX_PAYLOAD: usize = 8 << 10;
+/// Bytes of a signature in base64: of this kind they have at most 96.
+pub const MAX_ENCODED: usize = 256;
+/// What cosign writes into every payload, so that a signature over something else is none.
+const KIND: &str = "cosign container image signature";
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const END: &str = "-----END PUBLIC KEY-----";
+/// The DER form of a P-256 key before its point.
+const HEADER: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// An uncompressed point of P-256.
+const POINT: usize = 65;
+/// Hex digits of a fingerprint that tell keys apart in a sentence.
+const SHORT: usize = 16;
+
+/// A public key of ECDSA on P-256, as `cosign generate-key-pair` makes them. Written as its PEM text, in one spelling.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicKey([u8; POINT]);
+
+impl PublicKey {
+    /// SHA-256 over its DER form in hex, as `openssl pkey -pubin -in cosign.pub -outform DER | sha256sum` prints it.
+    pub fn fingerprint(&self) -> String {
+        digest(&SHA256, &self.der()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The beginning of the fingerprint.
+    pub fn short(&self) -> String {
+        let mut text = self.fingerprint();
+        text.truncate(SHORT);
+        text
+    }
+
+    fn der(&self) -> Vec<u8> {
+        [&HEADER[..], &self.0].concat()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.short())
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = STANDARD.encode(self.der());
+        let (first, second) = text.split_at(64);
+        write!(f, "{BEGIN}\n{first}\n{second}\n{END}\n")
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains("PRIVATE KEY") {
+            return Err("this is a private key, which must not leave where it signs; write the public one, cosign.pub".into());
+        }
+        let inner = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+        let (inner, rest) = inner.ok_or("no public key; write the PEM text that `cosign public-key` prints")?;
+        if rest.contains(BEGIN) {
+            return Err("more than one key; write each by itself".into());
+        }
+        let packed: String = inner.split_whitespace().collect();
+        let der = STANDARD.decode(packed).map_err(|_| "the key's text is damaged: it is no base64")?;
+        let point = der.strip_prefix(&HEADER).filter(|point| point.first() == Some(&4));
+        let point = point.and_then(|point| point.try_into().ok());
+        point.map(Self).ok_or_else(|| "no key of ECDSA on P-256, as `cosign generate-key-pair` makes it".into())
+    }
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PublicKey> for String {
+    fn from(key: PublicKey) -> Self {
+        key.to_string()
+    }
+}
+
+/// A signature as its registry has it: nobody has looked at it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSignature {
+    /// What was signed.
+    pub payload: String,
+    /// The signature over it: ASN.1, base64.
+    pub signature: String,
+}
+
+/// A signature that goes with a declaration, and the key that it is said to be by. It proves itself, whoever passes it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSignature {
+    /// By which key.
+    pub key: PublicKey,
+    /// What was signed.
+    pub payload: String,
+    /// The signature over it: ASN.1, base64.
+    pub signature: String,
+}
+
+impl ImageSignature {
+    /// Whether it is of this image, and by its key.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify(&self, image: &str) -> Result<(), Flaw> {
+        verify(&self.key, &self.payload, &self.signature, image)
+    }
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// The image is named by a tag or by an engine's id.
+    #[error("only an image that is named by its registry's digest can be signed")]
+    NoDigest,
+    /// The payload is none of cosign's.
+    #[error("what was signed is no text of cosign's")]
+    Payload,
+    /// It is of other contents.
+    #[error("it is of {0}, another image")]
+    OtherImage(String),
+    /// It is of an image of another repository.
+    #[error("it is of an image of {0}, another repository")]
+    OtherRepository(String),
+    /// The key did not make it.
+    #[error("it is by another key, or what was signed has changed since")]
+    OtherKey,
+}
+
+/// The parts of the payload that say something.
+#[derive(Deserialize)]
+struct Payload {
+    critical: Critical,
+}
+
+#[derive(Deserialize)]
+struct Critical {
+    identity: Claimed,
+    image: Contents,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Claimed {
+    #[serde(rename = "docker-reference")]
+    reference: String,
+}
+
+#[derive(Deserialize)]
+struct Contents {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: String,
+}
+
+/// Whether a payload was signed by a key and names an image: `HOST/PATH[:TAG]@sha256:…`.
+///
+/// # Errors
+/// Why not.
+pub fn verify(key: &PublicKey, payload: &str, signature: &str, image: &str) -> Result<(), Flaw> {
+    names(payload, image)?;
+    let signature = STANDARD.decode(signature).map_err(|_| Flaw::OtherKey)?;
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.0);
+    key.verify(payload.as_bytes(), &signature).map_err(|_| Flaw::OtherKey)
+}
+
+/// Whether a payload, whoever signed it, names an image.
+///
+/// # Errors
+/// Why not.
+pub fn names(payload: &str, image: &str) -> Result<(), Flaw> {
+    let image = ImageName::parse(image).filter(ImageName::is_digest).ok_or(Flaw::NoDigest)?;
+    let Payload { critical } = serde_json::from_str(payload).map_err(|_| Flaw::Payload)?;
+    if critical.kind != KIND {
+        return Err(Flaw::Payload);
+    }
+    if critical.image.digest != image.reference {
+        return Err(Flaw::OtherImage(critical.image.digest));
+    }
+    let claimed = ImageName::parse(&critical.identity.reference).ok_or(Flaw::Payload)?;
+    if (claimed.host, claimed.repository()) != (image.host, image.repository()) {
+        return Err(Flaw::OtherRepository(format!("{}/{}", claimed.host, claimed.repository())));
+    }
+    Ok(())
+}
+
+/// Whether everything that goes with a container as a signature is one of its image.
+///
+/// # Errors
+/// The first that is none.
+pub fn check(container: &ContainerSpec) -> Result<(), Flaw> {
+    container.signatures.iter().try_for_each(|signature| signature.verify(&container.image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What openssl made: `openssl dgst -sha256 -sign`.
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAErcUs+ogvsZ3XgoH4Bv5dGjbZ7DeY
+VEI9MGFe3wyPUnjvu0ttKbaOGXz4mNtdvE4X0pm6d6W8FHN9yqOXR6MYAg==
+-----END PUBLIC KEY-----
+";
+    const SIGNATURE: &str = "MEUCIA4Qeqbk8+ApwnwHoURHuA1U8sKDFYVfjCSXLYKEgHbcAiEAjCbRIOUxv3pz/oWEj3jSl6UhNF1C6TX7gk/J0gXx7dw=";
+    const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"registry.example/mx/web"},"image":{"docker-manifest-digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"type":"cosign container image signature"},"optional":null}"#;
+    /// Another one of the same kind.
+    const OTHER_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQg1U0PbzVgDt16U3ONVvbUMHvDHh
+LAEsr4u49SdcgHCO0Y6I1F1l3bucG8Da1xQWyUhbyrpr6iFdioufMe7zdg==
+-----END PUBLIC KEY-----
+";
+    const P384: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAETrKvaWFJxKWQAh0cr8+vhPrzskFVJrX5
+ymRJNNuBZ8J6HrK71qbMER9m/wUZ7BAYtDmneuGoRRaJvaoN0EUjDP2Xy5HdFjv1
+QXtA4QN3urOaimljHjWwtgf9CIEwZsBC
+-----END PUBLIC KEY-----
+";
+
+    fn image(repository: &str, letter: &str) -> String {
+        format!("{repository}@sha256:{}", letter.repeat(64))
+    }
+
+    fn key(text: &str) -> PublicKey {
+        text.parse().expect("a key")
+    }
+
+    #[test]
+    fn a_key_reads_back_in_one_spelling_with_the_fingerprint_that_openssl_prints() {
+        let spaced = format!("made by hand\r\n{}\n", KEY.replace('\n', "\r\n"));
+        assert_eq!(key(&spaced), key(KEY));
+        assert_eq!(key(&spaced).to_string(), KEY);
+        let fingerprint = "768a87a8e6776cb4492bde8c33f8e70e71df85d715296ebb6d154200ceb9b438";
+        assert_eq!(key(KEY).fingerprint(), fingerprint);
+        assert_eq!(key(KEY).short(), "768a87a8e6776cb4");
+    }
+
+    #[test]
+    fn what_is_no_public_key_of_the_kind_is_refused_with_what_would_be_right() {
+        let private = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nMII=\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
+        let two = format!("{KEY}{OTHER_KEY}");
+        let damaged = KEY.replace("MFkw", "M!kw");
+        for (text, why) in [
+            ("", "cosign public-key"),
+            (private, "private key"),
+            (P384, "P-256"),
+            (&two, "more than one"),
+            (&damaged, "damaged"),
+        ] {
+            let refusal = text.parse::<PublicKey>().expect_err(text);
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_signature_counts_for_its_image_under_any_tag_and_for_no_other() {
+        let verdict = |image: &str| verify(&key(KEY), PAYLOAD, SIGNATURE, image);
+        assert_eq!(verdict(&image("registry.example/mx/web", "a")), Ok(()));
+        assert_eq!(verdict(&image("registry.example/mx/web:prod", "a")), Ok(()));
+        assert!(matches!(verdict(&image("registry.example/mx/web", "b")), Err(Flaw::OtherImage(_))));
+        assert!(matches!(verdict(&image("registry.example/mx/api", "a")), Err(Flaw::OtherRepository(_))));
+        assert!(matches!(verdict(&image("mx/web", "a")), Err(Flaw::OtherRepository(_))));
+        assert_eq!(verdict("registry.example/mx/web:prod"), Err(Flaw::NoDigest));
+        assert_eq!(verdict(&format!("sha256:{}", "a".repeat(64))), Err(Flaw::NoDigest));
+    }
+
+    #[test]
+    fn another_key_a_changed_payload_and_a_damaged_signature_are_told_from_a_good_one() {
+        let image = image("registry.example/mx/web", "a");
+        assert_eq!(verify(&key(OTHER_KEY), PAYLOAD, SIGNATURE, &image), Err(Flaw::OtherKey));
+        let changed = PAYLOAD.replace("null", "{}");
+        assert_eq!(verify(&key(KEY), &changed, SIGNATURE, &image), Err(Flaw::OtherKey));
+        for signature in ["", "MEUC", "not base64"] {
+            assert_eq!(verify(&key(KEY), PAYLOAD, signature, &image), Err(Flaw::OtherKey));
+        }
+        let kind = PAYLOAD.replace("container image", "something else's");
+        for payload in ["", "{}", "[[[[", &kind] {
+            assert_eq!(verify(&key(KEY), payload, SIGNATURE, &image), Err(Flaw::Payload));
+        }
+    }
+
+    #[test]
+    fn dockers_own_registry_is_the_same_by_all_its_names() {
+        let payload = PAYLOAD.replace("registry.example/mx/web", "index.docker.io/library/nginx");
+        assert_eq!(names(&payload, &image("nginx:1.27", "a")), Ok(()));
+    }
+}
