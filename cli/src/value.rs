@@ -14,6 +14,7 @@ use model::{
     item::FileMount,
     network::AddressPool,
     route::{Backend, HttpPort, IngressPort, TlsFiles},
+    signature::PublicKey,
 };
 
 /// What is wrong with a value, and what would be right.
@@ -31,6 +32,15 @@ const DURATION_UNITS: [(&str, u64); 7] = [
 
 /// Longer spans are mistakes: ten years.
 const LONGEST_NANOS: f64 = 10.0 * 365.0 * 86_400e9;
+
+/// Reads the file of a public key, as `cosign public-key` writes it.
+///
+/// # Errors
+/// It cannot be read, or is no such key.
+pub fn public_key(path: &str) -> Result<PublicKey, Wrong> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    text.parse().map_err(|wrong: String| format!("{path}: {wrong}"))
+}
 
 /// Reads a duration such as `90s`, `1m30s`, `1.5h` or `0`.
 ///

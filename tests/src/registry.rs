@@ -18,6 +18,8 @@
 //! It listens on the switch, which every engine of a laboratory takes plain HTTP from, or on one of the hosts
 //! ([`Place::Host`]), which no engine trusts: there it needs TLS, or engines refuse it.
 
+pub mod cosign;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use bollard::{
     },
 };
 use futures_util::TryStreamExt;
-use model::service::ImagePin;
+use model::{registry::ImageName, service::ImagePin};
 use time::OffsetDateTime;
 
 use super::{
@@ -113,6 +113,7 @@ impl Engine {
         }
         let options = CreateContainerOptionsBuilder::new().name(&request.name).build();
         let files = self.files(request)?;
+        self.is_what_was_signed(request).await?;
         let request = places::resolved(request, &self.own_places()).await?;
         let body = create::body(&request, files, self.cpu_millis());
         let created = client.create_container(Some(options), body).await.map_err(creating)?;
@@ -128,6 +129,28 @@ impl Engine {
         }
         self.connect(&created.id, request.networks.get(1..).unwrap_or_default()).await.map_err(creating)?;
         Ok(OpOutcome::Created { id: created.id })
+    }
+
+    /// Of a signed image the engine's has to be the one that the signatures name.
+    async fn is_what_was_signed(&self, request: &ContainerRequest) -> Result<(), EngineError> {
+        if request.spec.signatures.is_empty() {
+            return Ok(());
+        }
+        let creating = |error| sorted(Doing::Create, &error);
+        let digest = ImageName::parse(&request.spec.image).filter(ImageName::is_digest);
+        let digest = digest.map_or("no digest", |name| name.reference);
+        let client = self.client().await.map_err(creating)?;
+        let image = client.inspect_image(&request.image).await.map_err(creating)?;
+        let known = image.repo_digests.unwrap_or_default();
+        if known.iter().any(|known| known.split_once('@').is_some_and(|(_, known)| known == digest)) {
+            return Ok(());
+        }
+        let message = format!(
+            "the engine's image {} is not the one that was signed, {digest}, but {}",
+            request.image,
+            if known.is_empty() { "of no registry".to_owned() } else { known.join(", ") }
+        );
+        Err(EngineError { kind: EngineErrorKind::Invalid, message })
     }
 
     /// The container's secrets and configs as mounts. Without one of them it is not made.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use model::policy::PortRange;
+use model::{policy::PortRange, signature::PublicKey};
 
 /// `policy …`
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub enum PolicyCommand {
     ///   orchctl policy set grants-backup --service backup --grant-bind /etc:ro
     ///
     ///   orchctl policy set team-mx --service 'mx-*' --image 'registry.example/mx/*' --digest --max-replicas 10
+    ///
+    ///   orchctl policy set team-mx --require-signed-by cosign.pub
     ///
     ///   orchctl policy set --file team-mx.toml --dry-run
     #[command(verbatim_doc_comment)]
@@ -82,6 +84,9 @@ pub struct PolicySet {
     /// Only images by digest
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Rules")]
     pub digest: Option<bool>,
+    /// Only images with a signature of cosign by the public key in this PEM file, or by another one that the policy names
+    #[arg(long, value_name = "FILE", value_parser = crate::value::public_key, help_heading = "Rules")]
+    pub require_signed_by: Vec<PublicKey>,
     /// A constraint that they have to declare, such as node.labels.beamline==id23-1
     #[arg(long, value_name = "CONSTRAINT", help_heading = "Rules")]
     pub constraint: Vec<String>,

@@ -135,7 +135,7 @@ async fn is_held(client: &Client, view: &ServiceView) -> Result<bool, Failure> {
 
 fn present(service: &Service, image: &str) -> Present {
     let pinned = matches!(service.pins.get(&service.template), Some(ImagePin::Digest(text)) if text == image);
-    if service.spec.template.container.image != image && !pinned {
+    if !service.spec.template.container.has_image(image) && !pinned {
         return Present::Other;
     }
     match &service.rollout {

@@ -3,6 +3,7 @@
 use model::{
     policy::{Caps, Forbid, Grants, Policy, Require, Selector},
     request::PolicyVerdict,
+    signature::PublicKey,
 };
 
 use super::{age, rows, table::Table};
@@ -74,6 +75,8 @@ fn require(require: &Require) -> Vec<String> {
         items.push(format!("image of {}", require.images.join(", ")));
     }
     items.extend(require.digest.then(|| "image by digest".to_owned()));
+    let keys: Vec<String> = require.signed_by.iter().map(PublicKey::fingerprint).collect();
+    items.extend((!keys.is_empty()).then(|| format!("image signed by key {}", keys.join(" or "))));
     items.extend(require.constraints.iter().map(|constraint| format!("constraint {constraint}")));
     items
 }

@@ -11,6 +11,7 @@ use model::{
     probe::Diagnosis,
     service::RestartCondition,
     session::Assignment,
+    signature,
     task::{Attempt, DesiredState, Exit, Health, MAX_ATTEMPTS_KEPT, Observed, TaskState},
     time::Instant,
 };
@@ -361,6 +362,18 @@ impl Task {
         self.observed.state = TaskState::Rejected;
         self.observed.message = message;
         self.unsaved = true;
+    }
+
+    /// No container is made, and nothing pulled, of an image whose signatures do not hold.
+    pub(crate) fn refuse_unsigned(&mut self) {
+        let waits = self.verified && self.is_wanted() && self.current().is_none();
+        if !waits || self.leaving || self.observed.state.is_terminal() {
+            return;
+        }
+        let flaw = self.spec().and_then(|spec| Some((spec.image.clone(), signature::check(spec).err()?)));
+        if let Some((image, flaw)) = flaw {
+            self.reject(format!("a signature of image {image} does not hold on this node: {flaw}"));
+        }
     }
 
     /// Brings the observed state in line with the containers.

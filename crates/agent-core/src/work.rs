@@ -55,6 +55,7 @@ impl Agent {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if free {
             task.settle(&self.traffic);
+            task.refuse_unsigned();
         }
         if !task.leaving && task.unsaved {
             task.unsaved = false;

@@ -52,7 +52,7 @@ impl Manager {
             .and_then(|()| self.is_settled(&identity))
             .and_then(|()| self.is_resolved(&identity, &request));
         let outcome = match allowed.and_then(|()| self.admit(handle, &identity, request, &asked)) {
-            Ok(Work::Propose(command)) => match self.store.admits(&identity, &command) {
+            Ok(Work::Propose(command)) => match self.admits(&identity, &command) {
                 // A retry of what was admitted is answered as it was then: the log knows.
                 Err(refusal) if request_id.is_some() => {
                     let error = ApiError::from(refusal);
@@ -95,6 +95,15 @@ impl Manager {
         }
     }
 
+    /// What the policies say to a command, with what only the leader knows.
+    fn admits(&self, identity: &Identity, command: &Command) -> Result<(), Rejection> {
+        let mut verdict = self.store.admits(identity, command);
+        if let Err(Rejection::Refused(refusal)) = &mut verdict {
+            self.explain_signature(command, refusal);
+        }
+        verdict
+    }
+
     fn admit(
         &mut self,
         handle: u64,
@@ -105,11 +114,13 @@ impl Manager {
         let command = match request {
             Request::CreateService(spec) => {
                 let spec = self.pinned(self.plain(spec)?)?;
+                let spec = self.signed(spec.clone(), &spec.name, None)?;
                 Command::CreateService { id: ServiceId(self.next_id()), spec }
             }
             Request::UpdateService { service, expected, spec } => {
-                let id = self.store.resolve_service(&service)?.id;
+                let old = self.store.resolve_service(&service)?;
                 let spec = self.pinned(self.plain(spec)?)?;
+                let (id, spec) = (old.id, self.signed(spec.clone(), &spec.name, Some(old))?);
                 Command::UpdateService { id, expected, spec, note: ReleaseNote::default() }
             }
             Request::ScaleServices(scales) => self.scale(&scales)?,

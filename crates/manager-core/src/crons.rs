@@ -17,7 +17,7 @@ use crate::{Manager, admit::not_found};
 impl Manager {
     pub(crate) fn set_cron(&mut self, spec: Arc<CronSpec>) -> Result<Command, ApiError> {
         self.same_versions("a cron")?;
-        let job = self.pinned(spec.job.clone())?;
+        let job = self.signed(self.pinned(spec.job.clone())?, &spec.name, None)?;
         let spec = if job == spec.job { spec } else { Arc::new(CronSpec { job, ..(*spec).clone() }) };
         let next = self.next_time(&spec)?;
         Ok(Command::SetCron { id: CronId(self.next_id()), spec, next })

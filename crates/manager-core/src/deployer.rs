@@ -226,7 +226,7 @@ impl Manager {
             return Ok(());
         };
         let there = self.store.service_by_name(service).or_else(|| self.store.resolve_service(service).ok());
-        let present = there.is_some_and(|service| service.spec.template.container.image == *image);
+        let present = there.is_some_and(|service| service.spec.template.container.has_image(image));
         let pinned = ImageName::parse(image).is_some_and(|name| name.is_digest());
         let fresh =
             || self.lead.as_ref().is_some_and(|lead| lead.registries.fresh(image, self.now.mono).is_some());

@@ -13,7 +13,7 @@ use model::{
 
 use planted::Bug;
 
-use crate::{Action, Manager, files, parts, pins::PinState, session::State};
+use crate::{Action, Manager, files, parts, pins::PinState, session::State, signatures};
 
 /// All of an assignment that can change: a template's contents never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,15 +140,18 @@ impl Manager {
         (set, complete)
     }
 
-    /// Whether a task has secrets, configs or a word on its security, and its agent's program knows nothing of such: without them
-    /// it must not start.
+    /// Whether a task has secrets, configs, a word on its security or a signed image, and its agent's program knows nothing of such: it
+    /// must not start without them, or unverified.
     fn is_beyond(&mut self, task: &Task, node: NodeId) -> bool {
         let Some((_, session)) = self.sessions.of_node(node) else { return false };
-        let older = matches!(&session.state, State::Open(open) if open.protocol < files::PROTOCOL);
-        let service = self.store.service(task.service).filter(|_| older);
+        let State::Open(open) = &session.state else { return false };
+        let protocol = open.protocol;
+        let service = self.store.service(task.service);
         let template = service.and_then(|service| service.template_of(task.template));
         template.is_some_and(|template| {
-            template.container.has_files() || !template.container.security.is_default()
+            let container = &template.container;
+            (protocol < files::PROTOCOL && (container.has_files() || !container.security.is_default()))
+                || (protocol < signatures::PROTOCOL && !container.signatures.is_empty())
         })
     }
 

@@ -10,7 +10,7 @@
 //! (`control`), the Raft library (`consensus`).
 //!
 //! Read in this order: [`event`], [`action`], [`config`], `manager` (the loop), `lead` (what a leader does), then the way
-//! of a change (`access`, `admit`, `release`, `users`, `logins`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`, `files`), of a question
+//! of a change (`access`, `registries`, `signatures`, `admit`, `release`, `users`, `logins`, `proposal`, `issue`), of an agent (`session`, `report`, `dispatch`, `routes`, `pins`, `files`), of a question
 //! (`query`, `deployer`, `views`, `items`, `watch`, `held`, `audit`), of a member (`membership`, `peer`, `hashes`, `snapshots`, `keys`, `tell`), [`replace`] and
 //! [`mod@recover`].
 
@@ -54,6 +54,7 @@ mod routes;
 mod sealing;
 mod seen;
 mod session;
+mod signatures;
 mod snapshots;
 mod tell;
 mod users;
@@ -69,5 +70,5 @@ pub use logins::{LoginAnswer, LoginQuestion, LoginRefusal, Proven};
 pub use manager::{Manager, ManagerStatus};
 pub use records::RecoverError;
 pub use recover::{Recovery, recover};
-pub use registries::{RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
+pub use registries::{RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish, RegistryWord};
 pub use sealing::authority_key;

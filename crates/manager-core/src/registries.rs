@@ -3,7 +3,7 @@
 //! The leader asks, through its shell, and only registries that were declared. A change that brings a new image waits for the
 //! answer, and is refused when the registry does not know the image; nobody has to find that out from a rollout. A registry that
 //! is down, slow or refuses the login holds nothing up: after a bounded time everything goes on as if it were not declared,
-//! with what the nodes have and know.
+//! with what the nodes have and know. Only signatures that a policy asks for are as good as not there while nobody can read them.
 //!
 //! All of it is soft: a new leader asks again.
 
@@ -14,11 +14,12 @@ use model::{
     registry::{ImageName, Registry, RegistrySpec},
     request::{ApiError, ErrorCode, RegistrySaid, RegistryView, Request},
     service::{ImagePin, ServiceSpec},
+    signature::FoundSignature,
     time::Instant,
     validate::Problem,
 };
 
-use crate::{Action, Manager, audit::Asked, query::Ask};
+use crate::{Action, Manager, audit::Asked, query::Ask, signatures::Finding};
 
 /// Questions under way at once; what comes beyond goes on unasked.
 const MAX_OPEN: usize = 64;
@@ -48,6 +49,24 @@ pub enum RegistryWish {
         /// Its tag or digest.
         reference: String,
     },
+    /// Which contents has this image, and who signed them?
+    Signatures {
+        /// Its path there.
+        repository: String,
+        /// Its tag or digest.
+        reference: String,
+    },
+}
+
+/// What a registry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryWord {
+    /// The login is right.
+    Welcome,
+    /// The digest (`sha256:…`) of what was asked for.
+    Digest(String),
+    /// The digest, and every signature of it that there is.
+    Signatures(String, Vec<FoundSignature>),
 }
 
 /// Why a registry gave no answer.
@@ -69,8 +88,8 @@ impl fmt::Display for RegistryRefusal {
     }
 }
 
-/// What a registry answers: the digest (`sha256:…`) of what was asked for, nothing to a greeting.
-pub type RegistryAnswer = Result<Option<String>, RegistryRefusal>;
+/// What a registry answers.
+pub type RegistryAnswer = Result<RegistryWord, RegistryRefusal>;
 
 /// Who waits for an answer.
 enum Errand {
@@ -80,9 +99,19 @@ enum Errand {
     Pin,
 }
 
+/// What a registry is asked about.
+struct Topic {
+    registry: RegistrySpec,
+    /// `None`: its login.
+    image: Option<String>,
+    /// Who signed it is asked too.
+    signatures: bool,
+}
+
 struct Open {
     host: String,
     image: Option<String>,
+    signatures: bool,
     errand: Errand,
     until: Instant,
 }
@@ -95,6 +124,8 @@ pub(crate) struct Registries {
     /// What images mean, and until when that is taken for true.
     fresh: BTreeMap<String, (ImagePin, Instant)>,
     doubted: BTreeMap<String, Instant>,
+    /// What was said of images' signatures, by the names that were asked for.
+    findings: BTreeMap<String, (Finding, Instant)>,
 }
 
 impl Registries {
@@ -112,6 +143,12 @@ impl Registries {
         self.fresh.get(image).filter(|(_, until)| *until > now).map(|(pin, _)| pin)
     }
 
+    /// What was said just now of the signatures of an image, by a name that does.
+    pub(crate) fn finding(&self, mut does: impl FnMut(&str) -> bool, now: Instant) -> Option<&Finding> {
+        let mut fresh = self.findings.iter().filter(|(_, (_, until))| *until > now);
+        fresh.find(|(asked, _)| does(asked)).map(|(_, (finding, _))| finding)
+    }
+
     fn is_doubted(&self, image: &str, now: Instant) -> bool {
         self.doubted.get(image).is_some_and(|until| *until > now)
     }
@@ -119,6 +156,7 @@ impl Registries {
     fn forget_old(&mut self, now: Instant) {
         self.fresh.retain(|_, (_, until)| *until > now);
         self.doubted.retain(|_, until| *until > now);
+        self.findings.retain(|_, (_, until)| *until > now);
     }
 }
 
@@ -128,36 +166,45 @@ impl Manager {
         if matches!(ask.request, Request::LogIn(_)) {
             return self.log_in(ask);
         }
-        let Some((registry, image)) = self.to_be_asked(&ask.request) else { return self.carry_on(ask) };
+        let Some(topic) = self.to_be_asked(&ask.request) else { return self.carry_on(ask) };
         if self.lead.as_ref().is_none_or(|lead| lead.registries.open.len() >= MAX_OPEN) {
             return self.carry_on(ask);
         }
-        self.ask_registry(registry, image, Errand::Change(Box::new(ask)));
+        self.ask_registry(topic, Errand::Change(Box::new(ask)));
     }
 
-    /// The registry that has to say something about a change, and the image that it is asked for.
-    fn to_be_asked(&self, request: &Request) -> Option<(RegistrySpec, Option<String>)> {
+    /// The registry that has to say something about a change, and what it is asked.
+    fn to_be_asked(&self, request: &Request) -> Option<Topic> {
+        let about = |image: String, signatures| {
+            let registry = self.store.registry_of(&image)?.spec.clone();
+            Some(Topic { registry, image: Some(image), signatures })
+        };
+        if let Some(image) = self.unsigned_image(request) {
+            return about(image, true);
+        }
         let brings = |spec: &ServiceSpec, old: Option<&ServiceSpec>| {
             let image = &spec.template.container.image;
-            let known = old.is_some_and(|old| old.template.container.image == *image);
+            let known = old.is_some_and(|old| old.template.container.has_image(image));
             let asked = !known && spec.template.container.pull != PullPolicy::Never;
             asked.then(|| image.clone())
         };
         let stored = |reference: &str| self.store.resolve_service(reference).ok();
         let image = match request {
-            Request::SetRegistry { spec, check: true } => return Some((spec.clone(), None)),
+            Request::SetRegistry { spec, check: true } => {
+                return Some(Topic { registry: spec.clone(), image: None, signatures: false });
+            }
             Request::CreateService(spec) => brings(spec, None),
             Request::UpdateService { service, spec, .. } => {
                 brings(spec, stored(service).map(|service| &*service.spec))
             }
             Request::Deploy { service, image, .. } => {
                 let container = &stored(service)?.spec.template.container;
-                let asked = container.image != *image && container.pull != PullPolicy::Never;
+                let asked = !container.has_image(image) && container.pull != PullPolicy::Never;
                 asked.then(|| image.clone())
             }
             _ => None,
         }?;
-        Some((self.store.registry_of(&image)?.spec.clone(), Some(image)))
+        about(image, false)
     }
 
     /// Asks what a tag means, if its registry is declared and lately knew an answer.
@@ -176,24 +223,27 @@ impl Manager {
         }
         let same = |open: &Open| matches!(open.errand, Errand::Pin) && open.image.as_deref() == Some(image);
         if !lead.registries.open.values().any(same) {
-            self.ask_registry(registry, Some(image.to_owned()), Errand::Pin);
+            let topic = Topic { registry, image: Some(image.to_owned()), signatures: false };
+            self.ask_registry(topic, Errand::Pin);
         }
         true
     }
 
-    fn ask_registry(&mut self, registry: RegistrySpec, image: Option<String>, errand: Errand) {
+    fn ask_registry(&mut self, topic: Topic, errand: Errand) {
+        let Topic { registry, image, signatures } = topic;
         let job = self.next_id();
         let until = self.now.mono + self.config.knobs.registry_patience;
         let host = registry.host.clone();
-        let wish = match image.as_deref().and_then(ImageName::parse) {
-            Some(name) => {
-                RegistryWish::Digest { repository: name.repository(), reference: name.reference.to_owned() }
-            }
+        let place = image.as_deref().and_then(ImageName::parse);
+        let place = place.map(|name| (name.repository(), name.reference.to_owned()));
+        let wish = match place {
+            Some((repository, reference)) if signatures => RegistryWish::Signatures { repository, reference },
+            Some((repository, reference)) => RegistryWish::Digest { repository, reference },
             None => RegistryWish::Greeting,
         };
         let opened = self.opened(&registry);
         let Some(lead) = &mut self.lead else { return };
-        lead.registries.open.insert(job, Open { host, image, errand, until });
+        lead.registries.open.insert(job, Open { host, image, signatures, errand, until });
         let registry = match opened {
             Ok(registry) => registry,
             Err(error) => {
@@ -207,7 +257,8 @@ impl Manager {
     pub(crate) fn on_registry_answered(&mut self, job: u64, answer: RegistryAnswer) {
         let (now, at) = (self.now.mono, self.stamps.peek(self.now));
         let Some(lead) = &mut self.lead else { return };
-        let Some(Open { host, image, errand, .. }) = lead.registries.open.remove(&job) else { return };
+        let Some(open) = lead.registries.open.remove(&job) else { return };
+        let Open { host, image, signatures, errand, .. } = open;
         // An image that it does not know says nothing against the registry.
         let problem = match &answer {
             Ok(_) | Err(RegistryRefusal::Missing(_)) => None,
@@ -215,9 +266,19 @@ impl Manager {
         };
         lead.registries.said.insert(host.clone(), RegistrySaid { at, problem });
         lead.registries.forget_old(now);
-        let answer = answer.map(|digest| match (&image, digest) {
-            (Some(image), Some(digest)) => Some(ImagePin::Digest(pinned(image, &digest))),
-            _ => None,
+        if let Some(image) = image.as_ref().filter(|_| signatures) {
+            let finding = match &answer {
+                Ok(RegistryWord::Signatures(digest, found)) => Ok((digest.clone(), found.clone())),
+                Ok(_) => Err("it told nothing of signatures".to_owned()),
+                Err(refusal) => Err(refusal.to_string()),
+            };
+            lead.registries.findings.insert(image.clone(), (finding, now + FRESH));
+        }
+        let answer = answer.map(|word| match (&image, word) {
+            (Some(image), RegistryWord::Digest(digest) | RegistryWord::Signatures(digest, _)) => {
+                Some(ImagePin::Digest(pinned(image, &digest)))
+            }
+            (None, _) | (_, RegistryWord::Welcome) => None,
         });
         match (&image, &answer) {
             (Some(image), Ok(Some(pin))) => {
@@ -229,7 +290,7 @@ impl Manager {
             _ => {}
         }
         match errand {
-            Errand::Change(ask) => self.change_answered(*ask, &host, image, answer),
+            Errand::Change(ask) => self.change_answered(*ask, &host, (image, signatures), answer),
             Errand::Pin => self.pin_answered(&host, &image.unwrap_or_default(), answer),
         }
     }
@@ -238,7 +299,7 @@ impl Manager {
         &mut self,
         ask: Ask,
         host: &str,
-        image: Option<String>,
+        (image, signatures): (Option<String>, bool),
         answer: Result<Option<ImagePin>, RegistryRefusal>,
     ) {
         if !self.queries.is_open(ask.handle) {
@@ -251,6 +312,8 @@ impl Manager {
                 let problem = Problem { path: "image".into(), message };
                 self.refuse(&Asked::of(&ask), vec![problem].into());
             }
+            // The policies that ask for signatures refuse it, and say why there are none.
+            (Err(_), Some(_)) if signatures => self.carry_on(ask),
             (Err(refusal), Some(image)) => {
                 self.notice(format!(
                     "registry {host} could not say whether it has {image}: {refusal}; it is brought all the same, \

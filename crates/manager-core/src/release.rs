@@ -24,7 +24,7 @@ impl Manager {
     ) -> Result<Command, ApiError> {
         let service = self.store.resolve_service(reference)?;
         let (id, expected) = (service.id, service.generation);
-        if service.spec.template.container.image == image {
+        if service.spec.template.container.has_image(&image) {
             // Applied, it changes nothing, and a retry is answered alike.
             let (spec, note) = (service.spec.clone(), ReleaseNote::default());
             return Ok(Command::UpdateService { id, expected, spec, note });
@@ -46,8 +46,9 @@ impl Manager {
         if !problems.is_empty() {
             return Err(problems.into());
         }
+        let spec = self.signed(Arc::new(spec), &service.spec.name, Some(service))?;
         note.after = note.after.or(Some(service.template));
-        Ok(Command::UpdateService { id, expected, spec: Arc::new(spec), note })
+        Ok(Command::UpdateService { id, expected, spec, note })
     }
 
     pub(crate) fn return_to(

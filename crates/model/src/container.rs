@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{item::FileMount, probe::Probes, security::Security, signature::ImageSignature};
+use crate::{
+    item::FileMount, probe::Probes, registry::is_named, security::Security, signature::ImageSignature,
+};
 
 /// A container's declaration. Zero or empty means "the image's or the engine's default", unless a field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +73,12 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
+    /// Whether it has the image that somebody names: the same text, or the tag that managers brought it by before they had its
+    /// signatures.
+    pub fn has_image(&self, name: &str) -> bool {
+        self.image == name || (!self.signatures.is_empty() && is_named(&self.image, name))
+    }
+
     /// The grace between the stop signal and the kill.
     pub fn stop_grace(&self) -> Duration {
         self.stop_grace.unwrap_or(Duration::from_secs(10))

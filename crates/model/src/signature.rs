@@ -83,7 +83,8 @@ impl FromStr for PublicKey {
             return Err("this is a private key, which must not leave where it signs; write the public one, cosign.pub".into());
         }
         let inner = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-        let (inner, rest) = inner.ok_or("no public key; write the PEM text that `cosign public-key` prints")?;
+        let (inner, rest) =
+            inner.ok_or("no public key; write the PEM text that `cosign public-key` prints")?;
         if rest.contains(BEGIN) {
             return Err("more than one key; write each by itself".into());
         }
@@ -91,7 +92,9 @@ impl FromStr for PublicKey {
         let der = STANDARD.decode(packed).map_err(|_| "the key's text is damaged: it is no base64")?;
         let point = der.strip_prefix(&HEADER).filter(|point| point.first() == Some(&4));
         let point = point.and_then(|point| point.try_into().ok());
-        point.map(Self).ok_or_else(|| "no key of ECDSA on P-256, as `cosign generate-key-pair` makes it".into())
+        point
+            .map(Self)
+            .ok_or_else(|| "no key of ECDSA on P-256, as `cosign generate-key-pair` makes it".into())
     }
 }
 
@@ -234,7 +237,8 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAErcUs+ogvsZ3XgoH4Bv5dGjbZ7DeY
 VEI9MGFe3wyPUnjvu0ttKbaOGXz4mNtdvE4X0pm6d6W8FHN9yqOXR6MYAg==
 -----END PUBLIC KEY-----
 ";
-    const SIGNATURE: &str = "MEUCIA4Qeqbk8+ApwnwHoURHuA1U8sKDFYVfjCSXLYKEgHbcAiEAjCbRIOUxv3pz/oWEj3jSl6UhNF1C6TX7gk/J0gXx7dw=";
+    const SIGNATURE: &str =
+        "MEUCIA4Qeqbk8+ApwnwHoURHuA1U8sKDFYVfjCSXLYKEgHbcAiEAjCbRIOUxv3pz/oWEj3jSl6UhNF1C6TX7gk/J0gXx7dw=";
     const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"registry.example/mx/web"},"image":{"docker-manifest-digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"type":"cosign container image signature"},"optional":null}"#;
     /// Another one of the same kind.
     const OTHER_KEY: &str = "-----BEGIN PUBLIC KEY-----

@@ -1,15 +1,16 @@
 //! Asks registries of images what the core wants to know, over their HTTP API, version 2.
 //!
-//! In comes a question with the registry's declaration; out goes a digest or why there is none, in words that a person can act
+//! In comes a question with the registry's declaration; out goes a digest, signatures, or why there is none, in words that a person can act
 //! on and without the login. Each question is a few requests on connections of their own, within a limit on time, on redirects
 //! and on what is read: a registry may be anything.
 //!
 //! A client of our own of some hundred lines, because the published ones bring a second HTTP stack, openssl or aws-lc, and what
 //! is needed is one request of the API.
 //!
-//! Read in this order: this file, [`wire`], [`challenge`].
+//! Read in this order: this file, [`wire`], [`challenge`], [`signatures`].
 
 mod challenge;
+mod signatures;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wire;
@@ -18,7 +19,9 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, StatusCode, Uri, header};
-use manager_core::{RegistryAnswer, RegistryQuestion, RegistryRefusal as Refusal, RegistryWish};
+use manager_core::{
+    RegistryAnswer, RegistryQuestion, RegistryRefusal as Refusal, RegistryWish, RegistryWord,
+};
 use model::registry::{HUB, Login, RegistrySpec};
 use serde::Deserialize;
 
@@ -39,9 +42,14 @@ pub async fn ask(question: RegistryQuestion) -> RegistryAnswer {
     let asked = async {
         let mut session = Session::new(&question.registry)?;
         match &question.wish {
-            RegistryWish::Greeting => session.greet().await.map(|()| None),
+            RegistryWish::Greeting => session.greet().await.map(|()| RegistryWord::Welcome),
             RegistryWish::Digest { repository, reference } => {
-                session.digest(repository, reference).await.map(Some)
+                session.digest(repository, reference).await.map(RegistryWord::Digest)
+            }
+            RegistryWish::Signatures { repository, reference } => {
+                let digest = session.digest(repository, reference).await?;
+                let found = session.signatures(repository, &digest).await?;
+                Ok(RegistryWord::Signatures(digest, found))
             }
         }
     };

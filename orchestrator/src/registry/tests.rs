@@ -6,8 +6,11 @@ use std::{
     sync::mpsc,
 };
 
-use manager_core::{RegistryQuestion, RegistryRefusal, RegistryWish};
-use model::registry::{Login, RegistrySpec, Secret};
+use manager_core::{RegistryQuestion, RegistryRefusal, RegistryWish, RegistryWord};
+use model::{
+    registry::{Login, RegistrySpec, Secret},
+    signature::FoundSignature,
+};
 
 /// One request as the server got it: its first line, its headers, its body.
 type Seen = Vec<String>;
@@ -70,7 +73,7 @@ fn tag_is_answered_by_the_head_or_by_the_hash_of_the_body() {
     let expected = digest("a");
     let header = format!("Docker-Content-Digest: {expected}\r\n");
     let (host, _seen) = serve(move |_, _| format!("HTTP/1.1 200 OK\r\n{header}content-length: 1234\r\n\r\n"));
-    assert_eq!(ask(&host, None, wish()), Ok(Some(expected)));
+    assert_eq!(ask(&host, None, wish()), Ok(RegistryWord::Digest(expected)));
 
     let (host, seen) = serve(|_, request| match request[0].starts_with("HEAD") {
         true => "HTTP/1.1 200 OK\r\nDocker-Content-Digest: nonsense\r\n\r\n".into(),
@@ -78,7 +81,7 @@ fn tag_is_answered_by_the_head_or_by_the_hash_of_the_body() {
     });
     // The SHA-256 of "{}".
     let hash = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-    assert_eq!(ask(&host, None, wish()), Ok(Some(hash.to_owned())));
+    assert_eq!(ask(&host, None, wish()), Ok(RegistryWord::Digest(hash.to_owned())));
     let first = seen.recv().unwrap();
     assert_eq!(first[0], "HEAD /v2/mx/web/manifests/prod HTTP/1.1");
     assert!(first.iter().any(|line| line.starts_with("accept: ") && line.contains("image.index.v1+json")));
@@ -113,10 +116,10 @@ fn with_token(own: &str, request: &Seen) -> String {
 #[test]
 fn token_is_fetched_with_the_password_or_the_identity_token() {
     let (host, seen) = serve(with_token);
-    assert_eq!(ask(&host, password(), wish()), Ok(Some(digest("b"))));
+    assert_eq!(ask(&host, password(), wish()), Ok(RegistryWord::Digest(digest("b"))));
     assert!(seen.recv().unwrap().iter().all(|line| !line.starts_with("authorization")), "nothing unasked");
     let token = Some(Login::Token(Secret::new("refresh")));
-    assert_eq!(ask(&host, token, wish()), Ok(Some(digest("b"))));
+    assert_eq!(ask(&host, token, wish()), Ok(RegistryWord::Digest(digest("b"))));
     let wrong = Login::Password { username: "ci".into(), password: Secret::new("old") };
     let Err(RegistryRefusal::Denied(why)) = ask(&host, Some(wrong), wish()) else { panic!("denied") };
     assert!(why.contains("login of ci (401: who?)") && !why.contains("old"), "{why}");
@@ -210,7 +213,7 @@ fn first_challenge_that_can_be_met_is_taken_wherever_it_stands() {
                 http("401 Unauthorized", ways, "")
             }
         });
-    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(None));
+    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(RegistryWord::Welcome));
 }
 
 #[test]
@@ -223,11 +226,74 @@ fn greeting_says_whether_a_login_is_wanted_and_right() {
         false => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
     };
     let (host, _seen) = serve(basic);
-    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(None));
+    assert_eq!(ask(&host, password(), RegistryWish::Greeting), Ok(RegistryWord::Welcome));
     let Err(RegistryRefusal::Denied(why)) = ask(&host, None, RegistryWish::Greeting) else {
         panic!("denied")
     };
     assert!(why.contains("registry set"), "{why}");
     let wrong = Login::Password { username: "ci".into(), password: Secret::new("old") };
     assert!(matches!(ask(&host, Some(wrong), RegistryWish::Greeting), Err(RegistryRefusal::Denied(_))));
+}
+
+/// A registry with one image and what lies beside it as its signatures; `payload` is the blob.
+fn with_signatures(manifest: &str, payload: &str) -> String {
+    let (manifest, payload) = (manifest.to_owned(), payload.to_owned());
+    let (host, _seen) = serve(move |_, request| {
+        let line = request[0].clone();
+        if line.starts_with("HEAD ") {
+            return format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: {}\r\n\r\n", digest("a"));
+        }
+        let unknown = r#"{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}"#;
+        match line.split(' ').nth(1).unwrap() {
+            path if path.ends_with(&format!("/manifests/sha256-{}.sig", "a".repeat(64))) => {
+                match &*manifest {
+                    "" => http("404 Not Found", "", unknown),
+                    manifest => http("200 OK", "", manifest),
+                }
+            }
+            path if path.starts_with("/v2/mx/web/blobs/sha256:") => http("200 OK", "", &payload),
+            path => panic!("{path}"),
+        }
+    });
+    host
+}
+
+fn layer(digest: &str, kind: &str, size: usize) -> String {
+    format!(
+        r#"{{"mediaType": "{kind}", "digest": "{digest}", "size": {size},
+            "annotations": {{"dev.cosignproject.cosign/signature": "c2ln"}}}}"#
+    )
+}
+
+#[test]
+fn signatures_are_read_where_cosign_puts_them_and_what_is_none_is_left_out() {
+    let wish = || RegistryWish::Signatures { repository: "mx/web".into(), reference: "prod".into() };
+    let one = || FoundSignature { payload: "{}".into(), signature: "c2ln".into() };
+    let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+    // The SHA-256 of "{}".
+    let braces = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let good = layer(braces, kind, 2);
+    for (layers, found) in [
+        (vec![good.clone()], vec![one()]),
+        (vec![good.clone(), good.clone()], vec![one(), one()]),
+        (vec![layer(braces, "application/octet-stream", 2)], vec![]),
+        (vec![layer(braces, kind, 9 << 10)], vec![]),
+        // The blob is not what the manifest says.
+        (vec![layer(&digest("b"), kind, 2)], vec![]),
+        (vec![layer("../../secret", kind, 2)], vec![]),
+        (vec![good.clone(); 40], vec![one(); 32]),
+        (vec![], vec![]),
+    ] {
+        let host = with_signatures(&format!(r#"{{"layers": [{}]}}"#, layers.join(", ")), "{}");
+        assert_eq!(ask(&host, None, wish()), Ok(RegistryWord::Signatures(digest("a"), found)), "{layers:?}");
+    }
+    let unsigned = with_signatures("", "{}");
+    assert_eq!(ask(&unsigned, None, wish()), Ok(RegistryWord::Signatures(digest("a"), vec![])));
+    let damaged = with_signatures("no manifest", "{}");
+    assert!(matches!(ask(&damaged, None, wish()), Err(RegistryRefusal::Unreachable(_))));
+    let large = format!(r#"{{"layers": [], "x": "{}"}}"#, "x".repeat(1 << 20));
+    assert!(matches!(
+        ask(&with_signatures(&large, "{}"), None, wish()),
+        Err(RegistryRefusal::Unreachable(_))
+    ));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tests::cluster::ctl::Said;
 use tests::cluster::{Cluster, Plan};
 use tests::image::{MIMIC_1, MIMIC_2};
+use tests::registry::cosign::{Signer, Signing};
 use tests::registry::{self, Registry};
 use tests::require::{LAB, can_run};
 
@@ -228,4 +229,67 @@ fn authority_of_ones_own_is_believed_by_the_managers_where_it_was_named() {
         service.to_string().contains(&place.first).then_some(())
     };
     place.cluster.ask("the tag's meaning", PATIENCE, known).expect("it was asked for");
+}
+
+#[test]
+fn only_what_the_policys_key_signed_is_run_and_by_the_digest_that_it_signed() {
+    let Some(place) = Place::start("signed images", &registry::Plan::default()) else { return };
+    let (key, other) = (Signer::new(), Signer::new());
+    let file = place.cluster.lab().dir().join("cosign.pub");
+    key.write_public_key(&file).expect("written");
+    let file = file.to_str().expect("a path");
+    let policy = ["policy", "set", "team-mx", "--service", "web", "--contact", "mx-it@example.org"];
+    place.ok(&[&policy[..], &["--require-signed-by", file]].concat());
+    let shown = place.ok(&["policy", "inspect", "team-mx", "--spec"]);
+    assert!(shown.contains("BEGIN PUBLIC KEY"), "{shown}");
+
+    let tag = place.registry.image("mx/web:prod");
+    let refused = |why: &str| {
+        let said = place.say(&["service", "create", "--name", "web", "--detach", &tag]);
+        assert_eq!(said.code, 4, "{}", said.all());
+        for part in [why, "require.signed_by of policy \"team-mx\"", "mx-it@example.org"] {
+            assert!(said.err.contains(part), "{part}: {}", said.all());
+        }
+    };
+    refused("orchctl registry set");
+    place.declare_plain();
+    refused("its registry has no signature of it");
+    place.registry.sign(&other, "mx/web", &place.first).expect("signed");
+    refused("all by other keys");
+    let (first, repository) = (place.first.clone(), place.registry.image("mx/web"));
+    let mut copied = Signing { repository: "mx/web", beside: &first, names: &repository, digest: &first };
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    copied.digest = &zeros;
+    place.registry.put_signature(&key, copied).expect("put");
+    refused("another image");
+    let elsewhere = place.registry.image("mx/api");
+    place.registry.put_signature(&key, Signing { names: &elsewhere, digest: &first, ..copied }).expect("put");
+    refused("another repository");
+
+    place.registry.sign(&key, "mx/web", &place.first).expect("signed");
+    place.create(
+        2,
+        &["--update-order", "stop-first", "--update-monitor", "100ms", "--restart-delay", "100ms"],
+    );
+    let before = place.images();
+    let shown = place.ok(&["service", "inspect", "web"]);
+    assert!(shown.contains(&place.first) && shown.contains("signed by"), "{shown}");
+
+    // The tag moves to what nobody signed: it is refused, and what runs and is made anew stays what was signed.
+    let second = place.move_tag();
+    let exact = place.registry.image(&format!("mx/web@{second}"));
+    let said = place.say(&["deploy", "web", "--image", &exact]);
+    assert!(said.code == 4 && said.err.contains("has no signature"), "{}", said.all());
+    place.ok(&["scale", "web=3"]);
+    assert_eq!(place.images(), before);
+    place.registry.sign(&key, "mx/web", &second).expect("signed");
+    place.ok(&["deploy", "web", "--image", &exact]);
+    let after = place.images();
+    assert!(after.len() == 1 && after != before, "{after:?} after {before:?}");
+    // The way back carries its signature, registry or no registry.
+    place.registry.stop().expect("stopped");
+    place.ok(&["service", "rollback", "web"]);
+    assert_eq!(place.images(), before);
+    let said = place.say(&["deploy", "web", "--image", &place.registry.image("mx/web:other")]);
+    assert!(said.code == 4 && said.err.contains("did not say"), "{}", said.all());
 }

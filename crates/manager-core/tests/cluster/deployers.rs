@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manager_core::{RegistryAnswer, RegistryQuestion};
+use manager_core::{RegistryAnswer, RegistryQuestion, RegistryWord};
 use model::{
     command::Answer,
     deployer::{DeployTokenSpec, DeployVerb, TokenDigest},
@@ -439,7 +439,7 @@ fn streams_of_bearers_end_with_the_lead() {
 }
 
 fn knows_everything(_question: &RegistryQuestion) -> RegistryAnswer {
-    Ok(Some(format!("sha256:{}", "1".repeat(64))))
+    Ok(RegistryWord::Digest(format!("sha256:{}", "1".repeat(64))))
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod routes;
 mod sealing;
 mod secrets;
 mod sessions;
+mod signatures;
 mod users;
 mod world;

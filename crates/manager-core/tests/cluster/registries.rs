@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manager_core::{Event, RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish};
+use manager_core::{Event, RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish, RegistryWord};
 use model::{
     cluster::{ClusterSettings, PullBound},
     id::{NodeId, TaskId},
@@ -23,15 +23,17 @@ fn of_ones() -> String {
 
 fn knows_everything(question: &RegistryQuestion) -> RegistryAnswer {
     match &question.wish {
-        RegistryWish::Greeting => Ok(None),
-        RegistryWish::Digest { .. } => Ok(Some(of_ones())),
+        RegistryWish::Greeting => Ok(RegistryWord::Welcome),
+        RegistryWish::Digest { .. } | RegistryWish::Signatures { .. } => Ok(RegistryWord::Digest(of_ones())),
     }
 }
 
 fn knows_nothing(question: &RegistryQuestion) -> RegistryAnswer {
     match &question.wish {
-        RegistryWish::Greeting => Ok(None),
-        RegistryWish::Digest { .. } => Err(RegistryRefusal::Missing("manifest unknown".into())),
+        RegistryWish::Greeting => Ok(RegistryWord::Welcome),
+        RegistryWish::Digest { .. } | RegistryWish::Signatures { .. } => {
+            Err(RegistryRefusal::Missing("manifest unknown".into()))
+        }
     }
 }
 

@@ -374,9 +374,8 @@ impl<'a> Judge<'a> {
                 );
                 self.asks("require.digest", policy, AT, message);
             }
-            if !is_signed(&self.new.template.container, &[&require.signed_by]) {
-                let message =
-                    format!("\"{image}\" has no signature by {}", one_of(&require.signed_by));
+            if !is_signed(image, &self.new.template.container.signatures, &[&require.signed_by]) {
+                let message = format!("\"{image}\" has no signature by {}", one_of(&require.signed_by));
                 self.asks(SIGNED_BY, policy, AT, message);
             }
         }

@@ -2,9 +2,11 @@
 
 use super::Policy;
 use crate::{
-    container::ContainerSpec,
     service::ServiceSpec,
-    signature::{Flaw, FoundSignature, ImageSignature, MAX_ENCODED, MAX_PAYLOAD, MAX_SIGNATURES, PublicKey, names, verify},
+    signature::{
+        Flaw, FoundSignature, ImageSignature, MAX_ENCODED, MAX_PAYLOAD, MAX_SIGNATURES, PublicKey, names,
+        verify,
+    },
 };
 
 /// The keys that the policies about a declaration, or about what it replaces, ask for: by one of each list it has to be signed.
@@ -20,20 +22,11 @@ pub fn signers<'a>(
     about.map(|policy| policy.spec.require.signed_by.as_slice()).collect()
 }
 
-/// The keys that the image of a container is signed by, as the signatures prove that go with it.
-pub fn proven(container: &ContainerSpec) -> Vec<PublicKey> {
-    let holds = |signature: &&ImageSignature| signature.verify(&container.image).is_ok();
-    container.signatures.iter().filter(holds).map(|signature| signature.key).collect()
-}
-
-/// Whether a container's image is signed by one key of each list that is not empty.
-pub fn is_signed(container: &ContainerSpec, signers: &[&[PublicKey]]) -> bool {
-    let mut asked = signers.iter().filter(|keys| !keys.is_empty()).peekable();
-    if asked.peek().is_none() {
-        return true;
-    }
-    let proven = proven(container);
-    asked.all(|keys| keys.iter().any(|key| proven.contains(key)))
+/// Whether an image is signed by one key of each list that is not empty, as the signatures prove that go with it.
+pub fn is_signed(image: &str, signatures: &[ImageSignature], signers: &[&[PublicKey]]) -> bool {
+    let by = |keys: &[PublicKey], one: &ImageSignature| keys.contains(&one.key) && one.verify(image).is_ok();
+    let mut asked = signers.iter().filter(|keys| !keys.is_empty());
+    asked.all(|keys| signatures.iter().any(|one| by(keys, one)))
 }
 
 /// Of the signatures that a registry has of an image, those that prove one key of each list, each once; none for a list that no
