@@ -236,9 +236,9 @@ fn greeting_says_whether_a_login_is_wanted_and_right() {
 }
 
 /// A registry with one image and what lies beside it as its signatures; `payload` is the blob.
-fn with_signatures(manifest: &str, payload: &str) -> String {
+fn with_signatures(manifest: &str, payload: &str) -> (String, mpsc::Receiver<Seen>) {
     let (manifest, payload) = (manifest.to_owned(), payload.to_owned());
-    let (host, _seen) = serve(move |_, request| {
+    serve(move |_, request| {
         let line = request[0].clone();
         if line.starts_with("HEAD ") {
             return format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: {}\r\n\r\n", digest("a"));
@@ -254,8 +254,7 @@ fn with_signatures(manifest: &str, payload: &str) -> String {
             path if path.starts_with("/v2/mx/web/blobs/sha256:") => http("200 OK", "", &payload),
             path => panic!("{path}"),
         }
-    });
-    host
+    })
 }
 
 fn layer(digest: &str, kind: &str, size: usize) -> String {
@@ -284,16 +283,14 @@ fn signatures_are_read_where_cosign_puts_them_and_what_is_none_is_left_out() {
         (vec![good.clone(); 40], vec![one(); 32]),
         (vec![], vec![]),
     ] {
-        let host = with_signatures(&format!(r#"{{"layers": [{}]}}"#, layers.join(", ")), "{}");
+        let (host, _seen) = with_signatures(&format!(r#"{{"layers": [{}]}}"#, layers.join(", ")), "{}");
         assert_eq!(ask(&host, None, wish()), Ok(RegistryWord::Signatures(digest("a"), found)), "{layers:?}");
     }
-    let unsigned = with_signatures("", "{}");
-    assert_eq!(ask(&unsigned, None, wish()), Ok(RegistryWord::Signatures(digest("a"), vec![])));
-    let damaged = with_signatures("no manifest", "{}");
+    let (host, _seen) = with_signatures("", "{}");
+    assert_eq!(ask(&host, None, wish()), Ok(RegistryWord::Signatures(digest("a"), vec![])));
+    let (damaged, _seen) = with_signatures("no manifest", "{}");
     assert!(matches!(ask(&damaged, None, wish()), Err(RegistryRefusal::Unreachable(_))));
     let large = format!(r#"{{"layers": [], "x": "{}"}}"#, "x".repeat(1 << 20));
-    assert!(matches!(
-        ask(&with_signatures(&large, "{}"), None, wish()),
-        Err(RegistryRefusal::Unreachable(_))
-    ));
+    let (host, _seen) = with_signatures(&large, "{}");
+    assert!(matches!(ask(&host, None, wish()), Err(RegistryRefusal::Unreachable(_))));
 }

@@ -3,10 +3,11 @@
 use manager_core::{RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish, RegistryWord};
 use model::{
     cron::CronSpec,
+    job::JobPolicy,
     policy::PolicySpec,
     registry::RegistrySpec,
     request::{ApiError, ErrorCode, Request, Response},
-    service::{ReleaseNote, Service, ServiceSpec, TemplateVersion},
+    service::{ReleaseNote, RestartPolicy, Service, ServiceSpec, TemplateVersion},
     signature::FoundSignature,
 };
 
@@ -334,8 +335,8 @@ fn cron_is_signed_when_it_is_declared_and_its_jobs_ask_nobody() {
     let mut world = site(good);
     let mut job = of(TAG);
     job.name = "any".into();
-    job.job = Some(model::job::JobPolicy::default());
-    job.template.restart.condition = model::service::RestartCondition::None;
+    job.job = Some(JobPolicy::default());
+    job.template.restart = RestartPolicy::retries(0);
     let cron = |job: ServiceSpec| {
         let (name, schedule, zone) = ("sync".into(), "0 0 1 1 *".into(), "UTC".into());
         Request::SetCron(CronSpec { name, schedule, zone, job: job.into(), ..CronSpec::default() }.into())
