@@ -228,20 +228,20 @@ pub fn check(container: &ContainerSpec) -> Result<(), Flaw> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// What openssl made: `openssl dgst -sha256 -sign`.
-    const KEY: &str = "-----BEGIN PUBLIC KEY-----
+    pub(crate) const KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAErcUs+ogvsZ3XgoH4Bv5dGjbZ7DeY
 VEI9MGFe3wyPUnjvu0ttKbaOGXz4mNtdvE4X0pm6d6W8FHN9yqOXR6MYAg==
 -----END PUBLIC KEY-----
 ";
-    const SIGNATURE: &str =
+    pub(crate) const SIGNATURE: &str =
         "MEUCIA4Qeqbk8+ApwnwHoURHuA1U8sKDFYVfjCSXLYKEgHbcAiEAjCbRIOUxv3pz/oWEj3jSl6UhNF1C6TX7gk/J0gXx7dw=";
-    const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"registry.example/mx/web"},"image":{"docker-manifest-digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"type":"cosign container image signature"},"optional":null}"#;
+    pub(crate) const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"registry.example/mx/web"},"image":{"docker-manifest-digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"type":"cosign container image signature"},"optional":null}"#;
     /// Another one of the same kind.
-    const OTHER_KEY: &str = "-----BEGIN PUBLIC KEY-----
+    pub(crate) const OTHER_KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQg1U0PbzVgDt16U3ONVvbUMHvDHh
 LAEsr4u49SdcgHCO0Y6I1F1l3bucG8Da1xQWyUhbyrpr6iFdioufMe7zdg==
 -----END PUBLIC KEY-----
