@@ -59,6 +59,7 @@ pub fn read(hostname: Option<&str>, labels: BTreeMap<String, String>) -> Facts {
         kernel: text(system.release()),
         labels,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
+        signatures: true,
         ..Facts::default()
     }
 }

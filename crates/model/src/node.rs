@@ -89,6 +89,9 @@ pub struct Facts {
     /// Its agent can keep secrets and configs in memory for containers; older agents do not know how.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub files: bool,
+    /// Its agent verifies signatures of images; older agents do not know how.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub signatures: bool,
 }
 
 /// What the managers believe.

@@ -87,10 +87,13 @@ pub(crate) fn candidates(nodes: &mut Nodes, template: &TaskTemplate) -> Arc<Bits
     nodes.lasting(&template.placement.constraints, |nodes| lasting(nodes, template, None).nodes)
 }
 
-/// Removes the nodes that secrets, a published port or the maximum per node exclude; reservations are checked node by node.
+/// Removes the nodes that secrets, a signed image, a published port or the maximum per node exclude; reservations are checked node by node.
 pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, template: &TaskTemplate) {
     if template.container.has_files() {
         candidates.keep(&nodes.files);
+    }
+    if !template.container.signatures.is_empty() {
+        candidates.keep(&nodes.signatures);
     }
     for port in host_ports(template) {
         candidates.drop_all(&nodes.with_port(&port));
@@ -102,10 +105,13 @@ pub(crate) fn narrow(nodes: &Nodes, candidates: &mut Bits, service: ServiceId, t
     }
 }
 
-/// The filters that depend on what runs, and on what few templates need: memory for secrets, published port, maximum per node, CPU and memory reservations.
+/// The filters that depend on what runs, and on what few templates need: memory for secrets, an agent that verifies, published port, maximum per node, CPU and memory reservations.
 pub(crate) fn passing(nodes: &Nodes, filtered: &mut Filtered, service: ServiceId, template: &TaskTemplate) {
     if template.container.has_files() {
         filtered.keep(|| "without memory for secrets".into(), &nodes.files);
+    }
+    if !template.container.signatures.is_empty() {
+        filtered.keep(|| "whose agents do not verify signatures yet".into(), &nodes.signatures);
     }
     for port in host_ports(template) {
         let taken = nodes.with_port(&port);

@@ -50,6 +50,8 @@ pub(crate) struct Nodes {
     pub(crate) engine: Bits,
     /// Whose agents keep secrets and configs in memory.
     pub(crate) files: Bits,
+    /// Whose agents verify signatures of images.
+    pub(crate) signatures: Bits,
     by_load: BTreeMap<u32, Level>,
     /// The nodes that pass the lasting filters of a list of constraints; forgotten when a node changes.
     lasting: BTreeMap<Vec<Constraint>, Arc<Bits>>,
@@ -140,6 +142,7 @@ impl Nodes {
         self.active.set(number, node.spec.availability == Availability::Active);
         self.engine.set(number, node.facts.engine_ok);
         self.files.set(number, node.facts.files);
+        self.signatures.set(number, node.facts.signatures);
         for (constraint, nodes) in &mut self.constraints {
             nodes.set(number, constraint.admits(node));
         }
@@ -157,8 +160,8 @@ impl Nodes {
         tasks.into_iter().for_each(|task| self.release(task));
         self.leave_load(number, 0);
         self.lasting.clear();
-        let sets = [&mut self.present, &mut self.ready, &mut self.active, &mut self.engine, &mut self.files];
-        for set in sets {
+        let states = [&mut self.present, &mut self.ready, &mut self.active, &mut self.engine];
+        for set in states.into_iter().chain([&mut self.files, &mut self.signatures]) {
             set.remove(number);
         }
         self.constraints.values_mut().for_each(|nodes| nodes.remove(number));

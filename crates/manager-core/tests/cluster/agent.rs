@@ -53,6 +53,8 @@ pub struct Agent {
     pub routes_at_once: bool,
     /// Parts of a change of the routes that is arriving.
     routes_arriving: Vec<RouteChange>,
+    /// The newest version of the conversation that its program speaks.
+    pub protocol: u32,
 }
 
 impl Agent {
@@ -80,6 +82,7 @@ impl Agent {
             removed: Vec::new(),
             routes_at_once: true,
             routes_arriving: Vec::new(),
+            protocol: PROTOCOL,
         }
     }
 
@@ -93,6 +96,7 @@ impl Agent {
             cpu_millis: 64_000,
             memory: 1 << 40,
             files: true,
+            signatures: self.protocol >= 5,
             ..Facts::default()
         }
     }

@@ -1,5 +1,7 @@
 //! Policies that ask for signatures: the leader reads them before it proposes, and the log carries them to everybody else.
 
+use std::time::Duration;
+
 use manager_core::{RegistryAnswer, RegistryQuestion, RegistryRefusal, RegistryWish, RegistryWord};
 use model::{
     cron::CronSpec,
@@ -8,6 +10,7 @@ use model::{
     registry::RegistrySpec,
     request::{ApiError, ErrorCode, Request, Response},
     service::{ReleaseNote, RestartPolicy, Service, ServiceSpec, TemplateVersion},
+    session::PROTOCOL,
     signature::FoundSignature,
 };
 
@@ -352,4 +355,25 @@ fn cron_is_signed_when_it_is_declared_and_its_jobs_ask_nobody() {
     let error = world.insist(admin(), Request::RunCron("sync".into())).expect_err("by the old key");
     assert!(error.to_string().contains("declare it again"), "{error}");
     world.insist(admin(), cron(job)).expect_err("its registry does not say");
+}
+
+#[test]
+fn agent_of_before_gets_no_signed_image_until_it_is_upgraded() {
+    let mut world = site(good);
+    let node = *world.agents.keys().next().expect("a node");
+    let program = |world: &mut World, protocol| {
+        world.agents.get_mut(&node).expect("the agent").protocol = protocol;
+        world.hang_up(node);
+        world.run_for(Duration::from_secs(5));
+    };
+    program(&mut world, 4);
+    create(&mut world, TAG).expect("signed");
+    world.run_for(Duration::from_secs(5));
+    assert!(world.agents[&node].held.is_empty());
+    let id = web(&world).id;
+    let waiting = world.store(ONE).tasks_of_service(id).next().expect("a task").clone();
+    let reason = waiting.pending.expect("it waits").message;
+    assert!(reason.contains("do not verify signatures yet"), "{reason}");
+    program(&mut world, PROTOCOL);
+    settled(&mut world);
 }
