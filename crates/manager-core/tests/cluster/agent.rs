@@ -29,8 +29,6 @@ pub struct Agent {
     pub whole_sets: u32,
     /// The parts so far of a set that is arriving.
     arriving: Option<AssignmentSet>,
-    /// The newest version of the conversation that its program knows.
-    pub protocol: u32,
     /// Answers what an image means.
     pub resolves: bool,
     /// Times that it was asked so.
@@ -69,7 +67,6 @@ impl Agent {
             refused: false,
             whole_sets: 0,
             arriving: None,
-            protocol: PROTOCOL,
             resolves: true,
             asked: 0,
             files: Vec::new(),
