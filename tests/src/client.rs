@@ -13,18 +13,24 @@ use proto::{
     v1::{CallReply, CallRequest, call_reply::Outcome, control_client::ControlClient, logs_reply::Item},
 };
 use rpc::tls::{CertReloader, ClientTls, Credentials, channel};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinHandle};
 use tonic::{Streaming, transport::Channel};
 
 /// Runs the client's side to its end; the cluster's processes have runtimes of their own. One for the whole run, since
 /// a channel lives on the runtime that it was made in.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().expect("a thread can be started")
-    });
     RUNTIME.block_on(work)
 }
+
+/// Runs it beside whatever else the client's side does.
+pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    RUNTIME.spawn(work)
+}
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().expect("a thread can be started")
+});
 
 /// One client of one manager.
 #[derive(Clone)]

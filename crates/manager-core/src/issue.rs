@@ -25,7 +25,6 @@ use crate::{
 const MAX_WAITING: usize = 1_024;
 
 /// Whom a certificate will name.
-#[expect(clippy::large_enum_variant, reason = "as rare as a join")]
 #[derive(Debug, Clone)]
 pub(crate) enum Subject {
     /// A new node.

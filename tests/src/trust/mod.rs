@@ -99,7 +99,7 @@ fn grouped(number: usize) -> String {
     let mut groups: Vec<&str> = Vec::new();
     groups.extend((first > 0).then(|| &digits[..first]));
     groups.extend(
-        digits[first..].as_bytes().chunks(3).map(|group| std::str::from_utf8(group).expect("digits")),
+        digits.as_bytes()[first..].chunks(3).map(|group| std::str::from_utf8(group).expect("digits")),
     );
     groups.join(",")
 }

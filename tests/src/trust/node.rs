@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::client::block_on;
+use crate::client::spawn;
 use crate::wait;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,12 +72,10 @@ impl Talker {
         let (said, words) = mpsc::channel(256);
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (ears, address, beats) = (heard.clone(), address.to_owned(), said.clone());
-        let work = block_on(async move {
-            tokio::spawn(async move {
-                let end = converse(&address, tls, words, &ears, beats).await;
-                let end = end.err().map_or_else(|| "closed".to_owned(), |error| format!("{error:#}"));
-                held(&ears).end = Some(end);
-            })
+        let work = spawn(async move {
+            let end = converse(&address, tls, words, &ears, beats).await;
+            let end = end.err().map_or_else(|| "closed".to_owned(), |error| format!("{error:#}"));
+            held(&ears).end = Some(end);
         });
         Talker { node, said, heard, work }
     }

@@ -3,7 +3,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -55,7 +54,7 @@ impl Site {
     }
 
     fn nobody(&self, name: &str) -> Ctl {
-        self.cluster.ctl().with_config(PathBuf::from(self.place.path().join(format!("{name}.toml"))))
+        self.cluster.ctl().with_config(self.place.path().join(format!("{name}.toml")))
     }
 
     fn start(&self, own: &Ctl, flags: &[&str]) -> Child {
