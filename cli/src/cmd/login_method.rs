@@ -1,7 +1,7 @@
 //! `login-method …`
 
 use model::{
-    login::{Directory, LoginMethodSpec, Oidc, People, Provider, Search},
+    login::{Directory, LoginMethodSpec, Oidc, Password, People, Provider, Search},
     request::{LoginMethodView, Request, Response},
 };
 use pki::CaCertificate;
@@ -22,9 +22,9 @@ pub async fn run(session: &Session, command: LoginMethodCommand) -> Result<Code,
     let client = session.client()?;
     match command {
         LoginMethodCommand::Set(set) => {
-            let spec = spec(*set)?;
+            let (spec, password) = spec(*set)?;
             let name = spec.name.clone();
-            client.change(Request::SetLoginMethod(Box::new(spec))).await?;
+            client.change(Request::SetLoginMethod { spec: Box::new(spec), password }).await?;
             show(session, &client, &name).await?;
         }
         LoginMethodCommand::Ls { quiet } => {
@@ -65,7 +65,8 @@ async fn views(client: &Client) -> Result<Vec<LoginMethodView>, Failure> {
     }
 }
 
-fn spec(set: LoginMethodSet) -> Result<LoginMethodSpec, Failure> {
+/// What is declared, and the password of the account that searches.
+fn spec(set: LoginMethodSet) -> Result<(LoginMethodSpec, Option<Password>), Failure> {
     let authority = match &set.ca {
         Some(path) => {
             Some(std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?)
@@ -82,19 +83,19 @@ fn spec(set: LoginMethodSet) -> Result<LoginMethodSpec, Failure> {
             scopes: set.scope,
         };
         let provider = Provider::Oidc(Box::new(issuer));
-        return Ok(LoginMethodSpec { name: set.name, provider, rules: set.role, life: set.ttl });
+        let spec = LoginMethodSpec { name: set.name, provider, rules: set.role, life: set.ttl };
+        return Ok((spec, None));
     }
-    let people = match (set.user_dn, set.search_base, set.bind_dn) {
-        (Some(template), _, _) => People::At(template),
-        (None, Some(base), Some(account)) => People::Found {
-            search: Search { base, filter: set.search_filter },
-            account,
-            password: registry::secret()?,
-        },
+    let (people, password) = match (set.user_dn, set.search_base, set.bind_dn) {
+        (Some(template), _, _) => (People::At(template), None),
+        (None, Some(base), Some(account)) => {
+            let search = Search { base, filter: set.search_filter };
+            (People::Found { search, account }, Some(Password::new(registry::secret()?.reveal())))
+        }
         _ => return Err(Failure::invalid("where are people? --user-dn, or --search-base with --bind-dn")),
     };
     let groups = set.group_base.map(|base| Search { base, filter: set.group_filter });
     let url = set.ldap.unwrap_or_default();
     let provider = Provider::Ldap(Box::new(Directory { url, authority, people, groups }));
-    Ok(LoginMethodSpec { name: set.name, provider, rules: set.role, life: set.ttl })
+    Ok((LoginMethodSpec { name: set.name, provider, rules: set.role, life: set.ttl }, password))
 }

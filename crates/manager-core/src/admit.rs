@@ -221,10 +221,7 @@ impl Manager {
             Request::UpdateItem { kind, name, value } => self.update_item(kind, name, &value)?,
             Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
             Request::RotateKey => return Ok(Work::RotateKey),
-            Request::SetLoginMethod(spec) => {
-                self.same_versions("a login method")?;
-                Command::SetLoginMethod(spec)
-            }
+            Request::SetLoginMethod { spec, password } => self.login_method(spec, password)?,
             Request::RemoveLoginMethod(name) => Command::RemoveLoginMethod { name },
             Request::LogIn(_) => {
                 return Err(ApiError::new(ErrorCode::Internal, "a proof was taken for a change"));

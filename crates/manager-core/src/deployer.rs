@@ -96,7 +96,7 @@ fn need(request: &Request) -> Need<'_> {
         }
         Request::ListItems(_) | Request::GetItem { .. } => Need::Never("see secrets or configs"),
         Request::RotateKey | Request::GetKeys => Need::Never("ask about data keys"),
-        Request::SetLoginMethod(_) | Request::RemoveLoginMethod(_) => Need::Never("change login methods"),
+        Request::SetLoginMethod { .. } | Request::RemoveLoginMethod(_) => Need::Never("change login methods"),
         Request::LogIn(_) => Need::Never("log in"),
         Request::ListLoginMethods | Request::ListLogins => Need::Never("list login methods"),
         Request::ListRegistries => Need::Never("list registries"),

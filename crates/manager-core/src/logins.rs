@@ -50,6 +50,8 @@ pub const WRONG: &str = "the name or the password is wrong";
 pub struct LoginQuestion {
     /// By whom, and how.
     pub method: LoginMethodSpec,
+    /// The password of the account that searches the directory, if one does.
+    pub password: Option<Password>,
     /// The proof.
     pub proof: Proof,
     /// The certificate request that came with it, PEM: a token may name its key.
@@ -201,6 +203,14 @@ impl Manager {
             );
             ApiError::new(ErrorCode::NotFound, message)
         })?;
+        let account = self.account_password(&method).map_err(|error| {
+            let message = format!(
+                "login method \"{}\" cannot judge anybody at the moment: the password of its account cannot be opened: {error}; \
+                 `orchctl secret keys` says what it waits for",
+                login.method
+            );
+            ApiError::new(ErrorCode::Unavailable, message)
+        })?;
         let unavailable = || ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again");
         let lead = self.lead.as_mut().ok_or_else(unavailable)?;
         let is_same = |other: &Ask| {
@@ -242,7 +252,8 @@ impl Manager {
         if let Some(lead) = &mut self.lead {
             lead.logins.open.insert(job, open);
         }
-        self.act(Action::AskLogin { job, question: Box::new(LoginQuestion { method: spec, proof, csr }) });
+        let question = LoginQuestion { method: spec, password: account, proof, csr };
+        self.act(Action::AskLogin { job, question: Box::new(question) });
         Ok(())
     }
 
@@ -365,8 +376,8 @@ impl Manager {
             let present = origins.filter(|origin| origin.method == name && origin.expires > now).count();
             u32::try_from(present).unwrap_or(u32::MAX)
         };
-        let view = |LoginMethod { spec, by, set }: &LoginMethod| LoginMethodView {
-            spec: spec.shown(),
+        let view = |LoginMethod { spec, by, set, .. }: &LoginMethod| LoginMethodView {
+            spec: spec.clone(),
             by: by.clone(),
             set: *set,
             users: users(&spec.name),

@@ -1,14 +1,16 @@
-//! Logins of registries and the authority's key: sealed before they enter the log, opened where they are used.
+//! Logins of registries, passwords of accounts that search directories, and the authority's key: sealed before they enter the log,
+//! opened where they are used.
 //!
-//! What to seal, and with what, is decided when it is proposed; applying it moves bytes. A state of a version before 0.2 has both in
-//! clear: whoever leads seals them, one entry each, as soon as there is a data key and every manager can read such an entry.
+//! What to seal, and with what, is decided when it is proposed; applying it moves bytes. A state of a version before 0.2 has logins of
+//! registries and the authority's key in clear: whoever leads seals them, one entry each, as soon as there is a data key and every manager can read such an entry.
 
 use model::{
     cluster::Cluster,
     command::Command,
+    login::{LoginMethod, LoginMethodSpec, Password},
     registry::{Login, LoginKind, RegistrySpec, SealedLogin},
     request::{ApiError, ErrorCode},
-    sealed::{Clear, KeyId, Sealed},
+    sealed::{Clear, KeyId, LoginAt, Sealed},
 };
 use seal::{Keyring, Of, Place, SealError};
 
@@ -111,6 +113,58 @@ impl Manager {
         Ok(RegistrySpec { login: self.login(spec)?, sealed: None, ..spec.clone() })
     }
 
+    /// A login method as it enters the log. The password that its account has already stays as it is sealed.
+    pub(crate) fn login_method(
+        &mut self,
+        spec: Box<LoginMethodSpec>,
+        password: Option<Password>,
+    ) -> Result<Command, ApiError> {
+        self.same_versions("a login method")?;
+        let password = password.map(|password| self.sealed_account(&spec, &password)).transpose()?;
+        Ok(Command::SetLoginMethod { spec, password })
+    }
+
+    fn sealed_account(&mut self, spec: &LoginMethodSpec, password: &Password) -> Result<Sealed, ApiError> {
+        let known = self.store.login_method(&spec.name).and_then(|known| known.password.clone());
+        // For another account or directory it does not open: there it is sealed anew.
+        let is_same = |sealed: &Sealed| self.open_account(spec, sealed).is_ok_and(|kept| kept == *password);
+        if let Some(known) = known.filter(is_same) {
+            return Ok(known);
+        }
+        let active = self.active_key()?;
+        let sealed = self.seal_account(active, spec, password);
+        sealed.map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))
+    }
+
+    fn seal_account(
+        &mut self,
+        key: KeyId,
+        spec: &LoginMethodSpec,
+        password: &Password,
+    ) -> Result<Sealed, SealError> {
+        let nonce = self.keys.nonce();
+        self.keys.ring().seal(key, nonce, &self.account_place(spec), password.reveal().as_bytes())
+    }
+
+    fn open_account(&self, spec: &LoginMethodSpec, sealed: &Sealed) -> Result<Password, SealError> {
+        let password = self.keys.ring().open(&self.account_place(spec), sealed)?;
+        let text = std::str::from_utf8(password.reveal());
+        text.map(Password::new).map_err(|_| SealError::Altered(sealed.key))
+    }
+
+    fn account_place<'a>(&self, spec: &'a LoginMethodSpec) -> Place<'a> {
+        let (url, name) = spec.account().unwrap_or_default();
+        Place { cluster: self.config.cluster, of: Of::Account { method: &spec.name, url, name } }
+    }
+
+    /// The password of the account that searches a login method's directory, in clear.
+    ///
+    /// # Errors
+    /// This manager does not have the data key.
+    pub(crate) fn account_password(&self, method: &LoginMethod) -> Result<Option<Password>, SealError> {
+        method.password.as_ref().map(|sealed| self.open_account(&method.spec, sealed)).transpose()
+    }
+
     /// One login, or the authority's key, sealed with the active key where it is not.
     pub(crate) fn reseal_other(&mut self, active: KeyId) -> Option<Command> {
         let behind = |spec: &RegistrySpec| spec.login_key().is_some_and(|with| with != Some(active));
@@ -119,8 +173,20 @@ impl Manager {
             let from = registry.spec.login_key()?;
             let login = self.login(&registry.spec).ok()??;
             let value = self.seal_login(active, &registry.spec.host, &login).ok()?;
-            return Some(Command::ResealLogin { host: registry.spec.host, set: registry.set, from, value });
+            let at = LoginAt::Registry(registry.spec.host);
+            return Some(Command::ResealLogin { at, set: registry.set, from, value });
         }
+        let behind = |method: &&LoginMethod| method.key().is_some_and(|with| with != active);
+        if let Some(method) = self.store.login_methods().iter().find(behind).cloned() {
+            let password = self.account_password(&method).ok()??;
+            let value = self.seal_account(active, &method.spec, &password).ok()?;
+            let (set, from) = (method.set, method.key());
+            return Some(Command::ResealLogin { at: LoginAt::Directory(method.spec.name), set, from, value });
+        }
+        self.reseal_authority(active)
+    }
+
+    fn reseal_authority(&mut self, active: KeyId) -> Option<Command> {
         let cluster = self.store.cluster()?;
         let from = cluster.authority.sealed.as_ref().map(|sealed| sealed.key);
         if from == Some(active) {

@@ -126,7 +126,7 @@ impl Manager {
             | Request::RemoveBinding(_)
             | Request::Exchange(_)
             | Request::Reenrol(_)
-            | Request::SetLoginMethod(_)
+            | Request::SetLoginMethod { .. }
             | Request::RemoveLoginMethod(_)
             | Request::LogIn(_)
             | Request::JudgeJoiner { .. } => {

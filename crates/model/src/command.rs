@@ -26,7 +26,7 @@ use crate::{
     node::{Facts, Incarnation, NodeSpec},
     policy::{PolicySpec, Refusal},
     registry::RegistrySpec,
-    sealed::{KeyId, Sealed},
+    sealed::{KeyId, LoginAt, Sealed},
     service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Inheritance, PendingReason},
@@ -460,10 +460,10 @@ pub enum Command {
         /// The job, in words.
         job: String,
     },
-    /// A registry's login sealed with the active key.
+    /// A login sealed with the active key.
     ResealLogin {
-        /// Of which registry.
-        host: String,
+        /// Which one.
+        at: LoginAt,
         /// When that was declared; rejected when it was declared anew.
         set: ClusterTime,
         /// The key that it was sealed with, `None` in clear; rejected when it is another.
@@ -479,7 +479,12 @@ pub enum Command {
         value: Sealed,
     },
     /// A login method, in place of the one of its name.
-    SetLoginMethod(Box<LoginMethodSpec>),
+    SetLoginMethod {
+        /// The declaration.
+        spec: Box<LoginMethodSpec>,
+        /// The password of its [`account`](LoginMethodSpec::account). Rejected when there is one without the other.
+        password: Option<Sealed>,
+    },
     /// Forgets a login method with all users that came by it.
     RemoveLoginMethod {
         /// Its name.

@@ -18,7 +18,7 @@ use crate::{
     identity::{Identity, JoinRole},
     issuer::{IssuerSpec, IssuerView},
     item::{ItemKind, ItemSpec},
-    login::{LogInRequest, LoginMethodSpec, LoginOffer},
+    login::{LogInRequest, LoginMethodSpec, LoginOffer, Password},
     network::{Network, NetworkSpec},
     node::{Availability, Facts, Node, NodeClass, NodeSpec, NodeState},
     policy::{Breach, Policy, PolicySpec, Refusal},
@@ -290,7 +290,12 @@ pub enum Request {
     /// then that [`Node`](crate::identity::Identity::Node).
     Reenrol(Box<ReenrolRequest>),
     /// A login method, in place of the one of its name.
-    SetLoginMethod(Box<LoginMethodSpec>),
+    SetLoginMethod {
+        /// The declaration.
+        spec: Box<LoginMethodSpec>,
+        /// The password of the [`account`](LoginMethodSpec::account) that searches; `None` without one.
+        password: Option<Password>,
+    },
     /// Forget a login method with all users that came by it, by its whole name.
     RemoveLoginMethod(String),
     /// A certificate for whoever proves oneself. The leader has the proof judged.
@@ -823,7 +828,7 @@ pub enum Response {
 /// A login method as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginMethodView {
-    /// The declaration, without what is secret.
+    /// The declaration.
     pub spec: LoginMethodSpec,
     /// Who declared it.
     pub by: Identity,

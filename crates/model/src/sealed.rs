@@ -38,6 +38,25 @@ impl fmt::Debug for Sealed {
     }
 }
 
+/// Where a login is used whose secret the state holds sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginAt {
+    /// At a registry, by its host.
+    Registry(String),
+    /// At the directory of a login method, by the method's name.
+    Directory(String),
+}
+
+impl fmt::Display for LoginAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(host) => write!(f, "registry \"{host}\""),
+            Self::Directory(method) => write!(f, "login method \"{method}\""),
+        }
+    }
+}
+
 /// A value in clear, on its way: from whoever declares it to the leader, and from the leader to a node that runs what names it.
 /// It is never stored, and has no words for people.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

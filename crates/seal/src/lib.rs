@@ -124,6 +124,15 @@ pub enum Of<'a> {
         /// Its certificate, PEM.
         certificate: &'a str,
     },
+    /// The password of the account that searches a login method's directory.
+    Account {
+        /// Which login method.
+        method: &'a str,
+        /// Where the directory is.
+        url: &'a str,
+        /// The account's entry.
+        name: &'a str,
+    },
 }
 
 impl Place<'_> {
@@ -131,12 +140,13 @@ impl Place<'_> {
         let cluster = self.cluster;
         let context = match self.of {
             Of::Item { kind, name, version } => format!("orch item 1|{cluster}|{kind}|{version}|{name}"),
-            // No host has a bar in it: what follows it is the name's alone.
+            // No host, method and directory's URL has a bar in it: what follows them is the name's alone.
             Of::Login { host, kind: LoginKind::Password { username } } => {
                 format!("orch login 1|{cluster}|{host}|password|{username}")
             }
             Of::Login { host, kind: LoginKind::Token } => format!("orch login 1|{cluster}|{host}|token"),
             Of::Authority { certificate } => format!("orch authority 1|{cluster}|{certificate}"),
+            Of::Account { method, url, name } => format!("orch account 1|{cluster}|{method}|{url}|{name}"),
         };
         context.into_bytes()
     }
@@ -237,6 +247,7 @@ mod tests {
             Place { of: Of::Item { kind: ItemKind::Secret, name: "db", version: 4 }, ..PLACE },
             Place { of: Of::Login { host: "db", kind: &login }, ..PLACE },
             Place { of: Of::Authority { certificate: "db" }, ..PLACE },
+            Place { of: Of::Account { method: "db", url: "db", name: "db" }, ..PLACE },
         ];
         for place in elsewhere {
             assert_eq!(ring().open(&place, &sealed), Err(SealError::Altered(KeyId(1))), "{place:?}");
@@ -263,6 +274,22 @@ mod tests {
         for elsewhere in
             [place("evil.example", &ci), place("r.example", &other), place("r.example", &LoginKind::Token)]
         {
+            assert_eq!(ring().open(&elsewhere, &sealed), Err(SealError::Altered(KeyId(1))), "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn an_accounts_password_opens_for_its_own_method_directory_and_entry_only() {
+        let place =
+            |method, url, name| Place { cluster: ClusterId(7), of: Of::Account { method, url, name } };
+        let own = place("ad", "ldaps://a.example", "cn=orch");
+        let sealed = ring().seal(KeyId(1), [9; 12], &own, b"hunter2").unwrap();
+        assert_eq!(ring().open(&own, &sealed).unwrap().reveal(), b"hunter2");
+        for elsewhere in [
+            place("ldap", "ldaps://a.example", "cn=orch"),
+            place("ad", "ldaps://evil.example", "cn=orch"),
+            place("ad", "ldaps://a.example", "cn=root"),
+        ] {
             assert_eq!(ring().open(&elsewhere, &sealed), Err(SealError::Altered(KeyId(1))), "{elsewhere:?}");
         }
     }

@@ -111,7 +111,7 @@ impl Store {
             | Command::Exchange { .. }
             | Command::ResealLogin { .. }
             | Command::ResealAuthority { .. }
-            | Command::SetLoginMethod(_)
+            | Command::SetLoginMethod { .. }
             | Command::RemoveLoginMethod { .. }
             | Command::LogIn { .. }
             | Command::JudgeJoiner { .. }

@@ -138,6 +138,8 @@ impl Store {
         ensure(methods.is_sorted_by(|a, b| a.spec.name < b.spec.name), || {
             "login methods are out of order".into()
         })?;
+        let whole = methods.iter().all(|method| method.spec.account().is_some() == method.password.is_some());
+        ensure(whole, || "an account that searches has no password, or a password no account".into())?;
         let origins: Vec<_> = users.iter().filter_map(|user| user.origin.as_ref()).collect();
         let whole = origins.iter().all(|origin| self.login_method(&origin.method).is_some());
         ensure(whole, || "a user has outlived its login method".into())?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{
     item::{Item, ItemKind},
+    login::LoginMethod,
     sealed::{DataKeys, KeyId},
     service::Service,
 };
@@ -47,7 +48,8 @@ impl Store {
         let logins = self.registries().iter().filter_map(|registry| registry.spec.login_key());
         let authority =
             self.cluster().map(|cluster| cluster.authority.sealed.as_ref().map(|sealed| sealed.key));
-        logins.chain(authority)
+        let accounts = self.login_methods().iter().filter_map(LoginMethod::key).map(Some);
+        logins.chain(accounts).chain(authority)
     }
 
     /// Who mounts an item or would after a way back, each in words. Linear in the number of kept releases.

@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{SERVICE, World, encode, load, spec};
 use model::{
     command::{Answer, Command, Rejection},
     id::MemberId,
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
+    login::{Directory, LoginMethodSpec, People, Provider, Search},
     registry::{LoginKind, RegistrySpec, SealedLogin},
-    sealed::{Clear, KeyId, Sealed},
+    sealed::{Clear, KeyId, LoginAt, Sealed},
     service::{RolloutState, ServiceSpec},
     time::ClusterTime,
 };
@@ -179,6 +182,10 @@ fn login(key: u64, text: &str) -> SealedLogin {
     SealedLogin { kind: LoginKind::Password { username: "ci".into() }, value: sealed(key, text) }
 }
 
+fn registry() -> LoginAt {
+    LoginAt::Registry("r".into())
+}
+
 fn with_login(sealed: SealedLogin) -> Command {
     Command::SetRegistry(RegistrySpec { host: "r".into(), sealed: Some(sealed), ..RegistrySpec::default() })
 }
@@ -196,12 +203,54 @@ fn login_is_sealed_anew_as_it_was_declared_and_holds_its_key() {
     world.done(with_login(login(1, "one")));
     conflict(world.refused(with_login(login(1, "two"))), "the data key is 2");
     let set = world.store.registries()[0].set;
-    let reseal = |set, from| Command::ResealLogin { host: "r".into(), set, from, value: sealed(2, "anew") };
+    let reseal = |set, from| Command::ResealLogin { at: registry(), set, from, value: sealed(2, "anew") };
     conflict(world.refused(reseal(ClusterTime(set.0 + 1), Some(KeyId(1)))), "not sealed so");
     conflict(world.refused(reseal(set, None)), "not sealed so");
     world.done(reseal(set, Some(KeyId(1))));
     assert_eq!(world.store.registries()[0].spec.sealed, Some(login(2, "anew")));
     world.done(Command::DropKey { id: KeyId(1) });
+}
+
+fn searched(people: People, password: Option<Sealed>) -> Command {
+    let provider = Provider::Ldap(Box::new(Directory { people, ..Directory::default() }));
+    let life = Duration::from_secs(60);
+    let spec = LoginMethodSpec { name: "ad".into(), provider, rules: Vec::new(), life };
+    Command::SetLoginMethod { spec: Box::new(spec), password }
+}
+
+fn with_account(password: Option<Sealed>) -> Command {
+    searched(People::Found { search: Search::default(), account: "cn=orch".into() }, password)
+}
+
+#[test]
+fn accounts_password_is_sealed_anew_as_it_was_declared_and_holds_its_key() {
+    let mut world = world();
+    for wrong in [with_account(None), searched(People::default(), Some(sealed(1, "one")))] {
+        assert!(matches!(world.refused(wrong), Rejection::Invalid(_)));
+    }
+    conflict(world.refused(with_account(Some(sealed(7, "x")))), "the data key is 1");
+    world.done(with_account(Some(sealed(1, "one"))));
+    add_key(&mut world, 2);
+    keeps(&mut world, 2);
+    world.done(Command::UseKey { id: KeyId(2) });
+    world.done(Command::RemoveItem { kind: SECRET, name: "db".into() });
+    conflict(world.refused(Command::DropKey { id: KeyId(1) }), "is needed");
+    let set = world.store.login_method("ad").expect("declared").set;
+    world.done(with_account(Some(sealed(1, "one"))));
+    assert_eq!(world.store.login_method("ad").expect("declared").set, set, "the same again");
+    conflict(world.refused(with_account(Some(sealed(1, "two")))), "the data key is 2");
+    let reseal = |set, from, key| {
+        let (at, value) = (LoginAt::Directory("ad".into()), sealed(key, "anew"));
+        Command::ResealLogin { at, set, from, value }
+    };
+    conflict(world.refused(reseal(ClusterTime(set.0 + 1), Some(KeyId(1)), 2)), "not sealed so");
+    conflict(world.refused(reseal(set, None, 2)), "not sealed so");
+    conflict(world.refused(reseal(set, Some(KeyId(1)), 1)), "not sealed so");
+    world.done(reseal(set, Some(KeyId(1)), 2));
+    let method = world.store.login_method("ad").expect("declared");
+    assert_eq!((method.password.clone(), method.set), (Some(sealed(2, "anew")), set));
+    world.done(Command::DropKey { id: KeyId(1) });
+    assert_eq!(load(&encode(&world.store)).hash(), world.store.hash());
 }
 
 #[test]
@@ -216,7 +265,7 @@ fn what_an_earlier_version_left_in_clear_is_sealed_and_the_clear_text_is_gone() 
     let authority = |from, key| Command::ResealAuthority { from, value: sealed(key, "anew") };
     assert!(world.store.is_in_clear());
     let set = world.store.registries()[0].set;
-    world.done(Command::ResealLogin { host: "r".into(), set, from: None, value: sealed(1, "anew") });
+    world.done(Command::ResealLogin { at: registry(), set, from: None, value: sealed(1, "anew") });
     conflict(world.refused(authority(None, 2)), "not sealed so");
     world.done(authority(None, 1));
     conflict(world.refused(authority(None, 1)), "not sealed so");

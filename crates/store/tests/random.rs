@@ -22,13 +22,13 @@ use model::{
     identity::{Identity, JoinRole},
     issuer::IssuerSpec,
     item::{FileMount, ItemKind, ItemSpec, NewVersion},
-    login::{LoginMethodSpec, Provider, RoleRule},
+    login::{Directory, LoginMethodSpec, People, Provider, RoleRule, Search},
     network::NetworkSpec,
     node::{Availability, Incarnation, NodeClass, NodeSpec},
     policy::PolicySpec,
     registry::{LoginKind, RegistrySpec, SealedLogin},
     route::IngressPort,
-    sealed::{Clear, KeyId, Sealed},
+    sealed::{Clear, KeyId, LoginAt, Sealed},
     service::{ImagePin, Mode, RolloutState, RolloutStep, ServiceSpec, Slot, TemplateVersion},
     session::TaskReport,
     task::{Health, Inheritance, Observed, PendingReason, Task, TaskState},
@@ -361,14 +361,21 @@ impl Chooser<'_> {
     }
 
     fn reseal_login(&mut self) -> Command {
-        let host = format!("r{}", self.random.below(2));
-        let known = self.store.registries().iter().find(|known| known.spec.host == host);
-        let set = known.map(|known| known.set).unwrap_or_default();
-        let from = known.and_then(|known| known.spec.login_key()).flatten();
+        let (at, set, from) = if self.random.one_in(2) {
+            let name = self.random.pick(&["ldap", "sso"]).to_owned();
+            let known = self.store.login_method(&name).map(|known| (known.set, known.key()));
+            let (set, from) = known.unwrap_or_default();
+            (LoginAt::Directory(name), set, from)
+        } else {
+            let host = format!("r{}", self.random.below(2));
+            let known = self.store.registries().iter().find(|known| known.spec.host == host);
+            let set = known.map(|known| known.set).unwrap_or_default();
+            (LoginAt::Registry(host), set, known.and_then(|known| known.spec.login_key()).flatten())
+        };
         let from = from.filter(|_| !self.random.one_in(8));
         let key = self.store.data_keys().map(|keys| keys.active).unwrap_or_default();
         Command::ResealLogin {
-            host,
+            at,
             set,
             from,
             value: Sealed { key, nonce: [0; 12], bytes: vec![1; 4].into() },
@@ -594,12 +601,25 @@ impl Chooser<'_> {
         let name = self.random.pick(&["ldap", "sso"]).to_owned();
         match self.random.below(8) {
             0 => Command::RemoveLoginMethod { name },
-            1 | 2 => Command::SetLoginMethod(Box::new(LoginMethodSpec {
-                name,
-                provider: Provider::Ldap(Box::default()),
-                rules: vec![RoleRule { role: UserRole::Viewer, group: "*".into() }],
-                life: Duration::from_secs(1 + self.random.below(3)),
-            })),
+            1 | 2 => {
+                let people = match self.random.below(2) {
+                    0 => People::default(),
+                    _ => People::Found { search: Search::default(), account: "cn=orch".into() },
+                };
+                let directory = Directory { people, ..Directory::default() };
+                let password = self.random.one_in(2).then(|| Sealed {
+                    key: KeyId(self.random.below(3)),
+                    nonce: [0; 12],
+                    bytes: vec![self.random.below(3) as u8; 4].into(),
+                });
+                let spec = Box::new(LoginMethodSpec {
+                    name,
+                    provider: Provider::Ldap(Box::new(directory)),
+                    rules: vec![RoleRule { role: UserRole::Viewer, group: "*".into() }],
+                    life: Duration::from_secs(1 + self.random.below(3)),
+                });
+                Command::SetLoginMethod { spec, password }
+            }
             _ => {
                 let person = self.random.below(3);
                 let called = if self.random.one_in(4) { 9 } else { person };

@@ -115,6 +115,10 @@ fn method(name: &str, life: u64) -> LoginMethodSpec {
     }
 }
 
+fn set_method(spec: LoginMethodSpec) -> Command {
+    Command::SetLoginMethod { spec: Box::new(spec), password: None }
+}
+
 /// Somebody proved oneself by method `ldap`.
 fn log_in(world: &World, id: u64, subject: &str, name: &str, role: &str) -> Command {
     Command::LogIn {
@@ -131,7 +135,7 @@ fn log_in(world: &World, id: u64, subject: &str, name: &str, role: &str) -> Comm
 #[test]
 fn whoever_logs_in_again_is_the_same_user_with_the_roles_of_today() {
     let mut world = world();
-    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    world.done(set_method(method("ldap", 60)));
     let first = log_in(&world, 1, "uid=ann", "ldap:ann", "admin");
     assert_eq!(world.done(first).outcome, Ok(Answer::User { id: UserId(1) }));
     // Under another name of hers.
@@ -154,7 +158,7 @@ fn whoever_logs_in_again_is_the_same_user_with_the_roles_of_today() {
 #[test]
 fn a_disabled_user_logs_in_in_vain_and_a_login_that_is_over_lets_nobody_in() {
     let mut world = world();
-    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    world.done(set_method(method("ldap", 60)));
     for (id, name) in [(1, "ann"), (2, "bob")] {
         let command = log_in(&world, id, &format!("uid={name}"), &format!("ldap:{name}"), "viewer");
         world.done(command);
@@ -181,11 +185,11 @@ fn a_disabled_user_logs_in_in_vain_and_a_login_that_is_over_lets_nobody_in() {
 #[test]
 fn users_end_with_their_login_method_and_a_proof_of_before_lets_nobody_in() {
     let mut world = world();
-    world.done(Command::SetLoginMethod(Box::new(method("ldap", 60))));
+    world.done(set_method(method("ldap", 60)));
     let early = log_in(&world, 1, "uid=a", "ldap:a", "viewer");
     world.done(early.clone());
     let in_time = log_in(&world, 2, "uid=b", "ldap:b", "viewer");
-    world.done(Command::SetLoginMethod(Box::new(method("ldap", 30))));
+    world.done(set_method(method("ldap", 30)));
     assert!(matches!(world.refused(in_time), Rejection::Conflict(why) if why.contains("declared anew")));
     world.done(Command::RemoveLoginMethod { name: "ldap".into() });
     assert!(world.store.user(UserId(1)).is_none() && world.store.user(ANN).is_some());

@@ -26,13 +26,18 @@ const MEMBER_OF: &str = "memberOf";
 
 type Conversation = Session<TlsStream<TcpStream>>;
 
-/// Judges a name and a password.
-pub(super) async fn judge(directory: &Directory, user: &str, password: &Password) -> LoginAnswer {
+/// Judges a name and a password; `account` is the password of the account that searches, if one does.
+pub(super) async fn judge(
+    directory: &Directory,
+    account: Option<&Password>,
+    user: &str,
+    password: &Password,
+) -> LoginAnswer {
     if password.reveal().is_empty() {
         return Err(wrong());
     }
     let mut session = connect(directory).await.map_err(LoginRefusal::Unreachable)?;
-    let judged = converse(&mut session, directory, user, password).await;
+    let judged = converse(&mut session, directory, account, user, password).await;
     session.end().await;
     judged
 }
@@ -48,14 +53,15 @@ fn unreachable(error: SessionError) -> LoginRefusal {
 async fn converse(
     session: &mut Conversation,
     directory: &Directory,
+    secret: Option<&Password>,
     user: &str,
     password: &Password,
 ) -> LoginAnswer {
     let user = user.to_ascii_lowercase();
     let name = match &directory.people {
         People::At(template) => template.replace("{user}", &in_name(&user)),
-        People::Found { search, account, password: secret } => {
-            log_in(session, account, secret.reveal()).await?;
+        People::Found { search, account } => {
+            log_in(session, account, secret).await?;
             match find(session, search, &user).await? {
                 Some(name) => name,
                 // Nobody has this name; somebody's password is asked about as ever.
@@ -74,8 +80,8 @@ async fn converse(
         code => return Err(LoginRefusal::Unreachable(format!("it answers a login with {code}"))),
     }
     // People may not be allowed to see their groups.
-    if let People::Found { account, password: secret, .. } = &directory.people {
-        log_in(session, account, secret.reveal()).await?;
+    if let People::Found { account, .. } = &directory.people {
+        log_in(session, account, secret).await?;
     }
     let entries = session.search((&name, Scope::Entry), ANY, MEMBER_OF, 1).await.map_err(unreachable)?;
     let entry = entries.into_iter().next();
@@ -96,8 +102,15 @@ async fn converse(
     Ok(Proven { user, subject, groups, once: None })
 }
 
-async fn log_in(session: &mut Conversation, account: &str, password: &str) -> Result<(), LoginRefusal> {
-    match session.bind(account, password).await.map_err(unreachable)? {
+async fn log_in(
+    session: &mut Conversation,
+    account: &str,
+    secret: Option<&Password>,
+) -> Result<(), LoginRefusal> {
+    // Without one a directory would take it for a stranger, and say yes.
+    let none = || LoginRefusal::Unreachable(format!("there is no password of {account}"));
+    let secret = secret.map(Password::reveal).filter(|secret| !secret.is_empty()).ok_or_else(none)?;
+    match session.bind(account, secret).await.map_err(unreachable)? {
         code::SUCCESS => Ok(()),
         code => Err(LoginRefusal::Unreachable(format!("it refuses the login of {account} ({code})"))),
     }

@@ -29,7 +29,7 @@ pub async fn judge(question: LoginQuestion, keys: Keys) -> LoginAnswer {
     let judged = async {
         match (&question.method.provider, &question.proof) {
             (Provider::Ldap(directory), Proof::Password { user, password }) => {
-                ldap::judge(directory, user, password).await
+                ldap::judge(directory, question.password.as_ref(), user, password).await
             }
             (Provider::Oidc(issuer), Proof::IdToken(token)) => keys.judge(issuer, token, &question.csr).await,
             (Provider::Ldap(_), Proof::IdToken(_)) => {

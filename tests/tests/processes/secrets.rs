@@ -19,6 +19,22 @@ fn secret(cluster: &Cluster, words: &[&str], value: &str) -> String {
 /// How the PKCS#8 form of every key on P-256 begins in PEM: what the authority's key would be found by.
 const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
 
+/// A login method whose directory is searched by an account; its password is typed.
+const METHOD: [&str; 12] = [
+    "login-method",
+    "set",
+    "ad",
+    "--ldap",
+    "ldaps://ldap.example",
+    "--search-base",
+    "dc=example",
+    "--bind-dn",
+    "cn=orch,dc=example",
+    "--bind-password-stdin",
+    "--role",
+    "viewer@*",
+];
+
 /// Every file below a directory that holds the canary.
 fn finds(dir: &Path) -> Vec<String> {
     holds(dir, CANARY)
@@ -72,7 +88,7 @@ fn secret_lies_in_clear_on_no_managers_disk_and_survives_their_restart() {
 }
 
 #[test]
-fn login_and_the_authoritys_key_lie_in_clear_on_no_managers_disk() {
+fn logins_and_the_authoritys_key_lie_in_clear_on_no_managers_disk() {
     let cluster = Cluster::start(Plan::loopback(3)).expect("three managers");
     let ctl = cluster.ctl();
     let set = ["registry", "set", "reg.example", "--username", "ci", "--password-stdin", "--no-check"];
@@ -80,6 +96,10 @@ fn login_and_the_authoritys_key_lie_in_clear_on_no_managers_disk() {
     assert_eq!(said.code, 0, "{said:?}");
     let shown = ctl.ok(&["registry", "inspect", "reg.example", "--json"]).expect("shown");
     assert!(shown.contains("ci") && !shown.contains(CANARY) && !shown.contains("sealed"), "{shown}");
+    let said = ctl.say_to(&METHOD, CANARY);
+    assert_eq!(said.code, 0, "{said:?}");
+    let shown = ctl.ok(&["login-method", "inspect", "ad", "--json"]).expect("shown");
+    assert!(shown.contains("cn=orch") && !shown.contains("password"), "{shown}");
     ctl.ok(&["secret", "rotate-key"]).expect("a new key");
     let rotated = cluster.ask("everything under the new key", PATIENCE, || {
         let keys = ctl.json(&["secret", "keys"]).ok()?;
@@ -90,6 +110,7 @@ fn login_and_the_authoritys_key_lie_in_clear_on_no_managers_disk() {
     cluster.managers().iter().for_each(|manager| manager.start().expect("started"));
     cluster.wait_voters(3).expect("all of them");
     assert_eq!(ctl.say_to(&set, CANARY).code, 0, "the same again");
+    assert_eq!(ctl.say_to(&METHOD, CANARY).code, 0, "the same again");
     ctl.ok(&["token", "create"]).expect("the authority's key opens: a token is made with it");
     assert_eq!(finds(cluster.dir()), Vec::<String>::new());
     for manager in cluster.managers() {

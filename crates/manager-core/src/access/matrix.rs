@@ -247,7 +247,9 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::Exchange => ("X", exchange()),
         Kind::ListIssuers => (READERS, Request::ListIssuers),
         Kind::ListBindings => (READERS, Request::ListBindings),
-        Kind::SetLoginMethod => ("A", Request::SetLoginMethod(Box::new(login_method()))),
+        Kind::SetLoginMethod => {
+            ("A", Request::SetLoginMethod { spec: Box::new(login_method()), password: None })
+        }
         Kind::RemoveLoginMethod => ("A", Request::RemoveLoginMethod(nothing())),
         Kind::LogIn => ("X", log_in()),
         Kind::ListLoginMethods => (READERS, Request::ListLoginMethods),

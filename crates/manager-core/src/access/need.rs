@@ -130,7 +130,7 @@ impl<'a> Need<'a> {
                 Self::Item { kind: *kind, name }
             }
             Request::RotateKey => Self::Admin(Verb::Settings),
-            Request::SetLoginMethod(_) | Request::RemoveLoginMethod(_) => Self::Admin(Verb::Users),
+            Request::SetLoginMethod { .. } | Request::RemoveLoginMethod(_) => Self::Admin(Verb::Users),
             Request::LogIn(_) => Self::LogIn,
             Request::ListLogins => Self::Greet,
             Request::ListServices

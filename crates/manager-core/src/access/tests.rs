@@ -516,7 +516,7 @@ fn rows() -> Vec<(&'static str, Request)> {
             "re-enrol",
             Request::Reenrol(Box::new(ReenrolRequest { certificate: String::new(), csr: csr(), serial: 0 })),
         ),
-        ("set login method", Request::SetLoginMethod(Box::new(method))),
+        ("set login method", Request::SetLoginMethod { spec: Box::new(method), password: None }),
         ("remove login method", Request::RemoveLoginMethod("ldap".into())),
         ("log in", Request::LogIn(Box::new(LogInRequest { method: "ldap".into(), proof, csr: csr() }))),
         ("list login methods", Request::ListLoginMethods),

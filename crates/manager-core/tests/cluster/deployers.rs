@@ -229,7 +229,10 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
         (Request::ListFreezes, Some("freezes")),
         (Request::ListCrons, Some("crons")),
         (Request::ListRegistries, Some("registries")),
-        (Request::SetLoginMethod(Box::new(crate::logins::method())), Some("login methods")),
+        (
+            Request::SetLoginMethod { spec: Box::new(crate::logins::method()), password: None },
+            Some("login methods"),
+        ),
         (Request::ListLoginMethods, Some("login methods")),
         (Request::GetEndpoints("web".into()), Some("endpoints")),
         (Request::ListNodes, Some("nodes")),

@@ -195,7 +195,7 @@ fn fuzz_requests() {
         Request::RemoveFreeze("beam".into()),
         Request::SetRegistry { spec: registry, check: true },
         Request::ListRegistries,
-        Request::SetLoginMethod(Box::new(crate::logins::method())),
+        Request::SetLoginMethod { spec: Box::new(crate::logins::method()), password: None },
         Request::ListLoginMethods,
         Request::ListLogins,
         Request::RemoveLoginMethod("ldap".into()),

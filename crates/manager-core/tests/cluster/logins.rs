@@ -5,7 +5,7 @@ use std::time::Duration;
 use manager_core::{LoginAnswer, LoginQuestion, LoginRefusal, Proven};
 use model::{
     identity::Identity,
-    login::{Directory, LogInRequest, LoginMethodSpec, Password, People, Proof, Provider},
+    login::{Directory, LogInRequest, LoginMethodSpec, Password, People, Proof, Provider, Search},
     request::{ErrorCode, Request, Response},
 };
 
@@ -26,8 +26,16 @@ pub fn method() -> LoginMethodSpec {
     }
 }
 
+/// The same directory, searched by an account.
+pub fn searched() -> LoginMethodSpec {
+    let search = Search { base: "dc=example".into(), filter: "(uid={user})".into() };
+    let people = People::Found { search, account: "cn=orch,dc=example".into() };
+    let directory = Directory { url: "ldaps://ldap.example".into(), people, ..Directory::default() };
+    LoginMethodSpec { provider: Provider::Ldap(Box::new(directory)), ..method() }
+}
+
 /// Whose password is the name backwards has the groups that the name says.
-fn directory(question: &LoginQuestion) -> LoginAnswer {
+pub fn directory(question: &LoginQuestion) -> LoginAnswer {
     let Proof::Password { user, password } = &question.proof else { panic!("a password") };
     let right: String = user.chars().rev().collect();
     if user == "down" {
@@ -47,11 +55,11 @@ fn directory(question: &LoginQuestion) -> LoginAnswer {
 fn world() -> World {
     let mut world = World::new(1);
     world.directory = Some(directory);
-    world.admin(Request::SetLoginMethod(Box::new(method())));
+    world.admin(Request::SetLoginMethod { spec: Box::new(method()), password: None });
     world
 }
 
-fn asked(user: &str, password: &str) -> Request {
+pub fn asked(user: &str, password: &str) -> Request {
     let proof = Proof::Password { user: user.into(), password: Password::new(password) };
     Request::LogIn(Box::new(LogInRequest { method: "ldap".into(), proof, csr: CSR.into() }))
 }

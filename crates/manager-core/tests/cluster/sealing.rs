@@ -1,4 +1,5 @@
-//! Logins of registries and the authority's key: sealed wherever they lie, opened where they are used, and only with the data key.
+//! Logins of registries, passwords of accounts and the authority's key: sealed wherever they lie, opened where they are used, and only
+//! with the data key.
 
 use std::time::Duration;
 
@@ -6,18 +7,24 @@ use manager_core::RegistryWish;
 use model::{
     id::NodeId,
     identity::{Identity, JoinRole},
+    login::{LoginMethodSpec, Password, Provider},
     registry::{Login, RegistrySpec, Secret},
     request::{ErrorCode, Request, Response},
-    sealed::KeyId,
+    sealed::{KeyId, Sealed},
     session::AgentMessage,
 };
 use seal::{DataKey, Keyring};
 
-use crate::world::{AUTHORITY_KEY, ONE, World, admin, spec};
+use crate::{
+    logins::{asked, directory, searched},
+    world::{AUTHORITY_KEY, ONE, World, admin, spec},
+};
 
 const HOST: &str = "reg.example";
 const IMAGE: &str = "reg.example/app:1";
 const PASSWORD: &str = "canary-hunter2";
+/// Of the account that searches a directory.
+const ACCOUNT: &str = "canary-of-an-account";
 
 fn login(password: &str) -> Login {
     Login::Password { username: "ci".into(), password: Secret::new(password) }
@@ -26,6 +33,26 @@ fn login(password: &str) -> Login {
 fn declare(world: &mut World, password: &str) -> Response {
     let spec = RegistrySpec { host: HOST.into(), login: Some(login(password)), ..RegistrySpec::default() };
     world.admin(Request::SetRegistry { spec, check: false })
+}
+
+fn set_method(spec: LoginMethodSpec, password: &str) -> Request {
+    Request::SetLoginMethod { spec: Box::new(spec), password: Some(Password::new(password)) }
+}
+
+/// A login method whose directory is searched by an account with this password.
+fn declare_method(world: &mut World, password: &str) {
+    world.directory = Some(directory);
+    world.admin(set_method(searched(), password));
+}
+
+fn account(world: &World) -> Sealed {
+    world.store(ONE).login_methods()[0].password.clone().expect("sealed")
+}
+
+/// With which password of its account a directory is searched for somebody who logs in.
+fn search(world: &mut World) -> Option<Password> {
+    world.insist(Identity::Anonymous, asked("ann", "nna")).expect("let in");
+    world.proofs.last().expect("asked").password.clone()
 }
 
 fn finds(bytes: &[u8], text: &str) -> bool {
@@ -77,9 +104,10 @@ fn a_cluster_is_founded_with_its_first_key_and_nothing_ever_lies_in_clear() {
     world.join_member();
     world.join_member();
     declare(&mut world, PASSWORD);
+    declare_method(&mut world, ACCOUNT);
     world.run_for(Duration::from_secs(2));
     assert!(sealed_with(&world, 1));
-    for text in [PASSWORD, AUTHORITY_KEY] {
+    for text in [PASSWORD, ACCOUNT, AUTHORITY_KEY] {
         assert!(!lies_in_clear(&world, text), "{text}");
     }
     let leader = world.leader().expect("a leader");
@@ -125,14 +153,48 @@ fn the_same_login_again_changes_nothing_and_another_password_is_another_sealed_v
 }
 
 #[test]
+fn the_same_account_again_changes_nothing_and_another_directory_gets_another_sealed_value() {
+    let mut world = World::new(37);
+    declare_method(&mut world, ACCOUNT);
+    let first = account(&world);
+    let generation = world.store(ONE).cluster().expect("founded").generation;
+    declare_method(&mut world, ACCOUNT);
+    assert_eq!(account(&world), first);
+    assert_eq!(world.store(ONE).cluster().expect("founded").generation, generation);
+    let longer = LoginMethodSpec { life: Duration::from_secs(60), ..searched() };
+    world.admin(set_method(longer, ACCOUNT));
+    assert_eq!(account(&world), first, "the same account at the same directory");
+    let mut moved = searched();
+    let Provider::Ldap(directory) = &mut moved.provider else { panic!("a directory") };
+    directory.url = "ldaps://other.example".into();
+    world.admin(set_method(moved, ACCOUNT));
+    assert_ne!(account(&world), first);
+    assert_eq!(search(&mut world), Some(Password::new(ACCOUNT)));
+    declare_method(&mut world, "another");
+    assert_eq!(search(&mut world), Some(Password::new("another")));
+    let shown = proto::codec::encode(&world.admin(Request::ListLoginMethods));
+    let sealed = account(&world).bytes;
+    assert!(finds(&shown, "cn=orch") && !finds(&shown, "another"), "nobody reads it back");
+    assert!(!shown.windows(sealed.len()).any(|window| window == sealed), "nor what it is sealed as");
+}
+
+#[test]
 fn a_rotation_seals_logins_and_the_authority_anew_and_they_open_still() {
     let mut world = World::of_three(35);
     declare(&mut world, PASSWORD);
+    declare_method(&mut world, ACCOUNT);
+    let first = account(&world);
+    assert_eq!(search(&mut world), Some(Password::new(ACCOUNT)));
     let node = running(&mut world);
     assert_eq!(pull(&mut world, node), [Some(login(PASSWORD))]);
     world.admin(Request::RotateKey);
     world.until("all of it under the new key", |world| sealed_with(world, 2));
     assert_eq!(pull(&mut world, node), [Some(login(PASSWORD))]);
+    assert_ne!(account(&world), first);
+    assert_eq!(search(&mut world), Some(Password::new(ACCOUNT)));
+    let known = |world: &World| world.store(ONE).data_keys().map_or(0, |keys| keys.known.len());
+    world.until("the old key is forgotten", |world| known(world) == 1);
+    assert_eq!(search(&mut world), Some(Password::new(ACCOUNT)));
     let leader = world.leader().expect("a leader");
     assert_eq!(world.manager(leader).authority_key().expect("opens").reveal(), AUTHORITY_KEY.as_bytes());
     let asked = world.asked.iter().filter(|question| question.wish != RegistryWish::Greeting);
@@ -144,6 +206,7 @@ fn a_rotation_seals_logins_and_the_authority_anew_and_they_open_still() {
 fn a_manager_without_its_data_key_issues_nothing_and_says_what_is_missing() {
     let mut world = World::new(36);
     declare(&mut world, PASSWORD);
+    declare_method(&mut world, ACCOUNT);
     let node = running(&mut world);
     world.until("sealed", |world| sealed_with(world, 1));
     let (joiner, join) = world.join_request(JoinRole::Agent, "n", "");
@@ -152,9 +215,13 @@ fn a_manager_without_its_data_key_issues_nothing_and_says_what_is_missing() {
     world.restart(ONE);
     world
         .until("the node is back", |world| world.leader().is_some() && world.agents[&node].session.is_some());
-    for (identity, request) in
-        [(joiner, join), (Identity::Node(node), Request::RenewCertificate { csr: crate::world::CSR.into() })]
-    {
+    let renew = Request::RenewCertificate { csr: crate::world::CSR.into() };
+    for (identity, request) in [
+        (joiner, join),
+        (Identity::Node(node), renew),
+        (Identity::Anonymous, asked("ann", "nna")),
+        (admin(), set_method(searched(), ACCOUNT)),
+    ] {
         let handle = world.ask(ONE, identity, None, request);
         world.until("an answer", |world| world.answer(handle).is_some());
         let refused = world.answer(handle).cloned().expect("there is one").expect_err("refused");
@@ -162,6 +229,7 @@ fn a_manager_without_its_data_key_issues_nothing_and_says_what_is_missing() {
         assert!(refused.message.contains("this manager does not have data key 1"), "{refused}");
         assert!(refused.message.contains("orchctl secret keys"), "{refused}");
     }
+    assert!(world.proofs.is_empty(), "no directory is asked");
     assert_eq!(
         pull(&mut world, node),
         [],
@@ -173,5 +241,6 @@ fn a_manager_without_its_data_key_issues_nothing_and_says_what_is_missing() {
     world
         .until("the node is back", |world| world.leader().is_some() && world.agents[&node].session.is_some());
     assert_eq!(pull(&mut world, node), [Some(login(PASSWORD))]);
+    assert_eq!(search(&mut world), Some(Password::new(ACCOUNT)));
     world.join_node();
 }

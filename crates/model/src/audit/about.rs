@@ -77,7 +77,7 @@ pub fn about(request: &Request) -> Option<About> {
             About::new(if *approve { "approve" } else { "deny" }, "manager", joiner)
         }
         Request::Reenrol(_) => About::new("re-enrol", "certificate", ""),
-        Request::SetLoginMethod(spec) => About::new("set", "login-method", &spec.name),
+        Request::SetLoginMethod { spec, .. } => About::new("set", "login-method", &spec.name),
         Request::RemoveLoginMethod(name) => About::new("remove", "login-method", name),
         Request::LogIn(login) => {
             let user = match &login.proof {

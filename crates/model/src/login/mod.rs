@@ -3,8 +3,8 @@
 //! A [`LoginMethod`] says where proofs are judged and which group has which role. Whoever proves oneself becomes a user of the
 //! cluster for some hours, named `METHOD:NAME`, which no admin's user can be named, with a certificate that ends with it.
 //!
-//! What a method holds that is secret lies in the replicated state as a registry's login does. A password that somebody proves
-//! oneself with is nowhere but in memory, on its way.
+//! A declaration holds nothing secret. The password of the account that searches a directory comes beside it, and is sealed with the
+//! managers' data key before it enters the log. A password that somebody proves oneself with is nowhere but in memory, on its way.
 
 mod dn;
 
@@ -16,7 +16,7 @@ use zeroize::Zeroize as _;
 use crate::{
     access::{MAX_ROLES, MAX_USER_NAME, UserRole},
     identity::Identity,
-    registry::Secret,
+    sealed::{KeyId, Sealed},
     time::ClusterTime,
 };
 
@@ -82,11 +82,8 @@ pub enum People {
     Found {
         /// Where, and how: the filter has `{user}` in it, and fits one entry.
         search: Search,
-        /// Who searches: an entry's name.
+        /// Who searches: an entry's name. Its password is not part of the declaration.
         account: String,
-        /// That entry's password; blank where it is shown.
-        #[serde(default, skip_serializing_if = "is_blank")]
-        password: Secret,
     },
 }
 
@@ -94,10 +91,6 @@ impl Default for People {
     fn default() -> Self {
         Self::At(String::new())
     }
-}
-
-fn is_blank(secret: &Secret) -> bool {
-    secret.reveal().is_empty()
 }
 
 /// A search below an entry.
@@ -173,15 +166,11 @@ impl LoginMethodSpec {
         roles
     }
 
-    /// The same without what is secret.
-    pub fn shown(&self) -> Self {
-        let mut shown = self.clone();
-        if let Provider::Ldap(directory) = &mut shown.provider
-            && let People::Found { password, .. } = &mut directory.people
-        {
-            *password = Secret::default();
-        }
-        shown
+    /// The account that searches a directory: the directory's URL and the entry's name. Whoever has one has its password, too.
+    pub fn account(&self) -> Option<(&str, &str)> {
+        let Provider::Ldap(directory) = &self.provider else { return None };
+        let People::Found { account, .. } = &directory.people else { return None };
+        Some((&directory.url, account))
     }
 }
 
@@ -190,10 +179,20 @@ impl LoginMethodSpec {
 pub struct LoginMethod {
     /// The declaration.
     pub spec: LoginMethodSpec,
+    /// The password of the [`account`](LoginMethodSpec::account) that searches; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Sealed>,
     /// Who declared it.
     pub by: Identity,
     /// When. A proof that was judged by an earlier declaration lets nobody in.
     pub set: ClusterTime,
+}
+
+impl LoginMethod {
+    /// With which key the password is sealed; `None` without one.
+    pub fn key(&self) -> Option<KeyId> {
+        self.password.as_ref().map(|password| password.key)
+    }
 }
 
 /// Where a user comes from whom no admin made.
@@ -380,19 +379,21 @@ mod tests {
 
     #[test]
     fn nothing_that_is_shown_holds_a_secret() {
-        let people = People::Found {
-            search: Search::default(),
-            account: "cn=orch".into(),
-            password: Secret::new("hunter2"),
-        };
-        let directory = Directory { people, ..Directory::default() };
-        let method = method(Provider::Ldap(Box::new(directory)), &["viewer@*"]);
         let proof = Proof::Password { user: "ann".into(), password: Password::new("hunter2") };
         let token = Proof::IdToken(Password::new("hunter2"));
-        for text in [format!("{method:?}{proof:?}{token:?}"), format!("{:?}", method.shown())] {
-            assert!(!text.contains("hunter2"), "{text}");
-        }
-        let Provider::Ldap(directory) = method.shown().provider else { panic!("a directory") };
-        assert!(matches!(directory.people, People::Found { password, .. } if password.reveal().is_empty()));
+        let text = format!("{proof:?}{token:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn only_a_directory_that_is_searched_has_an_account() {
+        let people = People::Found { search: Search::default(), account: "cn=orch".into() };
+        let of = |people| {
+            let directory = Directory { url: "ldaps://x".into(), people, ..Directory::default() };
+            method(Provider::Ldap(Box::new(directory)), &[])
+        };
+        assert_eq!(of(people).account(), Some(("ldaps://x", "cn=orch")));
+        assert_eq!(of(People::default()).account(), None);
+        assert_eq!(method(Provider::Oidc(Box::default()), &[]).account(), None);
     }
 }

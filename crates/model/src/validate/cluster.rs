@@ -189,7 +189,7 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         Request::RemoveIssuer(name) | Request::RemoveBinding(name) => {
             problems.judge("name", text::dns_label(name));
         }
-        Request::SetLoginMethod(spec) => login::method(&mut problems, spec),
+        Request::SetLoginMethod { spec, password } => login::method(&mut problems, spec, password.as_ref()),
         Request::RemoveLoginMethod(name) => problems.judge("name", text::dns_label(name)),
         Request::LogIn(request) => {
             login::request(&mut problems, request);

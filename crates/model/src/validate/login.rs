@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Problems, cluster::user, text};
 use crate::login::{
-    Directory, Dn, EVERYBODY, LogInRequest, LoginMethodSpec, MAX_LIFE, MAX_RULES, Oidc, People, Proof,
-    Provider, Search, user_name,
+    Directory, Dn, EVERYBODY, LogInRequest, LoginMethodSpec, MAX_LIFE, MAX_RULES, Oidc, Password, People,
+    Proof, Provider, Search, user_name,
 };
 
 /// Names of entries, filters, URLs and claims.
@@ -25,7 +25,7 @@ const USER: &str = "{user}";
 /// Where the name of somebody's entry goes.
 const ENTRY: &str = "{dn}";
 
-pub(super) fn method(problems: &mut Problems, spec: &LoginMethodSpec) {
+pub(super) fn method(problems: &mut Problems, spec: &LoginMethodSpec, password: Option<&Password>) {
     problems.judge("name", text::dns_label(&spec.name));
     problems.ensure(spec.name.len() <= MAX_METHOD, "name", || {
         format!("it stands before every name that logs in: at most {MAX_METHOD} letters")
@@ -55,6 +55,14 @@ pub(super) fn method(problems: &mut Problems, spec: &LoginMethodSpec) {
         Provider::Ldap(spec) => directory(problems, spec),
         Provider::Oidc(spec) => issuer(problems, spec),
     }
+    let (searches, length) = (spec.account().is_some(), password.map(|password| password.reveal().len()));
+    problems.ensure(searches || length.is_none(), "password", || {
+        "nobody searches with it: a password belongs to the account that searches a directory".into()
+    });
+    let good = length.is_some_and(|length| (1..=MAX_PASSWORD).contains(&length));
+    problems.ensure(!searches || good, "password", || {
+        format!("who searches has a password of 1 to {MAX_PASSWORD} bytes")
+    });
 }
 
 fn directory(problems: &mut Problems, spec: &Directory) {
@@ -80,13 +88,9 @@ fn directory(problems: &mut Problems, spec: &Directory) {
             });
             entry(problems, "provider.user_dn", &template.replace(USER, "x"));
         }
-        People::Found { search: by, account, password } => {
+        People::Found { search: by, account } => {
             search(problems, "provider.search", by, &[USER]);
             entry(problems, "provider.account", account);
-            let good = (1..=MAX_PASSWORD).contains(&password.reveal().len());
-            problems.ensure(good, "provider.password", || {
-                format!("who searches has a password of 1 to {MAX_PASSWORD} bytes")
-            });
         }
     }
     if let Some(groups) = &spec.groups {
@@ -176,7 +180,6 @@ pub(super) fn request(problems: &mut Problems, request: &LogInRequest) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{login::Password, registry::Secret};
 
     fn spec() -> LoginMethodSpec {
         LoginMethodSpec {
@@ -200,8 +203,12 @@ mod tests {
     }
 
     fn paths(spec: &LoginMethodSpec) -> Vec<String> {
+        paths_with(spec, spec.account().map(|_| "x"))
+    }
+
+    fn paths_with(spec: &LoginMethodSpec, password: Option<&str>) -> Vec<String> {
         let mut problems = Problems::default();
-        method(&mut problems, spec);
+        method(&mut problems, spec, password.map(Password::new).as_ref());
         problems.0.into_iter().map(|problem| problem.path).collect()
     }
 
@@ -218,17 +225,24 @@ mod tests {
                 "provider.user_dn"
             );
         }
-        let found = |filter: &str, password: &str| People::Found {
-            search: Search { base: "dc=x".into(), filter: filter.into() },
-            account: "cn=orch,dc=x".into(),
-            password: Secret::new(password),
-        };
-        assert_eq!(paths(&directory_with(|it| it.people = found("(uid={user})", "x"))), [""; 0]);
-        assert_eq!(paths(&directory_with(|it| it.people = found("(uid={user})", ""))), ["provider.password"]);
+        assert_eq!(paths(&searched("(uid={user})")), [""; 0]);
         for filter in ["uid={user}", "(uid=*)", "(uid={user}", "(uid={dn})"] {
-            let spec = directory_with(|it| it.people = found(filter, "x"));
-            assert_eq!(paths(&spec), ["provider.search.filter"], "{filter}");
+            assert_eq!(paths(&searched(filter)), ["provider.search.filter"], "{filter}");
         }
+    }
+
+    fn searched(filter: &str) -> LoginMethodSpec {
+        let search = Search { base: "dc=x".into(), filter: filter.into() };
+        directory_with(|it| it.people = People::Found { search, account: "cn=orch,dc=x".into() })
+    }
+
+    #[test]
+    fn the_account_that_searches_has_a_password_and_nobody_else_has_one() {
+        let long = "x".repeat(MAX_PASSWORD + 1);
+        for wrong in [None, Some(""), Some(long.as_str())] {
+            assert_eq!(paths_with(&searched("(uid={user})"), wrong), ["password"], "{wrong:?}");
+        }
+        assert_eq!(paths_with(&spec(), Some("x")), ["password"]);
     }
 
     #[test]

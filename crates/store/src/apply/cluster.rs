@@ -10,7 +10,7 @@ use model::{
     id::{ClusterId, Generation, MemberId, NodeId, TokenId},
     identity::JoinRole,
     registry::{MAX_REGISTRIES, Registry, RegistrySpec, SealedLogin},
-    sealed::{DataKeys, KeyId, KeyRecord, Sealed},
+    sealed::{DataKeys, KeyId, KeyRecord, LoginAt, Sealed},
     time::ClusterTime,
 };
 
@@ -125,7 +125,10 @@ impl Writer<'_> {
             None => registries.push(registry),
         }
         let former = self.store.registries().iter().find(|known| known.spec.host == spec.host);
-        sealed_now(&cluster, spec, former.map(|former| &former.spec))?;
+        let former = former.and_then(|former| former.spec.sealed.as_ref());
+        if spec.sealed.as_ref() != former {
+            sealed_now(&cluster, spec.sealed.as_ref().map(|login| &login.value))?;
+        }
         if registries.len() > MAX_REGISTRIES {
             let message =
                 format!("there are {MAX_REGISTRIES} registries, the most there may be; remove some");
@@ -161,7 +164,7 @@ impl Writer<'_> {
         let known = known.filter(|_| value.key == cluster.keys.active);
         let Some((known, kind)) = known.and_then(|known| known.spec.login_kind().map(|kind| (known, kind)))
         else {
-            return Err(Rejection::Conflict(format!("the login of \"{host}\" is not sealed so any more")));
+            return Err(not_sealed_so(&LoginAt::Registry(host.to_owned())));
         };
         (known.spec.login, known.spec.sealed) = (None, Some(SealedLogin { kind, value: value.clone() }));
         self.put_registries(&cluster, registries);
@@ -414,18 +417,17 @@ fn first_key(fingerprint: u64, made: ClusterTime) -> DataKeys {
     DataKeys { active: FIRST_KEY, known: vec![KeyRecord { id: FIRST_KEY, fingerprint, made }] }
 }
 
-/// A login comes sealed with the active key, or as it was before: the former key is needed then as it was.
-fn sealed_now(
-    cluster: &Cluster,
-    spec: &RegistrySpec,
-    former: Option<&RegistrySpec>,
-) -> Result<(), Rejection> {
-    let Some(login) = &spec.sealed else { return Ok(()) };
+/// A login that is not as it was before comes sealed with the active key. One that is needs the key that it needed before.
+pub(super) fn sealed_now(cluster: &Cluster, login: Option<&Sealed>) -> Result<(), Rejection> {
     let active = cluster.keys.active;
-    if login.value.key == active || former.is_some_and(|former| former.sealed == spec.sealed) {
+    if login.is_none_or(|login| login.key == active) {
         return Ok(());
     }
     Err(Rejection::Conflict(format!("the data key is {active} by now; ask again")))
+}
+
+pub(super) fn not_sealed_so(at: &LoginAt) -> Rejection {
+    Rejection::Conflict(format!("the login of {at} is not sealed so any more"))
 }
 
 /// The cluster with other data keys.

@@ -12,9 +12,11 @@ use model::{
     command::{Answer, Rejection},
     id::UserId,
     login::{LoginMethod, LoginMethodSpec, MAX_METHODS, UserOrigin},
+    sealed::{KeyId, LoginAt, Sealed},
     time::ClusterTime,
 };
 
+use super::cluster::{not_sealed_so, sealed_now};
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
 /// What an entry says of somebody who proved oneself.
@@ -29,25 +31,57 @@ pub(super) struct Proven<'a> {
 }
 
 impl Writer<'_> {
-    pub(super) fn set_login_method(&mut self, spec: &LoginMethodSpec) -> Outcome {
+    pub(super) fn set_login_method(&mut self, spec: &LoginMethodSpec, password: Option<&Sealed>) -> Outcome {
         let cluster = self.cluster()?;
-        let mut methods = (*cluster.login_methods).clone();
-        let method = LoginMethod { spec: spec.clone(), by: self.actor.clone(), set: self.at };
-        match methods.iter_mut().find(|known| known.spec.name == spec.name) {
-            // A retry, or the same again.
-            Some(known) if known.spec == *spec => return Ok(Answer::Done),
-            Some(known) => *known = method,
-            None => methods.push(method),
+        if spec.account().is_some() != password.is_some() {
+            let message = "the account that searches a directory has a password, and nobody else has one";
+            return Err(Rejection::Invalid(message.into()));
         }
+        let former = self.store.login_method(&spec.name);
+        let kept = former.is_some_and(|former| former.password.as_ref() == password);
+        if kept && former.is_some_and(|former| former.spec == *spec) {
+            // A retry, or the same again.
+            return Ok(Answer::Done);
+        }
+        if !kept {
+            sealed_now(&cluster, password)?;
+        }
+        let (spec, password, by) = (spec.clone(), password.cloned(), self.actor.clone());
+        let mut methods = (*cluster.login_methods).clone();
+        methods.retain(|known| known.spec.name != spec.name);
+        methods.push(LoginMethod { spec, password, by, set: self.at });
         if methods.len() > MAX_METHODS {
             let message =
                 format!("there are {MAX_METHODS} login methods, the most there may be; remove some");
             return Err(Rejection::Conflict(message));
         }
         methods.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
-        let (login_methods, generation) = (Arc::new(methods), self.generation);
-        self.put_cluster(Cluster { login_methods, generation, ..(*cluster).clone() });
+        self.put_login_methods(&cluster, methods);
         Ok(Answer::Done)
+    }
+
+    /// It is declared as before: whoever is being let in by it is.
+    pub(super) fn reseal_account(
+        &mut self,
+        method: &str,
+        set: ClusterTime,
+        from: Option<KeyId>,
+        value: &Sealed,
+    ) -> Outcome {
+        let cluster = self.cluster()?;
+        let mut methods = (*cluster.login_methods).clone();
+        let known = methods.iter_mut().find(|known| known.spec.name == method && known.set == set);
+        let known = known.filter(|known| known.password.is_some() && known.key() == from);
+        let known = known.filter(|_| value.key == cluster.keys.active);
+        let known = known.ok_or_else(|| not_sealed_so(&LoginAt::Directory(method.to_owned())))?;
+        known.password = Some(value.clone());
+        self.put_login_methods(&cluster, methods);
+        Ok(Answer::Done)
+    }
+
+    fn put_login_methods(&mut self, cluster: &Cluster, methods: Vec<LoginMethod>) {
+        let (login_methods, generation) = (Arc::new(methods), self.generation);
+        self.put_cluster(Cluster { login_methods, generation, ..cluster.clone() });
     }
 
     pub(super) fn remove_login_method(&mut self, name: &str) -> Outcome {

@@ -26,6 +26,7 @@ mod user;
 use model::{
     command::{Answer, Command, Entry, Rejection},
     id::{CronId, Generation, MemberId, NetworkId, NodeId, ServiceId, TaskId, TokenId},
+    sealed::LoginAt,
     service::Slot,
 };
 
@@ -233,12 +234,17 @@ impl Writer<'_> {
                 expires: *expires,
                 job,
             }),
-            Command::ResealLogin { host, set, from, value } => self.reseal_login(host, *set, *from, value),
+            Command::ResealLogin { at: LoginAt::Registry(host), set, from, value } => {
+                self.reseal_login(host, *set, *from, value)
+            }
+            Command::ResealLogin { at: LoginAt::Directory(method), set, from, value } => {
+                self.reseal_account(method, *set, *from, value)
+            }
             Command::JudgeJoiner { fingerprint, name, approved } => {
                 self.judge_joiner(fingerprint, name, *approved)
             }
             Command::ResealAuthority { from, value } => self.reseal_authority(*from, value),
-            Command::SetLoginMethod(spec) => self.set_login_method(spec),
+            Command::SetLoginMethod { spec, password } => self.set_login_method(spec, password.as_ref()),
             Command::RemoveLoginMethod { name } => self.remove_login_method(name),
             Command::LogIn { id, method, set, subject, name, roles, serial } => self.log_in(&login::Proven {
                 id: *id,

@@ -155,7 +155,7 @@ impl Subject {
                 subject(if *approved { "approve" } else { "deny" }, "manager", Object::None, name)
             }
             Command::BeginAudit => subject("begin", "audit", Object::None, &""),
-            Command::SetLoginMethod(spec) => {
+            Command::SetLoginMethod { spec, .. } => {
                 subject("set", "login-method", Object::LoginMethod(spec.name.clone()), &spec.name)
             }
             Command::RemoveLoginMethod { name } => {
@@ -223,9 +223,9 @@ impl Store {
                 let user = self.users().iter().find(|user| user.spec.name == *name);
                 known(user, |user| (name.clone(), digest(&(&user.spec, user.disabled))))
             }
-            Object::LoginMethod(name) => known(self.login_method(name), |method| {
-                (name.clone(), digest(&(method.spec.shown(), method.set)))
-            }),
+            Object::LoginMethod(name) => {
+                known(self.login_method(name), |method| (name.clone(), digest(&(&method.spec, method.set))))
+            }
             Object::DeployToken(name) => {
                 let token = self.deploy_tokens().iter().find(|token| token.spec.name == *name);
                 known(token, |token| (name.clone(), digest(&(&token.spec, token.expires))))
