@@ -203,14 +203,7 @@ impl Manager {
             );
             ApiError::new(ErrorCode::NotFound, message)
         })?;
-        let account = self.account_password(&method).map_err(|error| {
-            let message = format!(
-                "login method \"{}\" cannot judge anybody at the moment: the password of its account cannot be opened: {error}; \
-                 `orchctl secret keys` says what it waits for",
-                login.method
-            );
-            ApiError::new(ErrorCode::Unavailable, message)
-        })?;
+        let password = self.searcher(&method)?;
         let unavailable = || ApiError::new(ErrorCode::Unavailable, "the lead has just changed; ask again");
         let lead = self.lead.as_mut().ok_or_else(unavailable)?;
         let is_same = |other: &Ask| {
@@ -252,7 +245,7 @@ impl Manager {
         if let Some(lead) = &mut self.lead {
             lead.logins.open.insert(job, open);
         }
-        let question = LoginQuestion { method: spec, password: account, proof, csr };
+        let question = LoginQuestion { method: spec, password, proof, csr };
         self.act(Action::AskLogin { job, question: Box::new(question) });
         Ok(())
     }

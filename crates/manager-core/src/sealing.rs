@@ -2,7 +2,8 @@
 //! opened where they are used.
 //!
 //! What to seal, and with what, is decided when it is proposed; applying it moves bytes. A state of a version before 0.2 has logins of
-//! registries and the authority's key in clear: whoever leads seals them, one entry each, as soon as there is a data key and every manager can read such an entry.
+//! registries and the authority's key in clear: whoever leads seals them, one entry each, as soon as there is a data key and every
+//! manager can read such an entry.
 
 use model::{
     cluster::Cluster,
@@ -28,6 +29,11 @@ pub fn authority_key(cluster: &Cluster, ring: &Keyring) -> Result<Clear, SealErr
     }
 }
 
+fn without_key(what: &str, error: SealError) -> ApiError {
+    let waits = "it asks the other managers for it; `orchctl secret keys` says what it waits for";
+    ApiError::new(ErrorCode::Unavailable, format!("{what}: {error}; {waits}"))
+}
+
 fn authority_place(cluster: model::id::ClusterId, certificate: &str) -> Place<'_> {
     Place { cluster, of: Of::Authority { certificate } }
 }
@@ -38,14 +44,11 @@ impl Manager {
     /// # Errors
     /// Unavailable: there is no cluster yet, or this manager does not have the data key yet.
     pub fn authority_key(&self) -> Result<Clear, ApiError> {
-        let unavailable = |message: String| ApiError::new(ErrorCode::Unavailable, message);
-        let cluster = self.store.cluster().ok_or_else(|| unavailable("there is no cluster yet".into()))?;
-        authority_key(cluster, self.keys.ring()).map_err(|error| {
-            unavailable(format!(
-                "the authority's key cannot be opened, so that nothing is issued: {error}; it asks the other managers for it; \
-                 `orchctl secret keys` says what it waits for"
-            ))
-        })
+        let none = || ApiError::new(ErrorCode::Unavailable, "there is no cluster yet");
+        let cluster = self.store.cluster().ok_or_else(none)?;
+        let lacking =
+            |error| without_key("the authority's key cannot be opened, so that nothing is issued", error);
+        authority_key(cluster, self.keys.ring()).map_err(lacking)
     }
 
     /// The first entry of a cluster. Its authority's key is sealed if the shell keeps a data key already.
@@ -81,7 +84,7 @@ impl Manager {
     fn sealed_login(&mut self, host: &str, login: &Login) -> Result<SealedLogin, ApiError> {
         let active = self.active_key()?;
         let value = self.seal_login(active, host, login);
-        let value = value.map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))?;
+        let value = value.map_err(|error| without_key("the login cannot be sealed", error))?;
         Ok(SealedLogin { kind: login.kind(), value })
     }
 
@@ -133,7 +136,7 @@ impl Manager {
         }
         let active = self.active_key()?;
         let sealed = self.seal_account(active, spec, password);
-        sealed.map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))
+        sealed.map_err(|error| without_key("the account's password cannot be sealed", error))
     }
 
     fn seal_account(
@@ -160,8 +163,18 @@ impl Manager {
     /// The password of the account that searches a login method's directory, in clear.
     ///
     /// # Errors
-    /// This manager does not have the data key.
-    pub(crate) fn account_password(&self, method: &LoginMethod) -> Result<Option<Password>, SealError> {
+    /// This manager does not have the data key: nobody can be judged.
+    pub(crate) fn searcher(&self, method: &LoginMethod) -> Result<Option<Password>, ApiError> {
+        self.account_password(method).map_err(|error| {
+            let name = &method.spec.name;
+            let what = format!(
+                "login method \"{name}\" cannot judge anybody, its account's password cannot be opened"
+            );
+            without_key(&what, error)
+        })
+    }
+
+    fn account_password(&self, method: &LoginMethod) -> Result<Option<Password>, SealError> {
         method.password.as_ref().map(|sealed| self.open_account(&method.spec, sealed)).transpose()
     }
 
