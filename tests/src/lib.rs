@@ -6,7 +6,7 @@
 //! [`Cluster`](cluster::Cluster), managers, agents and an operator; [`image`], the mimic as an image with the same id on every engine;
 //! [`Workload`](workload::Workload), clients that write and read meanwhile, with a [`history`] that is checked.
 //! [`Load`](load::Load), clients of a service at a fixed rate. [`Registry`](registry::Registry), a registry of images.
-//! [`Issuer`](issuer::Issuer), an issuer of ID tokens.
+//! [`Issuer`](issuer::Issuer), an issuer of ID tokens; [`wrong_tokens`], those that must let nobody in.
 //! [`Directory`](directory::Directory), a directory of people and groups.
 //!
 //! A host is a PID, mount, UTS and network namespace. Its first process ends when the test process ends, however that
@@ -46,3 +46,4 @@ pub mod small_disk;
 pub mod trust;
 pub mod wait;
 pub mod workload;
+pub mod wrong_tokens;

@@ -14,9 +14,17 @@ pub const CONTROL: &str = "control";
 /// # Errors
 /// The machine has no entropy.
 pub fn fresh() -> Result<String> {
-    let mut bytes = [0; 12];
+    Ok(format!("canary-{}", hex(&random::<12>()?)))
+}
+
+/// Bytes that nobody guesses.
+///
+/// # Errors
+/// The machine has no entropy.
+pub fn random<const COUNT: usize>() -> Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!("canary-{}", hex(&bytes)))
+    Ok(bytes)
 }
 
 /// A value, by all names under which it may lie somewhere.

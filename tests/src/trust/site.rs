@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use model::audit::Record;
 use model::id::ClusterId;
 use model::request::{Reply, Request, Response};
@@ -206,6 +206,30 @@ impl<'a> Site<'a> {
             }
             records.extend(page.records);
         }
+    }
+
+    /// The same with a text that has no other shape.
+    pub fn plant_text(&self, what: &'static str, text: &str) {
+        self.held().plant_text(what, text);
+    }
+
+    /// What the admin's orchctl has to do.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn done(&self, args: &[&str]) -> Result<()> {
+        let said = self.say(args);
+        ensure!(said.code == 0, "{args:?}: {said:?}");
+        Ok(())
+    }
+
+    /// Notes an answer, which is looked through in the end.
+    ///
+    /// # Errors
+    /// As it came.
+    pub fn heard(&self, outcome: Result<Reply>) -> Result<Reply> {
+        self.note(&outcome);
+        outcome
     }
 
     /// Looks for the planted values: in the managers' directories and logs, and in everything that was answered.

@@ -16,7 +16,7 @@ pub struct Tried {
     /// Words that it has to hold; `None`: the attacker is told nothing, on purpose.
     says: Option<Vec<&'static str>>,
     /// Who has to be on record, and for what.
-    on_record: Option<(String, &'static str)>,
+    on_record: Option<(String, String)>,
 }
 
 impl Tried {
@@ -33,8 +33,8 @@ impl Tried {
     }
 
     /// A change that somebody known asked for: its refusal has to be on record, under this holder and verb.
-    pub fn on_record(&mut self, who: &str, verb: &'static str) -> &mut Self {
-        self.on_record = Some((who.to_owned(), verb));
+    pub fn on_record(&mut self, who: &str, verb: &str) -> &mut Self {
+        self.on_record = Some((who.to_owned(), verb.to_owned()));
         self
     }
 
@@ -46,9 +46,14 @@ impl Tried {
 
     fn recorded(&self, records: &[Record]) -> bool {
         let Some((who, verb)) = &self.on_record else { return false };
-        records
-            .iter()
-            .any(|record| record.who == *who && record.verb == *verb && record.verdict != Recorded::Accepted)
+        // The reason is what the attacker was told, or the paths of what is wrong with a declaration.
+        let told = |reason: &str| reason.split(", ").all(|part| self.said.contains(part));
+        records.iter().any(|record| {
+            record.who == *who
+                && record.verb == *verb
+                && record.verdict != Recorded::Accepted
+                && told(&record.reason)
+        })
     }
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tests::cluster::ctl::Said;
 use tests::cluster::{Cluster, Plan};
 use tests::command::finish;
-use tests::issuer::{AUDIENCE, Issuer, unsigned};
+use tests::issuer::{AUDIENCE, Issuer};
+use tests::wrong_tokens::{self, Wrong};
 
 use super::PATIENCE;
 
@@ -78,9 +79,7 @@ impl Door {
 
     /// A token that claims one thing otherwise.
     fn claiming(&self, name: &str, value: Value) -> String {
-        let mut claims = self.issuer.claims();
-        claims[name] = value;
-        self.issuer.sign(&claims)
+        wrong_tokens::claiming(&self.issuer, name, value)
     }
 
     fn good(&self) -> String {
@@ -147,34 +146,13 @@ fn job_of_the_bound_project_and_ref_deploys_by_any_manager_and_is_on_record() {
 #[test]
 fn tokens_that_are_not_the_issuers_for_us_and_now_are_refused_and_on_record() {
     let door = Door::open(1);
-    let (issuer, claims) = (&door.issuer, || door.issuer.claims());
-    let now = claims()["iat"].as_u64().expect("a time");
-    let none = format!("{}.", unsigned(&json!({ "alg": "none", "typ": "JWT", "kid": "one" }), &claims()));
     let stranger = Issuer::start().expect("another issuer");
-    stranger.rotate();
-    let attacks = [
-        (none, "only RS256"),
-        (issuer.sign_by_public_key(&claims()), "only RS256"),
-        (
-            stranger.sign_as(&json!({ "alg": "RS256", "kid": "one" }), &claims()),
-            "signature is not the issuer's",
-        ),
-        (stranger.sign(&claims()), "does not publish"),
-        (stranger.sign(&stranger.claims()), "is not declared here"),
-        (door.claiming("aud", json!("vault.example")), "audience"),
-        (door.claiming("aud", json!([AUDIENCE, "vault.example"])), "audience"),
-        (door.claiming("iss", json!("https://gitlab.evil")), "is not declared here"),
-        (door.claiming("exp", json!(now - 300)), "s ago by this manager's clock"),
-        (door.claiming("nbf", json!(now + 300)), "compare the clocks"),
-        (door.claiming("jti", Value::Null), "jti"),
-        ("not.a.token".to_owned(), "not an ID token"),
-    ];
-    for (token, text) in &attacks {
-        refused(&door.deploy(token, 'a'), text);
+    let attacks = wrong_tokens::not_ours(&door.issuer, &stranger);
+    for Wrong { token, says, .. } in &attacks {
+        refused(&door.deploy(token, 'a'), says);
     }
     // More than is read is not even sent; who sends it all the same is refused by the manager.
-    let oversized = door.claiming("padding", json!("x".repeat(20_000)));
-    let said = door.deploy(&oversized, 'a');
+    let said = door.deploy(&wrong_tokens::oversized(&door.issuer), 'a');
     assert!(said.code == 2 && said.err.contains("16384"), "{said:?}");
     assert_eq!(door.image(), "registry.example/mx/ispyb:1");
     assert_eq!(door.issuer.asked(), 1, "strangers do not make us ask");
@@ -182,12 +160,12 @@ fn tokens_that_are_not_the_issuers_for_us_and_now_are_refused_and_on_record() {
     let refusals: Vec<Value> =
         door.records().into_iter().filter(|record| record["kind"] == "id-token").collect();
     assert_eq!(refusals.len(), attacks.len());
-    for (record, (token, text)) in refusals.iter().zip(&attacks) {
+    for (record, Wrong { token, says, .. }) in refusals.iter().zip(&attacks) {
         assert_eq!(
             (record["verdict"].as_str(), record["verb"].as_str()),
             (Some("unauthenticated"), Some("exchange"))
         );
-        assert!(record["reason"].as_str().is_some_and(|reason| reason.contains(text)), "{text}: {record}");
+        assert!(record["reason"].as_str().is_some_and(|reason| reason.contains(says)), "{says}: {record}");
         assert!(!record.to_string().contains(token.as_str()));
     }
 }
@@ -195,15 +173,7 @@ fn tokens_that_are_not_the_issuers_for_us_and_now_are_refused_and_on_record() {
 #[test]
 fn jobs_that_the_binding_does_not_name_are_refused_by_the_rule() {
     let door = Door::open(1);
-    let attacks = [
-        ("pipeline_source", json!("merge_request_event"), "rule pipeline_source"),
-        ("job_project_id", json!("99"), "rule job_project_id"),
-        ("ref_protected", json!("false"), "rule ref_protected"),
-        ("project_id", json!("43"), "no deploy binding is for project 43"),
-        ("ref", json!("main-2"), "rule ref:"),
-        ("ref_type", json!("tag"), "rule ref_type"),
-        ("environment", json!("review/1"), "rule environment"),
-    ];
+    let attacks = wrong_tokens::other_jobs();
     for (name, value, text) in attacks.clone() {
         refused(&door.deploy(&door.claiming(name, value), 'a'), text);
     }

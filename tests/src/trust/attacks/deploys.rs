@@ -1,11 +1,12 @@
 //! The bearer of a deploy token who wants more than another image of one service.
 
 use anyhow::{Result, ensure};
-use manager_core::matrix::IMAGE;
+use manager_core::matrix::{IMAGE, Kind, row};
 use pki::{DeploySecret, DeployToken};
 
+use crate::client::block_on;
 use crate::trust::answer::Answer;
-use crate::trust::site::Site;
+use crate::trust::site::{CALL, Site};
 use crate::trust::tally::Tally;
 
 /// What is typed with a token for `ispyb` that allows what tokens allow by default, what the refusal says, and, of a change that reaches a
@@ -113,7 +114,8 @@ fn wrong(site: &Site<'_>, good: &str, tally: &mut Tally) -> Result<()> {
     let token: DeployToken = good.parse()?;
     let guessed = DeployToken::new(token.fingerprint(), token.id(), DeploySecret::from_bytes([7; 32]));
     let unknown = DeployToken::new(token.fingerprint(), model::id::DeployTokenId(7), token.secret().clone());
-    for (name, token) in [("a token with a guessed secret", guessed), ("a token that nobody made", unknown)] {
+    for (name, token) in [("a token with a guessed secret", &guessed), ("a token that nobody made", &unknown)]
+    {
         tally.tried(name, &try_it(&token.reveal())).saying(&["not accepted"]);
     }
     tally
@@ -125,5 +127,22 @@ fn wrong(site: &Site<'_>, good: &str, tally: &mut Tally) -> Result<()> {
     let removed = site.say(&["deploy-token", "rm", "gone"]);
     ensure!(removed.code == 0, "{removed:?}");
     tally.tried("a token that was removed", &try_it(&gone)).saying(&["not accepted"]);
+    let expired = &site.cast.expired_deploy_token;
+    for (name, text, who, says) in [
+        ("a change with a guessed secret", guessed.reveal(), unproven(&guessed), "not accepted"),
+        ("a change with a token that nobody made", unknown.reveal(), unproven(&unknown), "not accepted"),
+        ("a change with a token that was removed", gone.clone(), unproven(&gone.parse()?), "not accepted"),
+        ("a change with a token that expired", expired.clone(), "deploy-token short".to_owned(), "expired"),
+    ] {
+        // Without orchctl, which reads first: a read that is refused is on no record.
+        let client = site.nobody(0)?.bearing(&text);
+        let answer = Answer::of(&site.heard(block_on(client.call(&row(Kind::Deploy).request, CALL))));
+        tally.tried(name, &answer).saying(&[says]).on_record(&who, "deploy");
+    }
     Ok(())
+}
+
+/// How the bearer of a token that is not known is on record.
+fn unproven(token: &DeployToken) -> String {
+    format!("unproven deploy-token {}", token.id())
 }

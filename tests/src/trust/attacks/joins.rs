@@ -77,13 +77,13 @@ fn refused_by_state(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn token(site: &Site<'_>, role: JoinRole, uses: u32, ttl: Duration) -> Result<JoinToken> {
+pub(super) fn token(site: &Site<'_>, role: JoinRole, uses: u32, ttl: Duration) -> Result<JoinToken> {
     let request = Request::CreateToken { role, ttl, uses, node_spec: NodeSpec::default() };
     let Response::Token { text, .. } = site.admin(&request)? else { bail!("no token") };
     Ok(text.parse()?)
 }
 
-fn request(token: &JoinToken) -> Result<JoinRequest> {
+pub(super) fn request(token: &JoinToken) -> Result<JoinRequest> {
     Ok(JoinRequest {
         role: token.role(),
         token: token.id(),

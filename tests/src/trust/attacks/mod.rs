@@ -1,12 +1,16 @@
 //! Attacks on a running cluster, a file for each group. To add some, write a function like the others and name it in [`GROUPS`].
 
+pub mod approvals;
 pub mod bombs;
 pub mod certificates;
 pub mod deploys;
 pub mod floods;
 pub mod joins;
+pub mod logins;
 pub mod nodes;
+pub mod pipelines;
 pub mod policies;
+pub mod returns;
 
 use anyhow::{Context, Result};
 
@@ -17,11 +21,15 @@ use super::tally::Tally;
 type Group = fn(&Site<'_>, &mut Tally) -> Result<()>;
 
 /// All of them, in the order in which they are tried: floods last, since they leave connections that have to end.
-pub const GROUPS: [(&str, Group); 7] = [
+pub const GROUPS: [(&str, Group); 11] = [
     ("certificates", certificates::run),
     ("nodes", nodes::run),
     ("joins", joins::run),
+    ("approvals", approvals::run),
+    ("returns", returns::run),
     ("deploy tokens", deploys::run),
+    ("pipelines", pipelines::run),
+    ("logins", logins::run),
     ("policies", policies::run),
     ("bombs", bombs::run),
     ("floods", floods::run),

@@ -87,8 +87,8 @@ fn with_socket(spec: &mut ServiceSpec) {
 fn policy(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let old = "registry.example/mx/evader:1";
     let flags = ["--name", "evader", "--label", "team=evader", "--replicas", "0", "--detach"];
-    done(site, &[&["service", "create"][..], &flags, &[old]].concat())?;
-    done(site, &["deploy", "evader", "--image", IMAGE, "--detach"])?;
+    site.done(&[&["service", "create"][..], &flags, &[old]].concat())?;
+    site.done(&["deploy", "evader", "--image", IMAGE, "--detach"])?;
     let set = site.cluster.ctl().say_to(&["policy", "set", "--file", "-"], TEAM);
     ensure!(set.code == 0, "{set:?}");
     let px = IMAGE.replace("/mx/", "/px/");
@@ -110,8 +110,8 @@ fn policy(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         tally.tried(args.join(" "), &answer).saying(&says).on_record(ADMIN, verb);
     }
     relabelled(site, old, tally)?;
-    done(site, &["policy", "rm", "mx"])?;
-    done(site, &["service", "rm", "evader", "--detach"])
+    site.done(&["policy", "rm", "mx"])?;
+    site.done(&["service", "rm", "evader", "--detach"])
 }
 
 /// Out of the policy's labels and past its rule in one change.
@@ -138,10 +138,4 @@ fn view(site: &Site<'_>, name: &str) -> Result<Box<model::request::ServiceView>>
         Response::Service(view) => Ok(view),
         _ => bail!("no service {name}"),
     }
-}
-
-fn done(site: &Site<'_>, args: &[&str]) -> Result<()> {
-    let said = site.say(args);
-    ensure!(said.code == 0, "{args:?}: {said:?}");
-    Ok(())
 }
