@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use manager_core::matrix::{IMAGE, Kind, row};
+use model::request::Request;
 use pki::{DeploySecret, DeployToken};
 
 use crate::client::block_on;
@@ -32,8 +33,9 @@ const EVIL: &str =
 
 /// Everything else.
 pub const BEYOND: &[Beyond] = &[
-    change(&["deploy", "shop", "--image", IMAGE], "for service \"ispyb\" and no other", "deploy"),
-    change(&["deploy", "ghost", "--image", IMAGE], "for service \"ispyb\" and no other", "deploy"),
+    // It looks at the service first, and that is what is refused.
+    read(&["deploy", "shop", "--image", IMAGE], "for service \"ispyb\" and no other"),
+    read(&["deploy", "ghost", "--image", IMAGE], "for service \"ispyb\" and no other"),
     change(&["deploy", "ispyb", "--image", EVIL], "is none of them", "deploy"),
     change(
         &["deploy", "ispyb", "--image", "registry.example/mx/ispyb:latest"],
@@ -101,6 +103,14 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
             tried.on_record("deploy-token pipeline", verb);
         }
     }
+    for service in ["shop", "ghost"] {
+        let (image, note) = (IMAGE.into(), Box::default());
+        let deploy = Request::Deploy { service: service.into(), image, note };
+        tally
+            .tried(format!("a deployment of {service} without a look at it"), &ask(site, &token, &deploy)?)
+            .saying(&["for service \"ispyb\" and no other"])
+            .on_record("deploy-token pipeline", "deploy");
+    }
     let said = site.say_with_token(&token, &["deploy", "status", "ispyb"]);
     tally.holds("what a token allows it allows", said.code == 0);
     wrong(site, &token, tally)
@@ -134,12 +144,16 @@ fn wrong(site: &Site<'_>, good: &str, tally: &mut Tally) -> Result<()> {
         ("a change with a token that was removed", gone.clone(), unproven(&gone.parse()?), "not accepted"),
         ("a change with a token that expired", expired.clone(), "deploy-token short".to_owned(), "expired"),
     ] {
-        // Without orchctl, which reads first: a read that is refused is on no record.
-        let client = site.nobody(0)?.bearing(&text);
-        let answer = Answer::of(&site.heard(block_on(client.call(&row(Kind::Deploy).request, CALL))));
+        let answer = ask(site, &text, &row(Kind::Deploy).request)?;
         tally.tried(name, &answer).saying(&[says]).on_record(&who, "deploy");
     }
     Ok(())
+}
+
+/// Asks without orchctl, which reads first: a read that is refused is on no record, a change is.
+fn ask(site: &Site<'_>, token: &str, request: &Request) -> Result<Answer> {
+    let client = site.nobody(0)?.bearing(token);
+    Ok(Answer::of(&site.heard(block_on(client.call(request, CALL)))))
 }
 
 /// How the bearer of a token that is not known is on record.
