@@ -134,6 +134,12 @@ bugs! {
     PolicyNotAsked,
     /// A node is sent secrets that its tasks do not mount.
     EveryonesSecrets,
+    /// An ID token that made a session is not remembered.
+    IdTokenForgotten,
+    /// The sessions of a deploy binding that is removed go on.
+    SessionOutlivesBinding,
+    /// A login is taken that an earlier declaration of its method judged.
+    StaleLogin,
 }
 
 impl fmt::Display for Bug {

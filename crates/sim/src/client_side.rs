@@ -9,6 +9,7 @@ use model::{
 
 use crate::{
     client::{Operation, Purpose, name},
+    exchanges::Step,
     history::{Ask, Call, Outcome, Seen},
     manager::Caller,
     queue::{MS, SEC, Time},
@@ -75,6 +76,9 @@ impl World {
             self.submit(Purpose::Work { operator }, identity, Wish { request, on: None });
             return;
         }
+        if self.prove_and_ask(operator) {
+            return;
+        }
         let members: Vec<_> = self.managers.iter().map(|host| host.member).collect();
         let pipeline =
             self.workload.pipelines.as_mut().and_then(|pipelines| pipelines.step(Self::operator()));
@@ -92,6 +96,36 @@ impl World {
         if let Some(wish) = self.workload.beside() {
             self.submit(Purpose::Beside, Self::operator(), wish);
         }
+    }
+
+    /// What those do who bring a proof of somebody else, and their administrators; says whether this step was theirs.
+    fn prove_and_ask(&mut self, operator: usize) -> bool {
+        let time = self.checks.frontier().map(store::Store::time).unwrap_or_default();
+        let exchanges = self.workload.exchanges.as_mut();
+        let mut steps =
+            exchanges.map(|exchanges| exchanges.steps(&Self::operator(), time)).unwrap_or_default();
+        if let (Some(logins), true) = (&mut self.workload.logins, steps.is_empty()) {
+            let asked = logins.steps(&Self::operator()).into_iter();
+            steps = asked.map(|(identity, request)| Step { identity, request, id: None }).collect();
+        }
+        if steps.is_empty() {
+            return false;
+        }
+        self.workload.steps += 1;
+        if self.knobs.skip.contains(Item::Step(self.workload.steps)) {
+            self.think_again(operator);
+            return true;
+        }
+        let beside = std::iter::repeat(Purpose::Beside);
+        let purposes = std::iter::once(Purpose::Work { operator }).chain(beside);
+        for (Step { identity, request, id }, purpose) in steps.into_iter().zip(purposes) {
+            let operation = self.submit(purpose, identity, Wish { request, on: None });
+            let asked = &mut self.clients.operations[operation];
+            asked.request_id = id.or(asked.request_id);
+            self.checks.sessions.asked(asked);
+            self.checks.logins.asked(asked);
+        }
+        true
     }
 
     fn think_again(&mut self, operator: usize) {
@@ -197,6 +231,17 @@ impl World {
         });
         if let Some(what) = wrong {
             self.violate("I21", what, Vec::new());
+        }
+        let open = &self.clients.operations[operation];
+        let exchanges = self.workload.exchanges.as_mut();
+        if let Some(what) = exchanges.and_then(|exchanges| exchanges.answered(open, now, &result)) {
+            self.violate("I21", what, Vec::new());
+        }
+        let open = &self.clients.operations[operation];
+        self.checks.sessions.answered(open, &result);
+        let logins = self.workload.logins.as_mut();
+        if let Some(what) = logins.and_then(|logins| logins.answered(&open.request, &result)) {
+            self.violate("I19", what, Vec::new());
         }
         self.clients.count(if result.is_ok() { "answered" } else { "refused" });
         if let (Some((key, number)), Some(ask)) = (on, ask) {

@@ -16,7 +16,7 @@ use model::{
 use crate::dice::Dice;
 
 /// Later than any world gets.
-const FAR: ClusterTime = ClusterTime(1 << 60);
+pub(crate) const FAR: ClusterTime = ClusterTime(1 << 60);
 
 struct Guest {
     id: UserId,

@@ -80,6 +80,10 @@ pub struct Knobs {
     pub releases: bool,
     /// Pipelines with deploy tokens deploy these two, and try what they may not.
     pub tokens: bool,
+    /// Pipelines exchange ID tokens for sessions, and deploy these two with them.
+    pub exchanges: bool,
+    /// People log in by methods that come and go.
+    pub logins: bool,
     /// There are jobs and crons, and some minutes for them.
     pub jobs: bool,
     /// Users come, ask and are removed.
@@ -164,6 +168,9 @@ impl Knobs {
             probes: Dice::new(seed, "probe knobs").permille(350),
             releases,
             tokens: releases && Dice::new(seed, "token knobs").permille(500),
+            // Neither while a program is there that knows nothing of them.
+            exchanges: releases && !mixed && Dice::new(seed, "exchange knobs").permille(500),
+            logins: !mixed && Dice::new(seed, "login knobs").permille(150),
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),
             policies: Dice::new(seed, "policy knobs").permille(250),

@@ -5,7 +5,7 @@
 //! the end, `check` looks for a broken invariant. Not here: sockets, real files, real time; the daemons' shells.
 //!
 //! Read in this order: [`World`] in `world.rs`, `knobs`, `queue`, `dice`, `clock`, `network`; the hosts `manager`, `disk`,
-//! `agent`, `engine`, `router`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`, `router_side`; the people, `workload`, `deployers`, `guests`, `pipelines`, `jobs`, `client`,
+//! `agent`, `engine`, `router`; what they do, `manager_side`, `disk_side`, `agent_side`, `engine_side`, `router_side`; the people, `workload`, `deployers`, `guests`, `pipelines`, `exchanges`, `logins`, `jobs`, `client`,
 //! `client_side`, `history`; `setup`, `faults`, `disk_faults`; then `check` and its invariants. `case` is one world to live through, `fleet`
 //! many, `gate` those with a planted bug; `shrink` makes a broken one small by what it `skip`s; `main.rs` is the command line.
 
@@ -23,6 +23,7 @@ mod disk_faults;
 mod disk_side;
 mod engine;
 mod engine_side;
+mod exchanges;
 mod faults;
 mod fleet;
 #[cfg(feature = "bugs")]
@@ -31,6 +32,7 @@ mod guests;
 mod history;
 mod jobs;
 mod knobs;
+mod logins;
 mod manager;
 mod manager_side;
 mod network;

@@ -5,10 +5,11 @@ use model::{
     audit::Origin,
     id::MemberId,
     identity::Identity,
-    request::{ApiError, ErrorCode, Reply},
+    request::{ApiError, ErrorCode, Reply, Request},
 };
 
 use crate::{
+    logins,
     manager::Caller,
     network::Frame,
     queue::{MS, Time},
@@ -148,9 +149,9 @@ impl World {
                 self.trace.line(at, || format!("m{manager} closes connection {connection}: {reason}"));
                 self.close_from_manager(manager, connection);
             }
-            Action::Sign { job, .. } => {
+            Action::Sign { job, identity, .. } => {
                 let after = self.dice.millis(1, 5);
-                let certificate = Ok("certificate".to_owned());
+                let certificate = Ok(logins::certificate(&identity));
                 self.later_manager(manager, after, ManagerInput::Core(Input::Signed { job, certificate }));
             }
             // No registry is declared in this world.
@@ -161,12 +162,11 @@ impl World {
                 let after = self.dice.millis(1, 5);
                 self.later_manager(manager, after, input);
             }
-            // No login method is declared either.
-            Action::AskLogin { job, .. } => {
-                let why = "there is no network to directories".to_owned();
-                let answer = Err(manager_core::LoginRefusal::Unreachable(why));
+            Action::AskLogin { job, question } => {
+                // Where there are no logins there is no method that could be asked about.
+                let Some(logins) = &mut self.workload.logins else { return };
+                let (after, answer) = logins.judged(&question);
                 let input = ManagerInput::Core(Input::LoginAnswered { job, answer });
-                let after = self.dice.millis(1, 5);
                 self.later_manager(manager, after, input);
             }
             Action::KeepKeys { sequence, keyring } => {
@@ -387,17 +387,19 @@ impl World {
         let caller = Caller::Operation { operation, attempt };
         let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
         let origin = Origin::new(Some("10.0.0.7".to_owned()), None);
-        let Some(identity) = self.prove(manager, identity.clone()) else {
-            let about = model::audit::about::about(&request);
-            let error = ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted");
-            return self.request(manager, caller, move |handle| Input::Refused {
-                handle,
-                identity,
-                request_id,
-                origin,
-                about,
-                error,
-            });
+        let about = model::audit::about::about(&request);
+        let (identity, request) = match self.verified(manager, &identity, request) {
+            Ok(verified) => verified,
+            Err(error) => {
+                return self.request(manager, caller, move |handle| Input::Refused {
+                    handle,
+                    identity,
+                    request_id,
+                    origin,
+                    about,
+                    error,
+                });
+            }
         };
         self.note_change_on_full_disk(manager, &request);
         let consistency = model::request::Consistency::Linearizable;
@@ -412,15 +414,30 @@ impl World {
         });
     }
 
-    /// What the shell does with a deploy token: where its manager leads it verifies it, elsewhere the core refers to the leader.
-    fn prove(&self, manager: usize, identity: Identity) -> Option<Identity> {
-        let (Identity::Bearer(id), Some(process)) = (&identity, &self.managers[manager].process) else {
-            return Some(identity);
+    /// What the shell does with a deploy token or an ID token: where its manager leads it verifies it, elsewhere the core refers to the
+    /// leader.
+    fn verified(
+        &self,
+        manager: usize,
+        identity: &Identity,
+        request: Request,
+    ) -> Result<(Identity, Request), ApiError> {
+        let leads = self.managers[manager].process.as_ref().filter(|process| process.core.status().serving);
+        let Some(process) = leads else { return Ok((identity.clone(), request)) };
+        let identity = match identity {
+            Identity::Bearer(id) => process.core.proven(*id, |_| true).ok_or_else(|| {
+                ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted")
+            })?,
+            other => other.clone(),
         };
-        if !process.core.status().serving {
-            return Some(identity);
-        }
-        process.core.proven(*id, |_| true)
+        let request = match (request, &self.workload.exchanges) {
+            (Request::Exchange(exchange), Some(exchanges)) => {
+                let (issuers, now) = (process.core.store().issuers(), process.core.cluster_time());
+                Request::Exchange(Box::new(exchanges.verified(*exchange, issuers, now)?))
+            }
+            (other, _) => other,
+        };
+        Ok((identity, request))
     }
 
     /// Hands a request to a manager, or says that it is not reached.

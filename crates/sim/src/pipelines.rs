@@ -15,7 +15,7 @@ use model::{
 use crate::{deployers::RELEASED, dice::Dice, queue::Time};
 
 /// The repository of every image.
-const REPOSITORY: &str = "app";
+pub(crate) const REPOSITORY: &str = "app";
 
 /// A token as its maker knows it.
 struct Token {
@@ -43,77 +43,18 @@ impl Pipelines {
         }
         let known: Vec<DeployTokenId> = self.tokens.keys().copied().collect();
         let Some(id) = self.dice.pick(&known).copied().filter(|_| !self.dice.permille(150)) else {
-            return Some((admin, self.create()));
+            return Some((admin, create(&mut self.dice, &mut self.made)));
         };
         let spec = self.tokens[&id].spec.clone();
         if self.dice.permille(60) {
             return Some((admin, Request::RemoveDeployToken(spec.name)));
         }
-        let request = if self.dice.permille(350) { self.attack(&spec) } else { self.work(spec.service) };
-        Some((Identity::Bearer(id), request))
-    }
-
-    fn create(&mut self) -> Request {
-        self.made += 1;
-        let spec = DeployTokenSpec {
-            name: format!("ci-{}", self.made),
-            service: (*self.dice.pick(&RELEASED).expect("not empty")).to_owned(),
-            image: REPOSITORY.to_owned(),
-            allow: DeployVerb::ALL.into(),
+        let request = if self.dice.permille(350) {
+            attack(&mut self.dice, &mut self.made, &spec)
+        } else {
+            work(&mut self.dice, spec.service)
         };
-        let ttl = self.dice.span(2_000, 40_000).max(Duration::from_secs(1));
-        Request::CreateDeployToken { spec: Box::new(spec), ttl, digest: TokenDigest([1; 32]) }
-    }
-
-    /// What a token allows.
-    fn work(&mut self, service: String) -> Request {
-        match self.dice.range(0, 9) {
-            0 | 1 => Request::GetService(service),
-            2 => Request::ReturnTo { service, release: None, note: Box::default() },
-            3 => Request::SteerRollout { service, release: None, step: RolloutStep::Abort },
-            _ => self.deploy(service, REPOSITORY, None),
-        }
-    }
-
-    fn deploy(&mut self, service: String, repository: &str, despite_freeze: Option<String>) -> Request {
-        let image = format!("{repository}@sha256:{:064x}", self.dice.range(1, 6));
-        let at_next_window = despite_freeze.is_none();
-        let note = ReleaseNote { at_next_window, despite_freeze, ..ReleaseNote::default() };
-        Request::Deploy { service, image, note: Box::new(note) }
-    }
-
-    /// What it does not.
-    fn attack(&mut self, spec: &DeployTokenSpec) -> Request {
-        let own = spec.service.clone();
-        let other = RELEASED.iter().find(|name| **name != own).map(ToString::to_string).unwrap_or_default();
-        match self.dice.range(0, 9) {
-            0 => self.deploy(other, REPOSITORY, None),
-            1 => self.deploy(own, "app-evil", None),
-            2 => self.deploy(own, REPOSITORY, Some("because".into())),
-            3 => Request::ScaleServices(vec![(own, 0)]),
-            4 => Request::RemoveService(own),
-            5 => Request::SteerRollout { service: own, release: None, step: RolloutStep::Promote },
-            6 => Request::ListNodes,
-            7 => self.create(),
-            8 => Request::GetService(other),
-            _ => Request::CreateService(ServiceSpec { name: "mine".into(), ..example() }.into()),
-        }
-    }
-
-    /// Whether this is within what a token allows, in words of our own; `None`: we do not know the token.
-    fn allows(&self, id: DeployTokenId, request: &Request) -> Option<bool> {
-        let own = &self.tokens.get(&id)?.spec.service;
-        Some(match request {
-            Request::Deploy { service, image, note } => {
-                service == own
-                    && image.starts_with(&format!("{REPOSITORY}@"))
-                    && note.despite_freeze.is_none()
-            }
-            Request::GetService(service)
-            | Request::ReturnTo { service, .. }
-            | Request::SteerRollout { service, step: RolloutStep::Abort, .. } => service == own,
-            _ => false,
-        })
+        Some((Identity::Bearer(id), request))
     }
 
     /// An answer came; what is wrong with it.
@@ -140,12 +81,73 @@ impl Pipelines {
             _ => {}
         }
         let Identity::Bearer(id) = identity else { return None };
-        if self.allows(*id, request) == Some(false) {
+        let token = self.tokens.get(id)?;
+        if !allows(&token.spec.service, request) {
             return Some(format!("deploy token {id} was let do what it does not allow: {request:?}"));
         }
-        let removed = self.tokens.get(id)?.removed?;
+        let removed = token.removed?;
         (removed < invoked)
             .then(|| format!("deploy token {id} was removed before it was let do this: {request:?}"))
+    }
+}
+
+fn create(dice: &mut Dice, made: &mut u64) -> Request {
+    *made += 1;
+    let spec = DeployTokenSpec {
+        name: format!("ci-{made}"),
+        service: (*dice.pick(&RELEASED).expect("not empty")).to_owned(),
+        image: REPOSITORY.to_owned(),
+        allow: DeployVerb::ALL.into(),
+    };
+    let ttl = dice.span(2_000, 40_000).max(Duration::from_secs(1));
+    Request::CreateDeployToken { spec: Box::new(spec), ttl, digest: TokenDigest([1; 32]) }
+}
+
+/// What a token for a service allows.
+pub(crate) fn work(dice: &mut Dice, service: String) -> Request {
+    match dice.range(0, 9) {
+        0 | 1 => Request::GetService(service),
+        2 => Request::ReturnTo { service, release: None, note: Box::default() },
+        3 => Request::SteerRollout { service, release: None, step: RolloutStep::Abort },
+        _ => deploy(dice, service, REPOSITORY, None),
+    }
+}
+
+fn deploy(dice: &mut Dice, service: String, repository: &str, despite_freeze: Option<String>) -> Request {
+    let image = format!("{repository}@sha256:{:064x}", dice.range(1, 6));
+    let at_next_window = despite_freeze.is_none();
+    let note = ReleaseNote { at_next_window, despite_freeze, ..ReleaseNote::default() };
+    Request::Deploy { service, image, note: Box::new(note) }
+}
+
+/// What a token does not allow; `made` counts the tokens that were asked for.
+pub(crate) fn attack(dice: &mut Dice, made: &mut u64, spec: &DeployTokenSpec) -> Request {
+    let own = spec.service.clone();
+    let other = RELEASED.iter().find(|name| **name != own).map(ToString::to_string).unwrap_or_default();
+    match dice.range(0, 9) {
+        0 => deploy(dice, other, REPOSITORY, None),
+        1 => deploy(dice, own, "app-evil", None),
+        2 => deploy(dice, own, REPOSITORY, Some("because".into())),
+        3 => Request::ScaleServices(vec![(own, 0)]),
+        4 => Request::RemoveService(own),
+        5 => Request::SteerRollout { service: own, release: None, step: RolloutStep::Promote },
+        6 => Request::ListNodes,
+        7 => create(dice, made),
+        8 => Request::GetService(other),
+        _ => Request::CreateService(ServiceSpec { name: "mine".into(), ..example() }.into()),
+    }
+}
+
+/// Whether this is within what a token for the service allows, in words of our own.
+pub(crate) fn allows(own: &str, request: &Request) -> bool {
+    match request {
+        Request::Deploy { service, image, note } => {
+            service == own && image.starts_with(&format!("{REPOSITORY}@")) && note.despite_freeze.is_none()
+        }
+        Request::GetService(service)
+        | Request::ReturnTo { service, .. }
+        | Request::SteerRollout { service, step: RolloutStep::Abort, .. } => service == own,
+        _ => false,
     }
 }
 

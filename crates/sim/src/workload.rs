@@ -19,9 +19,11 @@ use crate::{
     deployers::{Deployers, Step},
     dice::Dice,
     engine::{app::Behaviour, probe},
+    exchanges::Exchanges,
     history::{Ask, Value},
     jobs::Jobs,
     knobs::Knobs,
+    logins::Logins,
     pipelines::Pipelines,
     policies::Policies,
     secrets::Secrets,
@@ -65,6 +67,10 @@ pub(crate) struct Workload {
     pub(crate) deployers: Option<Deployers>,
     /// Where there are deploy tokens: who has them.
     pub(crate) pipelines: Option<Pipelines>,
+    /// Where there are ID tokens: who has them.
+    pub(crate) exchanges: Option<Exchanges>,
+    /// Where people log in: who.
+    pub(crate) logins: Option<Logins>,
     /// Where there are jobs and crons: which.
     jobs: Option<Jobs>,
     /// Where policies come and go: which.
@@ -88,6 +94,8 @@ impl Workload {
             drains: knobs.drains,
             deployers: knobs.releases.then(|| Deployers::new(seed)),
             pipelines: knobs.tokens.then(|| Pipelines::new(seed)),
+            exchanges: knobs.exchanges.then(|| Exchanges::new(seed)),
+            logins: knobs.logins.then(|| Logins::new(seed)),
             jobs: knobs.jobs.then(|| Jobs::new(seed)),
             policies: knobs.policies.then(|| Policies::new(seed)),
             secrets: knobs.secrets.then(|| Secrets::new(seed)),

@@ -17,7 +17,7 @@ use crate::world::World;
 impl World {
     /// The state has changed.
     pub(crate) fn check_deployers(&mut self, before: &Store, store: &Store) {
-        if !self.knobs.tokens {
+        if !self.knobs.tokens && !self.knobs.exchanges {
             return;
         }
         let mut count = 0;
@@ -88,7 +88,10 @@ fn others(store: &Store) -> Option<String> {
     let registries = store.registries().iter().map(|registry| &registry.by);
     let tokens = store.deploy_tokens().iter().map(|token| &token.by);
     let first = |service: &Service| service.releases.iter().find(|release| release.number.0 == 1)?.by.clone();
+    let issuers = store.issuers().iter().map(|issuer| &issuer.by);
+    let bindings = store.bindings().iter().map(|binding| &binding.by);
+    let declared = freezes.chain(registries).chain(tokens).chain(issuers).chain(bindings);
     let created = store.services().filter_map(first).find(is_one);
-    let by = created.or_else(|| freezes.chain(registries).chain(tokens).find(|by| is_one(by)).cloned())?;
+    let by = created.or_else(|| declared.into_iter().find(|by| is_one(by)).cloned())?;
     Some(format!("{by} made more than a release"))
 }

@@ -20,9 +20,11 @@ mod i15_bounds;
 mod i16_converged;
 mod i17_stamps;
 mod i18_watch;
+mod i19_logins;
 mod i20_own_tasks;
 mod i20_secrets;
 mod i21_deployers;
+mod i21_sessions;
 mod i22_policies;
 mod i24_audit;
 mod jobs;
@@ -76,6 +78,8 @@ pub(crate) struct Checks {
     jobs: jobs::Jobs,
     rotation: rotation::Rotation,
     audit: i24_audit::Audits,
+    pub(crate) logins: i19_logins::Logins,
+    pub(crate) sessions: i21_sessions::Sessions,
 }
 
 impl Checks {
@@ -101,6 +105,8 @@ impl Checks {
             jobs: jobs::Jobs::default(),
             rotation: rotation::Rotation::default(),
             audit: i24_audit::Audits::default(),
+            logins: i19_logins::Logins::default(),
+            sessions: i21_sessions::Sessions::default(),
         }
     }
 
@@ -202,6 +208,8 @@ impl World {
             self.check_slots(before, store);
             self.check_releases(before, store);
             self.check_deployers(before, store);
+            self.check_sessions(before, store);
+            self.check_logins(before, store);
             self.check_policies(before, store);
             self.check_jobs(before, store);
             self.check_rejections(before, store);

@@ -14,6 +14,7 @@ use model::{
     issuer::{Issuer, IssuerSpec, MAX_ISSUERS},
     time::ClusterTime,
 };
+use planted::Bug;
 
 use super::expect_generation;
 use crate::{requests::Outcome, resolve::missing, write::Writer};
@@ -94,7 +95,8 @@ impl Writer<'_> {
         if bindings.len() == cluster.bindings.len() {
             return Err(missing("deploy binding", name));
         }
-        let of_binding = |token: &DeployToken| token.spec.name == name;
+        let of_binding =
+            |token: &DeployToken| token.spec.name == name && !planted::is(Bug::SessionOutlivesBinding);
         let sessions = ended(&cluster.sessions, |session| session.token.as_ref().is_some_and(of_binding));
         self.put_pipelines(Cluster { bindings: Arc::new(bindings), sessions, ..(*cluster).clone() });
         Ok(Answer::Done)
@@ -119,7 +121,8 @@ impl Writer<'_> {
         }
         let mut sessions: Vec<Session> =
             cluster.sessions.iter().filter(|session| session.until > self.at).cloned().collect();
-        if sessions.iter().any(|session| session.id_token == id_token) {
+        let used = sessions.iter().any(|session| session.id_token == id_token);
+        if used && !planted::is(Bug::IdTokenForgotten) {
             let message = "this ID token was used already: each call of orchctl takes one of its own \
                            (id_tokens: in .gitlab-ci.yml), and one that was seen by others is worth nothing";
             return Err(Rejection::Unwelcome(message.into()));
