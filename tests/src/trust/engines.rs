@@ -1,6 +1,6 @@
 //! What needs containers: where a secret lies on a node that runs what mounts it, and where not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use super::Outcome;
 use super::canaries::{self, Canaries, Search};
 use super::site::search_managers;
 use crate::cluster::{Cluster, Container};
+use crate::command;
 use crate::image::MIMIC_1;
 use crate::wait;
 
@@ -95,12 +96,12 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// A file as the container's processes see it.
+/// A file as the container's processes see it; the engine counts processes as its host does.
 fn read(cluster: &Cluster, container: &Container, path: &str) -> Result<String> {
     let (node, _) = cluster.locate(container)?;
+    let host = cluster.nodes().iter().position(|other| other.name() == node.name()).context("its host")?;
     let pid = node.engine().inspect(&container.id, "{{.State.Pid}}")?;
-    let path = Path::new("/proc").join(pid).join("root").join(path.trim_start_matches('/'));
-    Ok(std::fs::read_to_string(path)?)
+    command::run(cluster.lab().host(host).command("cat").arg(format!("/proc/{pid}/root{path}")))
 }
 
 /// Where the nodes keep values: in memory.
