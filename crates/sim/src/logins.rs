@@ -100,12 +100,13 @@ impl Logins {
             people: People::At(format!("uid={{user}},ou={part},dc=example")),
             ..Directory::default()
         };
-        Request::SetLoginMethod(Box::new(LoginMethodSpec {
+        let spec = Box::new(LoginMethodSpec {
             name: name.to_owned(),
             provider: Provider::Ldap(Box::new(directory)),
             rules: vec![rule.parse().expect("a rule")],
             life: self.dice.span(2_000, 20_000).max(Duration::from_secs(1)),
-        }))
+        });
+        Request::SetLoginMethod { spec, password: None }
     }
 
     fn change(&mut self) -> Request {
