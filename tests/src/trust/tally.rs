@@ -46,11 +46,13 @@ impl Tried {
 
     fn recorded(&self, records: &[Record]) -> bool {
         let Some((who, verb)) = &self.on_record else { return false };
-        // The reason is what the attacker was told, or the paths of what is wrong with a declaration. Only what is rejected when it is
+        // The reason is what the attacker was told, or the paths of what is wrong with a declaration. Only what is refused when it is
         // applied is recorded in fixed words.
         let told = |record: &Record| {
             let mut parts = record.reason.split(", ");
-            record.verdict == Recorded::Rejected || parts.all(|part| self.said.contains(part))
+            record.verdict == Recorded::Rejected
+                || record.reason.ends_with("when it was applied")
+                || parts.all(|part| self.said.contains(part))
         };
         records.iter().any(|record| {
             record.who == *who && record.verb == *verb && record.verdict != Recorded::Accepted && told(record)
