@@ -56,7 +56,7 @@ pub fn run(cluster: &Cluster) -> Result<Outcome> {
         "the values are in the memory of the node, where they have to be"
     );
     println!(
-        "trust: on the node's tmpfs, where it has to be: {} of {} files",
+        "trust: in the node's memory, where they have to be: {} values in {} files",
         memory.finds.len(),
         memory.files
     );
