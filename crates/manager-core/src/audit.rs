@@ -192,12 +192,7 @@ impl Manager {
 
     /// Writes the refusals that wait, and sums that are due: one entry at a time, so that a flood makes larger ones.
     pub(crate) fn note_refusals(&mut self) {
-        if self.store.audit_ends().is_none()
-            || self.proposals.any(|purpose| matches!(purpose, Purpose::Note(_)))
-        {
-            return;
-        }
-        if self.space != SpaceState::Enough {
+        if !self.may_write_notes() {
             return;
         }
         let mut notes = self.refusals.take_sums(self.now.mono);
@@ -207,6 +202,18 @@ impl Manager {
         if !notes.is_empty() {
             self.propose_own(Command::Audit(notes), Purpose::Note(refused));
         }
+    }
+
+    /// Not while notes are on their way: their end is an event.
+    fn may_write_notes(&self) -> bool {
+        self.store.audit_ends().is_some()
+            && self.space == SpaceState::Enough
+            && !self.proposals.any(|purpose| matches!(purpose, Purpose::Note(_)))
+    }
+
+    /// When sums are to be written. None while nothing can be: being woken for what has to wait is to spin.
+    pub(crate) fn sums_deadline(&self) -> Option<Instant> {
+        self.refusals.next_deadline().filter(|_| self.may_write_notes())
     }
 
     /// The notes are on record: their clients may hear.

@@ -216,8 +216,7 @@ impl Manager {
         ];
         let working = self.lead.as_ref().filter(|_| self.store.cluster().is_some());
         let lead = working.and_then(|lead| lead.next_deadline(self.space));
-        let sums =
-            working.filter(|_| self.space == SpaceState::Enough).and_then(|_| self.refusals.next_deadline());
+        let sums = working.and_then(|_| self.sums_deadline());
         mine.into_iter().flatten().chain(lead).chain(sums).min()
     }
 
