@@ -155,7 +155,8 @@ pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
 
 /// A port that nobody uses at the moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // On every address, as it will be opened: connections that are just over hold ports of single ones.
+    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The address on loopback that stands for a task's container.
