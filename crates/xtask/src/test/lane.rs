@@ -30,7 +30,7 @@ const SOAK: [&str; 7] = ["scenario", "soak", "--debug", "--hours", "0.015", "--a
 /// Worlds at full speed: those that once found something, and fixed ones.
 const WORLDS: [&str; 5] = ["sim", "--kept", "--all", "--seeds", "1000"];
 /// Each bug is found within far fewer seeds; see the table that it prints.
-const PLANTED: [&str; 3] = ["planted-bugs", "--bound", "400"];
+const PLANTED: [&str; 3] = ["planted-bugs", "--bound", "1000"];
 
 /// One part of the suite.
 pub struct Lane {
