@@ -1,7 +1,8 @@
 //! `orchctl` as a program: what it printed, and how it ended.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -89,6 +90,20 @@ impl Ctl {
     /// It cannot be started.
     pub fn say_to(&self, args: &[&str], input: &str) -> Said {
         finish_with(&mut self.command(args), input).expect("orchctl starts").into()
+    }
+
+    /// `orchctl events --follow` as a child with piped outputs, seen to be open.
+    ///
+    /// # Panics
+    /// It does not start, or ends before its first event.
+    pub fn follow_events(&self) -> Child {
+        let mut command = self.command(&["events", "--after", "0.0", "--follow"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("orchctl starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("text");
+        assert!(!line.is_empty(), "it is open");
+        child
     }
 
     /// Runs it and returns its stdout.

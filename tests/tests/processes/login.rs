@@ -1,9 +1,8 @@
 //! People log in to three real managers with the names and passwords of a real directory: its groups say what they may, and whoever
 //! is not let in learns nothing.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use tests::cluster::ctl::{Ctl, Said};
 use tests::cluster::{Cluster, Plan};
@@ -112,20 +111,6 @@ fn roles(ctl: &Ctl) -> Vec<String> {
     roles.map(|role| role.as_str().expect("text").to_owned()).collect()
 }
 
-/// `orchctl events`, seen to be open.
-fn events(ctl: &Ctl) -> Child {
-    let mut child = ctl
-        .command(&["events", "--after", "0.0", "--follow"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("an event");
-    assert!(!line.is_empty(), "it is open");
-    child
-}
-
 #[test]
 fn the_groups_of_a_directory_say_what_people_may_and_say_it_anew_at_every_login() {
     if !can_run("login_groups", &[Need::Directory]) {
@@ -220,7 +205,7 @@ fn a_login_ends_with_its_user_its_method_or_its_time_everywhere_at_once() {
         assert_eq!(ended.expect("it ends").code(), Some(DENIED));
     };
     let ann = site.let_in("ann", CANARY);
-    let stream = events(&ann);
+    let stream = ann.follow_events();
     admin.ok(&["user", "rm", "ldap:ann"]).expect("removed");
     end(stream);
     assert_eq!(ann.say(&["service", "ls"]).code, DENIED);
@@ -237,7 +222,7 @@ fn a_login_ends_with_its_user_its_method_or_its_time_everywhere_at_once() {
     assert!(!std::fs::read_to_string(ann.config()).expect("a file").contains("PRIVATE KEY"));
 
     let bob = site.let_in("bob", "bob-secret");
-    let stream = events(&bob);
+    let stream = bob.follow_events();
     admin.ok(&["login-method", "rm", "ldap"]).expect("removed");
     end(stream);
     assert_eq!(bob.say(&["service", "ls"]).code, DENIED);
@@ -245,7 +230,7 @@ fn a_login_ends_with_its_user_its_method_or_its_time_everywhere_at_once() {
 
     site.declare(&["--ttl", "8s"]);
     let bob = site.let_in("bob", "bob-secret");
-    end(events(&bob));
+    end(bob.follow_events());
     let said = bob.say(&["service", "ls"]);
     assert!(said.code == DENIED && said.err.contains("orchctl login"), "{said:?}");
 }

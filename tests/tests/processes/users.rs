@@ -1,8 +1,7 @@
 //! Users on three real managers: each role may do its own and nothing else, changes hold at once, whoever is removed is cut off.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use tests::cluster::boot::set_managers;
 use tests::cluster::ctl::Ctl;
@@ -64,20 +63,6 @@ impl Site {
     }
 }
 
-/// `orchctl events`, seen to be open.
-fn events(ctl: &Ctl) -> Child {
-    let mut child = ctl
-        .command(&["events", "--after", "0.0", "--follow"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("an event");
-    assert!(!line.is_empty(), "it is open");
-    child
-}
-
 #[test]
 fn each_role_may_do_its_own_and_nothing_else_on_every_manager() {
     let site = Site::open(3);
@@ -128,7 +113,7 @@ fn a_change_of_roles_holds_at_once_and_a_removed_user_is_cut_off_everywhere() {
     admin.ok(&["user", "update", "ann", "--enable"]).expect("enabled");
     ann.ok(&["service", "ls"]).expect("let in again");
 
-    let mut open: Vec<Child> = (0..3).map(|index| events(&site.through(&ann, index))).collect();
+    let mut open: Vec<Child> = (0..3).map(|index| site.through(&ann, index).follow_events()).collect();
     admin.ok(&["user", "rm", "ann"]).expect("removed");
     for child in &mut open {
         let ended = site.cluster.ask("the stream to end", PATIENCE, || child.try_wait().expect("a child"));
