@@ -17,7 +17,7 @@ use crate::{
     logs::{Logs, Wanted},
     memory::Memory,
     notify,
-    renew::Addresses,
+    renew::{Addresses, News},
     traffic::Wish,
 };
 
@@ -54,6 +54,7 @@ pub struct Hands {
     tls: ClientTls,
     events: mpsc::Sender<Event>,
     addresses: Addresses,
+    news: News,
     connection: Option<Connection>,
     troubles: Troubles,
     calls: BTreeMap<u64, AbortHandle>,
@@ -70,7 +71,7 @@ impl Hands {
         traffic: Traffic,
         tls: ClientTls,
         events: mpsc::Sender<Event>,
-        addresses: Addresses,
+        (addresses, news): (Addresses, News),
     ) -> Self {
         let Local { engine, memory, logs, files } = local;
         Self {
@@ -82,6 +83,7 @@ impl Hands {
             tls,
             events,
             addresses,
+            news,
             connection: None,
             troubles: Troubles::default(),
             calls: BTreeMap::new(),
@@ -137,6 +139,7 @@ impl Hands {
                 });
                 self.wish(Wish::Configure(config));
             }
+            Action::Authority { bundle, renew } => self.news.authority(bundle, renew),
             Action::DrainTask { task } => self.wish(Wish::Drain(task)),
             Action::Probe { probe, request } => {
                 let (engine, events) = (self.engine.clone(), self.events.clone());
@@ -222,8 +225,9 @@ impl Hands {
 
     fn connect(&mut self, number: u64, address: String) {
         tracing::debug!(%address, "dialling a manager");
+        let about = (self.troubles.clone(), self.news.clone());
         let (connection, work) =
-            Connection::dial(number, address, self.tls.clone(), self.troubles.clone(), self.events.clone());
+            Connection::dial(number, address, self.tls.clone(), about, self.events.clone());
         self.connection = Some(connection);
         self.spawn(work);
     }

@@ -12,10 +12,12 @@ use proto::{
     codec,
     v1::{SessionFrame, agents_client::AgentsClient},
 };
-use rpc::tls::{ClientTls, TlsError, channel};
+use rpc::tls::{ClientTls, Refusal, TlsError, channel};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+
+use crate::renew::News;
 
 /// Messages that may wait for the network; more means that nobody reads them any more.
 const QUEUE: usize = 1_024;
@@ -61,12 +63,13 @@ impl Connection {
         number: u64,
         address: String,
         tls: ClientTls,
-        troubles: Troubles,
+        (troubles, news): (Troubles, News),
         events: mpsc::Sender<Event>,
     ) -> (Self, impl Future<Output = ()>) {
         let (frames, queue) = mpsc::channel(QUEUE);
         let (hang_up, hung_up) = oneshot::channel();
-        let work = run(Dialled { number, address: address.clone(), tls, troubles, queue, hung_up }, events);
+        let work =
+            run(Dialled { number, address: address.clone(), tls, troubles, news, queue, hung_up }, events);
         (Self { number, address, frames, _hang_up: hang_up }, work)
     }
 
@@ -81,6 +84,7 @@ struct Dialled {
     address: String,
     tls: ClientTls,
     troubles: Troubles,
+    news: News,
     queue: mpsc::Receiver<SessionFrame>,
     hung_up: oneshot::Receiver<()>,
 }
@@ -102,13 +106,13 @@ async fn run(dialled: Dialled, events: mpsc::Sender<Event>) {
 }
 
 async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
-    let Dialled { number, address, tls, troubles, queue, mut hung_up } = dialled;
+    let Dialled { number, address, tls, troubles, news, queue, mut hung_up } = dialled;
     let mut client = AgentsClient::new(channel(&address, tls)).max_decoding_message_size(MAX_MESSAGE);
     let opening = client.session(ReceiverStream::new(queue));
     let mut frames = tokio::select! {
         opened = opening => match opened {
             Ok(response) => response.into_inner(),
-            Err(status) => return told(&status),
+            Err(status) => return told(&status, &news),
         },
         _ = &mut hung_up => return OURS.to_owned(),
     };
@@ -126,7 +130,7 @@ async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
                     Err(error) => return format!("a message of the manager: {error}"),
                 },
                 Ok(None) => return "closed by the manager".to_owned(),
-                Err(status) => return told(&status),
+                Err(status) => return told(&status, &news),
             },
             _ = &mut hung_up => {
                 // Our half of the stream has ended; the manager ends its own once it has read everything.
@@ -139,9 +143,10 @@ async fn converse(dialled: Dialled, events: &mpsc::Sender<Event>) -> String {
 }
 
 /// What ended the stream, by its root cause.
-fn told(status: &Status) -> String {
-    match TlsError::in_chain(status) {
-        Some(error) => crate::engine::chain(&error),
-        None => status.message().to_owned(),
+fn told(status: &Status, news: &News) -> String {
+    let Some(error) = TlsError::in_chain(status) else { return status.message().to_owned() };
+    if matches!(error, TlsError::Refused(Refusal::UnknownCa)) {
+        news.disowned();
     }
+    crate::engine::chain(&error)
 }

@@ -29,12 +29,15 @@ pub struct Identity {
     /// The host name given at joining.
     #[serde(default)]
     pub hostname: Option<String>,
-    /// The authority's certificate, PEM.
+    /// The authority's [`bundle`](model::cluster::Authority::bundle).
     pub authority: String,
     /// The node's certificate, PEM.
     pub certificate: String,
     /// Its key, PEM.
     pub key: String,
+    /// A key that a certificate was asked for, PEM: the answer may have been lost, and then managers know the node by this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<String>,
 }
 
 impl fmt::Debug for Identity {
@@ -68,12 +71,13 @@ impl Identity {
             authority: given.authority,
             certificate: given.certificate,
             key,
+            next_key: None,
         }
     }
 
-    /// The same node with a fresh certificate over a fresh key.
-    pub fn renewed(&self, certificate: String, key: String) -> Self {
-        Self { certificate, key, ..self.clone() }
+    /// The same node with a fresh certificate over this key, of the authority with this bundle.
+    pub fn renewed(&self, certificate: String, authority: String, key: String) -> Self {
+        Self { certificate, authority, key, next_key: None, ..self.clone() }
     }
 
     /// Reads it; `None` when the node has not joined.

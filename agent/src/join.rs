@@ -50,6 +50,7 @@ pub async fn join(args: Join) -> Result<()> {
         csr: pair.csr_pem.clone(),
         facts: facts::read(args.hostname.as_deref(), labels.clone()),
         address: String::new(),
+        key: None,
     }));
     let tls = ClientTls::pinned(*token.fingerprint().as_bytes())?;
     let response = ask(&args.managers, &tls, &request).await?;

@@ -35,7 +35,8 @@ use crate::{
     memory::{self, Memory},
     mesh,
     network::Networks,
-    renew, traffic,
+    renew::{Keeper, News},
+    traffic,
 };
 
 /// Events that may wait for the core; producers wait when it is full.
@@ -147,14 +148,23 @@ impl Daemon {
         let (wanted, wanted_networks) = watch::channel(Vec::new());
         keepers.spawn(networks.keep(engine.clone(), wanted_networks, sender.clone()));
         keepers.spawn(engine::watch(engine.clone(), ours, sender.clone()));
-        keepers.spawn(renew::keep_fresh(identity, directory, addresses.clone(), tls.clone(), reloader));
+        let news = News::none();
+        let keeper = Keeper {
+            identity,
+            directory,
+            managers: addresses.clone(),
+            tls: tls.clone(),
+            reloader,
+            news: news.clone(),
+        };
+        keepers.spawn(keeper.keep_fresh());
         let logs = Logs::new(engine.clone(), attempts, tls.clone());
         let hands = Hands::new(
             Local { engine, memory, logs, files },
             Traffic { wishes, networks: wanted },
             tls,
             sender,
-            addresses,
+            (addresses, news),
         );
         Ok(Self { agent, clock, events, hands, disk_failed, keepers })
     }

@@ -18,7 +18,8 @@ use model::{
     id::MemberId,
     identity::Identity,
     issuer::IssuerSpec,
-    request::{ApiError, ErrorCode, ReenrolRequest, Reply, Request, Response},
+    request::{ApiError, ErrorCode, ReenrolRequest, Reply, Request, Response, Successor},
+    sealed::Clear,
     session::ManagerMessage,
     time::{Instant, Now, WallTime},
 };
@@ -110,6 +111,17 @@ pub struct Shared {
     pub standing: watch::Receiver<Standing>,
     /// Identities that are refused.
     pub revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
+    /// What the authority is, and its changes; `None` before the state says it.
+    pub authority: watch::Receiver<Option<AuthorityNews>>,
+}
+
+/// What the state says of the authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityNews {
+    /// Whom to trust, and what to present beside the own certificate, PEM.
+    pub bundle: String,
+    /// This manager's certificate is of an authority that is being replaced.
+    pub renew: bool,
 }
 
 /// Cuts the connections of these identities.
@@ -124,6 +136,7 @@ pub struct CoreLoop {
     own: mpsc::Sender<Input>,
     standing: watch::Sender<Standing>,
     revoked: Arc<ArcSwap<BTreeSet<Identity>>>,
+    authority_news: watch::Sender<Option<AuthorityNews>>,
     cut: Cutter,
     replies: HashMap<u64, ReplySink>,
     agents: HashMap<u64, mpsc::Sender<ManagerMessage>>,
@@ -187,7 +200,8 @@ impl CoreLoop {
     pub fn new(parts: Parts) -> (Self, Shared) {
         let (standing, watch) = watch::channel(Standing::default());
         let revoked = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
-        let shared = Shared { standing: watch, revoked: revoked.clone() };
+        let (authority_news, heard) = watch::channel(None);
+        let shared = Shared { standing: watch, revoked: revoked.clone(), authority: heard };
         let core_loop = Self {
             manager: parts.manager,
             storage: parts.storage,
@@ -196,6 +210,7 @@ impl CoreLoop {
             inputs: parts.inputs.1,
             standing,
             revoked,
+            authority_news,
             cut: parts.cut,
             replies: HashMap::new(),
             agents: HashMap::new(),
@@ -293,6 +308,14 @@ impl CoreLoop {
             Request::Join(join) => {
                 self.verify(identity.clone(), *join).map(|(i, join)| (i, Request::Join(join.into())))
             }
+            Request::RenewCertificate { csr, .. } => {
+                let key = self.standing.borrow().is_leader.then(|| edge::key_of(&csr)).flatten();
+                Ok((identity.clone(), Request::RenewCertificate { csr, key }))
+            }
+            Request::RotateAuthority { current, .. } => self.successor().map(|successor| {
+                let successor = successor.map(Box::new);
+                (identity.clone(), Request::RotateAuthority { current, successor })
+            }),
             Request::Exchange(exchange) if self.standing.borrow().is_leader => {
                 match self.issuers.judge(&self.manager, *exchange, std::time::Instant::now()) {
                     Judged::Proven(proven) => Ok((identity.clone(), Request::Exchange(proven))),
@@ -365,8 +388,18 @@ impl CoreLoop {
             let message = format!("{identity} cannot re-enrol: that is for nodes");
             return Err(ApiError::new(ErrorCode::Denied, message));
         }
-        let authority = self.authority()?;
-        edge::verify_reenrol(authority.certificate(), reenrol)
+        edge::verify_reenrol(&self.manager, reenrol)
+    }
+
+    /// The authority that takes the present one's place if the request is admitted; where this manager leads.
+    fn successor(&mut self) -> Result<Option<Successor>, ApiError> {
+        if !self.standing.borrow().is_leader {
+            return Ok(None);
+        }
+        let made = self.authority()?.successor(now(self.origin).wall);
+        let (next, bridge) = made.map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+        let (certificate, key) = (next.certificate_pem().to_owned(), Clear::new(next.key_pem()));
+        Ok(Some(Successor { certificate, bridge, key }))
     }
 
     /// Verifies a deploy token where this manager leads; elsewhere the core refers to the leader.
@@ -398,16 +431,17 @@ impl CoreLoop {
     }
 
     fn authority(&mut self) -> Result<Arc<ClusterCa>, ApiError> {
-        if let Some(authority) = &self.authority {
-            return Ok(authority.clone());
-        }
         let cluster = self.manager.store().cluster();
         let cluster = cluster
             .ok_or_else(|| ApiError::new(ErrorCode::Unavailable, "the cluster is not founded yet: retry"))?;
+        let certificate = &cluster.authority.certificate;
+        if let Some(known) = self.authority.as_ref().filter(|known| known.certificate_pem() == certificate) {
+            return Ok(known.clone());
+        }
         let broken = |why: String| ApiError::new(ErrorCode::Internal, format!("the authority: {why}"));
         let key = self.manager.authority_key()?;
         let key = std::str::from_utf8(key.reveal()).map_err(|error| broken(error.to_string()))?;
-        let read = ClusterCa::from_pem(&cluster.authority.certificate, key);
+        let read = ClusterCa::from_pem(certificate, key);
         let read = read.map_err(|error| broken(error.to_string()))?;
         Ok(self.authority.insert(Arc::new(read)).clone())
     }
@@ -438,6 +472,9 @@ impl CoreLoop {
                     (self.cut)(&identities);
                     self.revoked
                         .rcu(|known| known.iter().chain(&identities).cloned().collect::<BTreeSet<_>>());
+                }
+                Action::Authority { bundle, renew } => {
+                    self.authority_news.send_replace(Some(AuthorityNews { bundle, renew }));
                 }
                 Action::Leader { is_leader, term, leader } => {
                     tracing::info!(is_leader, term, leader = ?leader, "leadership");

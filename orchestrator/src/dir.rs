@@ -101,7 +101,7 @@ impl Replacement {
 /// The three PEM texts.
 #[derive(Clone)]
 pub struct Pems {
-    /// The authority's certificate.
+    /// The authority's [`bundle`](model::cluster::Authority::bundle).
     pub authority: String,
     /// The manager's own.
     pub certificate: String,
@@ -204,6 +204,11 @@ impl DataDir {
     /// Replaces the certificate alone: it was renewed over the same key.
     pub fn write_certificate(&self, pem: &str) -> Result<()> {
         write_durably(&self.root.join("certificate.pem"), pem.as_bytes(), 0o644)
+    }
+
+    /// Replaces the authority's bundle alone.
+    pub fn write_authority(&self, bundle: &str) -> Result<()> {
+        write_durably(&self.root.join("ca.pem"), bundle.as_bytes(), 0o644)
     }
 
     /// Remembers where the other managers are.

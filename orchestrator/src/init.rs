@@ -84,6 +84,7 @@ pub fn init(args: &InitArgs) -> Result<()> {
                 certificate: ca.certificate_pem().to_owned(),
                 key: ca.key_pem(),
                 sealed: None,
+                former: Vec::new(),
             },
             settings: ClusterSettings::default(),
         }),

@@ -59,6 +59,7 @@ pub async fn join(args: &JoinArgs) -> Result<()> {
         csr: key.csr_pem.clone(),
         facts: Facts { hostname: args.name.clone(), agent: crate::VERSION.to_owned(), ..Facts::default() },
         address: address.clone(),
+        key: None,
     };
     let response = admitted(&managers, &tls, join).await?;
     let Response::Joined { certificate, authority, cluster, member, managers, .. } = response else {

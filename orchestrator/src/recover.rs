@@ -50,7 +50,7 @@ pub fn recover(root: &Path, address: Option<&str>) -> Result<()> {
     let kept = root.join(format!("raft.before-{}", recovery.member));
     fs::rename(dir.raft(), &kept).with_context(|| format!("cannot rename {}", dir.raft().display()))?;
     fs::rename(&fresh, dir.raft()).with_context(|| format!("cannot rename {}", fresh.display()))?;
-    dir.write_pems(&Pems { authority: ca.certificate_pem().to_owned(), certificate, key: key.key_pem() })?;
+    dir.write_pems(&Pems { authority: cluster.authority.bundle(), certificate, key: key.key_pem() })?;
     dir.write_identity(&MemberIdentity::new(
         cluster.id,
         recovery.member,

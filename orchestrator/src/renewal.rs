@@ -2,6 +2,9 @@
 //!
 //! While it counts, the leader issues the next one, as for everybody. Once it has run out, nobody lets this manager in to ask, and after a
 //! long time off all managers may be in that state; so it signs for itself then, with the authority's key that every manager holds.
+//!
+//! While the authority is being replaced, the leader issues the next one as well. A manager that missed its answer until the end of the
+//! rotation signs for itself.
 
 use std::time::Duration;
 
@@ -10,13 +13,16 @@ use model::{
     id::MemberId,
     request::{Request, Response},
 };
-use pki::{ClockProblem, KeyAndCsr, LeafCertificate, PrivateKey};
-use rpc::tls::{CertReloader, ClientTls};
+use pki::{CaCertificate, ClockProblem, KeyAndCsr, LeafCertificate, PrivateKey};
+use rpc::{
+    identity::PeerCertificate,
+    tls::{CertReloader, ClientTls, Connections, ServerTls},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     client,
-    core_loop::{Input, Shared, now},
+    core_loop::{AuthorityNews, Input, Shared, now},
     dir::{DataDir, Pems},
 };
 
@@ -33,6 +39,10 @@ pub struct Renewal {
     pub pems: Pems,
     /// The way to the managers.
     pub tls: ClientTls,
+    /// How others are let in.
+    pub server: ServerTls,
+    /// Who is connected.
+    pub connections: Connections,
     /// What connections present.
     pub credentials: CertReloader,
     /// Where this manager is.
@@ -49,16 +59,48 @@ impl Renewal {
     /// Keeps the certificate fresh for as long as it is polled.
     pub async fn keep_fresh(mut self) {
         loop {
-            let pause = match self.renew_if_due().await {
+            let news = self.shared.authority.borrow_and_update().clone();
+            let pause = match self.follow(news.as_ref()).await {
                 Ok(()) => CHECK,
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::warn!(error, "the certificate could not be renewed; trying again");
-                    if self.has_ended() { RETRY } else { CHECK }
+                    let hurry = self.has_ended() || news.is_some_and(|news| news.renew);
+                    if hurry { RETRY } else { CHECK }
                 }
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = self.shared.authority.changed() => {}
+            }
         }
+    }
+
+    async fn follow(&mut self, news: Option<&AuthorityNews>) -> Result<()> {
+        if let Some(news) = news {
+            self.trust(&news.bundle)?;
+        }
+        self.renew_if_due(news).await
+    }
+
+    /// Takes up the authority's bundle, and cuts whoever came with a certificate that no trusted one has issued.
+    fn trust(&mut self, bundle: &str) -> Result<()> {
+        if self.pems.authority == bundle {
+            return Ok(());
+        }
+        let pems = Pems { authority: bundle.to_owned(), ..self.pems.clone() };
+        let credentials = pems.credentials()?;
+        self.dir.write_authority(bundle)?;
+        self.tls.trust(bundle)?;
+        self.server.trust(bundle)?;
+        self.credentials.swap(credentials);
+        self.pems = pems;
+        let trusted = CaCertificate::all_from_pem(bundle)?;
+        let is_foreign =
+            |certificate: &PeerCertificate| !trusted.iter().any(|of| of.issued(&certificate.der));
+        let cut = self.connections.disconnect(|peer| peer.certificate().is_some_and(is_foreign));
+        tracing::info!(trusted = trusted.len(), cut, "the cluster's authority changed");
+        Ok(())
     }
 
     fn has_ended(&self) -> bool {
@@ -67,7 +109,7 @@ impl Renewal {
         leaf.is_ok_and(|leaf| matches!(leaf.validity.check(wall), Err(ClockProblem::Expired { .. })))
     }
 
-    async fn renew_if_due(&mut self) -> Result<()> {
+    async fn renew_if_due(&mut self, news: Option<&AuthorityNews>) -> Result<()> {
         let leaf = LeafCertificate::from_pem(&self.pems.certificate)?;
         let wall = now(std::time::Instant::now()).wall;
         let certificate = match leaf.validity.check(wall) {
@@ -79,10 +121,17 @@ impl Renewal {
                 if let Err(problem) = problem {
                     tracing::error!(%problem, "others refuse this manager: compare the machines' clocks");
                 }
-                if leaf.validity.renew_at() > wall {
+                let is_behind = news.is_some_and(|news| news.renew);
+                if is_behind || leaf.validity.renew_at() <= wall {
+                    self.issued().await?
+                } else if self.is_of_another() {
+                    tracing::warn!(
+                        "the certificate is of a former authority; this manager signs one for itself"
+                    );
+                    self.own().await?
+                } else {
                     return Ok(());
                 }
-                self.issued().await?
             }
         };
         self.pems.certificate = certificate;
@@ -92,10 +141,17 @@ impl Renewal {
         Ok(())
     }
 
+    /// Whether the authority has not issued this manager's certificate.
+    fn is_of_another(&self) -> bool {
+        let present = CaCertificate::from_pem(&self.pems.authority);
+        let leaf = LeafCertificate::der_from_pem(&self.pems.certificate);
+        present.is_ok_and(|present| leaf.is_ok_and(|leaf| !present.issued(&leaf)))
+    }
+
     async fn issued(&self) -> Result<String> {
         let mut managers = vec![self.address.clone()];
         managers.extend(self.shared.standing.borrow().addresses.values().cloned());
-        let request = Request::RenewCertificate { csr: self.csr()? };
+        let request = Request::RenewCertificate { csr: self.csr()?, key: None };
         let reply = client::call(&managers, &self.tls, &request).await?;
         let Response::Joined { certificate, .. } = reply.response else {
             bail!("an unexpected answer to the renewal");

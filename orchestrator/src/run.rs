@@ -71,7 +71,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let credentials = CertReloader::new(pems.credentials()?);
     let server_tls = ServerTls::new(&pems.authority, credentials.clone())?;
     let client_tls = ClientTls::mutual(&pems.authority, credentials.clone())?;
-    let incoming = Incoming::new(listener, server_tls);
+    let incoming = Incoming::new(listener, server_tls.clone());
 
     let config = Config { keyring, ..core_config(&identity, &file, &address)? };
     let manager = Manager::new(config, recovered, now(origin))
@@ -95,6 +95,7 @@ pub async fn run(root: &Path) -> Result<()> {
     };
     let (core_loop, shared) = CoreLoop::new(parts);
     let ended = spawn_core(core_loop)?;
+    let connections = incoming.connections();
     let stop = CancellationToken::new();
     let context = Context::new(inputs, shared.clone(), LogStreams::default(), incoming.offences());
     let local = serve_local(&dir, context.clone(), client_tls.clone(), stop.clone());
@@ -105,6 +106,8 @@ pub async fn run(root: &Path) -> Result<()> {
         dir: dir.clone(),
         pems,
         tls: client_tls,
+        server: server_tls,
+        connections,
         credentials,
         address: address.clone(),
         member,

@@ -19,19 +19,21 @@ pub struct Paper {
     identity: Identity,
     written: Option<SystemTime>,
     reloader: CertReloader,
+    tls: NodeTls,
 }
 
 impl Paper {
     /// Reads it.
     ///
     /// # Errors
-    /// The node has not joined, or the file is damaged.
+    /// The node has not joined, or the file is damaged or unusable.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("identity.json");
         let written = modified(&path);
         let identity = load(&path)?;
         let reloader = CertReloader::new(identity.credentials()?);
-        Ok(Self { path, identity, written, reloader })
+        let tls = NodeTls::new(&identity.authority, identity.cluster, reloader.clone(), mesh::leg::ALPN)?;
+        Ok(Self { path, identity, written, reloader, tls })
     }
 
     /// Which node this is.
@@ -40,17 +42,14 @@ impl Paper {
     }
 
     /// How it meets other nodes.
-    ///
-    /// # Errors
-    /// The authority's certificate is unusable.
-    pub fn tls(&self) -> Result<NodeTls> {
-        let Identity { authority, cluster, .. } = &self.identity;
-        Ok(NodeTls::new(authority, *cluster, self.reloader.clone(), mesh::leg::ALPN)?)
+    pub fn tls(&self) -> NodeTls {
+        self.tls.clone()
     }
 
     /// Makes what cookies say of replicas: the same on every node of the cluster.
     pub fn cookie_key(&self) -> ring::hmac::Key {
-        let seed = ring::digest::digest(&ring::digest::SHA256, self.identity.authority.as_bytes());
+        let cluster = format!("orch cluster {}", self.identity.cluster);
+        let seed = ring::digest::digest(&ring::digest::SHA256, cluster.as_bytes());
         ring::hmac::Key::new(ring::hmac::HMAC_SHA256, seed.as_ref())
     }
 
@@ -61,7 +60,11 @@ impl Paper {
             return;
         }
         self.written = written;
-        let renewed = load(&self.path).and_then(|identity| Ok((identity.credentials()?, identity)));
+        let renewed = load(&self.path).and_then(|identity| {
+            let credentials = identity.credentials()?;
+            self.tls.trust(&identity.authority)?;
+            Ok((credentials, identity))
+        });
         match renewed {
             Ok((credentials, identity)) => {
                 self.reloader.swap(credentials);

@@ -45,7 +45,7 @@ pub async fn serve(directory: &Path, resolv_conf: &Path, access: AccessLog) -> R
     let mut paper = Paper::read(directory)?;
     let node = paper.node();
     let lanes = Lanes::start().context("threads")?;
-    let world = Arc::new(World::new(node, paper.tls()?, entropy::number()?, lanes, access));
+    let world = Arc::new(World::new(node, paper.tls(), entropy::number()?, lanes, access));
     let desk = Arc::new(Desk {
         ports: Ports::new(world.clone()),
         listener: Mutex::default(),

@@ -49,11 +49,12 @@ impl Control for Signer {
         let identity = Peer::of(&asked)?.identity();
         let request: Request = codec::decode(&asked.get_ref().request).unwrap();
         let (identity, csr) = match request {
-            Request::RenewCertificate { csr } => (identity, csr),
+            Request::RenewCertificate { csr, .. } => (identity, csr),
             Request::Reenrol(proof) => {
                 assert_eq!(identity, Who::Anonymous, "nobody lets in who presents what has ended");
                 let holder = self.authority.certificate().holder(&proof.certificate, &proof.csr).unwrap();
-                (holder.name.identity, proof.csr)
+                assert!(holder.own, "the key stays");
+                (holder.leaf.name.identity, proof.csr)
             }
             other => panic!("{other:?}"),
         };
@@ -119,7 +120,9 @@ async fn renewed(age: Duration, refusals: Vec<ErrorCode>) -> Option<Identity> {
     let (tls, reloader) = old.tls().unwrap();
     let address = serve(authority, refusals).await;
     let managers = Arc::new(Mutex::new(vec!["127.0.0.1:9".to_owned(), address]));
-    let keeper = tokio::spawn(keep_fresh(old.clone(), directory.clone(), managers, tls, reloader));
+    let (identity, news) = (old.clone(), News::none());
+    let keeper = Keeper { identity, directory: directory.clone(), managers, tls, reloader, news };
+    let keeper = tokio::spawn(keeper.keep_fresh());
     let changed = async {
         loop {
             let kept = Identity::load(&directory).unwrap().unwrap();

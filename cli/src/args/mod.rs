@@ -4,6 +4,7 @@
 //! taken as text here and read in `spec`, so that all of them are reported at once.
 
 mod audit;
+mod authority;
 mod cluster;
 mod deploy;
 mod deploy_token;
@@ -25,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use model::event::Revision;
 
 pub use audit::{AuditCommand, AuditLs};
+pub use authority::AuthorityCommand;
 pub use cluster::{
     AvailabilityArg, ClassArg, ContextCommand, DevCommand, ManagerCommand, NetworkCommand, NodeCommand,
     NodeUpdate, PoolCommand, RoleArg, SwitchArg, TokenCommand, TokenCreate,
@@ -138,6 +140,9 @@ pub enum Command {
     /// Look at and change managers
     #[command(subcommand, visible_alias = "managers")]
     Manager(ManagerCommand),
+    /// Look at the authority that issues all certificates, and replace it
+    #[command(subcommand, visible_alias = "ca")]
+    Authority(AuthorityCommand),
     /// Make, list and revoke join tokens
     #[command(subcommand, visible_alias = "tokens")]
     Token(TokenCommand),

@@ -10,9 +10,9 @@ use model::{
     deployer::{DeployTokenSpec, DeployTokenView, DeployVerb},
     request::{ErrorCode, Request, Response},
 };
-use pki::{CaCertificate, DeploySecret, DeployToken};
+use pki::{DeploySecret, DeployToken};
 
-use super::Session;
+use super::{Session, authority};
 use crate::{
     args::{DeployTokenCommand, DeployTokenCreate},
     client::{Client, random, unexpected},
@@ -52,11 +52,7 @@ async fn views(client: &Client) -> Result<Vec<DeployTokenView>, Failure> {
 
 async fn create(session: &Session, flags: DeployTokenCreate) -> Result<(), Failure> {
     let client = session.client()?;
-    let authority = client.authority().ok_or_else(|| {
-        Failure::new(Code::DENIED, "a deploy token makes no others: use an administrator's context")
-    })?;
-    let authority = CaCertificate::from_pem(authority)
-        .map_err(|error| Failure::error(format!("the context's authority: {error}")))?;
+    let authority = authority::present(&client).await?;
     let secret = DeploySecret::from_bytes(random::secret()?);
     let spec = DeployTokenSpec {
         name: flags.name,

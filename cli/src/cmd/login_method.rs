@@ -4,9 +4,8 @@ use model::{
     login::{Directory, LoginMethodSpec, Oidc, Password, People, Provider, Search},
     request::{LoginMethodView, Request, Response},
 };
-use pki::CaCertificate;
 
-use super::{Session, registry};
+use super::{Session, authority, registry};
 use crate::{
     args::{LoginMethodCommand, LoginMethodSet},
     client::{Client, unexpected},
@@ -52,8 +51,8 @@ async fn show(session: &Session, client: &Client, name: &str) -> Result<(), Fail
     let views = views(client).await?;
     let view = views.iter().find(|view| view.spec.name == name);
     let view = view.ok_or_else(|| Failure::error(format!("login method \"{name}\" does not exist")))?;
-    let authority = client.authority().and_then(|pem| CaCertificate::from_pem(pem).ok());
-    let fingerprint = authority.map(|authority| authority.fingerprint().to_string());
+    let fingerprint =
+        authority::present(client).await.ok().map(|authority| authority.fingerprint().to_string());
     session.print(view, || logins::one(view, client.manager(), fingerprint.as_deref()));
     Ok(())
 }

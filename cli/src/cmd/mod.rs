@@ -1,6 +1,7 @@
 //! One file per command. A command reads its arguments, asks the client, and prints.
 
 mod audit;
+mod authority;
 mod context;
 mod cron;
 mod deploy;
@@ -141,6 +142,7 @@ pub async fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Secret(command) => item::secret(&session, command).await,
         Command::Config(command) => item::config(&session, command).await,
         Command::Network(command) => network::run(&session, command).await,
+        Command::Authority(command) => authority::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::User(command) => user::run(&session, command).await,
         Command::Login(flags) => login::run(&session, flags).await,

@@ -5,9 +5,8 @@ use model::{
     issuer::{IssuerSpec, IssuerView},
     request::{ErrorCode, Request, Response},
 };
-use pki::CaCertificate;
 
-use super::{Session, deploy_token::with_status};
+use super::{Session, authority, deploy_token::with_status};
 use crate::{
     args::{BindingCommand, BindingCreate, IssuerCommand, IssuerSet},
     client::{Client, unexpected},
@@ -97,11 +96,7 @@ async fn create(session: &Session, client: &Client, flags: BindingCreate) -> Res
         return Ok(());
     }
     let audience = issuer_named(client, &spec.issuer).await.map(|issuer| issuer.audience).unwrap_or_default();
-    let authority = client.authority().and_then(|pem| CaCertificate::from_pem(pem).ok());
-    let authority = authority.map_or_else(
-        || "the authority's certificate or its fingerprint".to_owned(),
-        |authority| authority.fingerprint().to_string(),
-    );
+    let authority = authority::present(client).await?.fingerprint();
     output::note(format!(
         "in the job: id_tokens: {{ ORCH_ID_TOKEN: {{ aud: {audience} }} }}, and these variables, which are no secrets:\n\
          ORCH_MANAGERS={}\nORCH_CA={authority}",

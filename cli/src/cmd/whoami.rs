@@ -81,12 +81,35 @@ pub async fn can_i(session: &Session, question: CanI) -> Result<Code, Failure> {
 /// # Errors
 /// It is not valid any more, or the context cannot be written.
 pub async fn renew(session: &Session, name: Option<String>) -> Result<Code, Failure> {
+    let renewed = renewed(session, name).await?;
+    let (context, until) =
+        renewed.ok_or_else(|| Failure::invalid("this context has no certificate to renew"))?;
+    session.print(&serde_json::json!({ "context": context, "valid_until": until }), || {
+        format!("{context} until {}", age::date(until))
+    });
+    Ok(Code::DONE)
+}
+
+/// Gets a context another certificate over a new key; its name, and until when it counts. `None`: it has none, or no context is in use.
+///
+/// # Errors
+/// It is not valid any more, or the context cannot be written.
+pub async fn renewed(
+    session: &Session,
+    name: Option<String>,
+) -> Result<Option<(String, ClusterTime)>, Failure> {
+    if session.global.socket.is_some() || session.exchanged.is_some() {
+        return Ok(None);
+    }
     let mut contexts = Contexts::load(&session.config)?;
     let name = name.or_else(|| session.global.context.clone());
     let context = contexts.choose(name.as_deref())?.clone();
+    if context.certificate.is_empty() {
+        return Ok(None);
+    }
     let client = Client::new(&context, &session.config, false, session.global.timeout)?;
     let pair = KeyAndCsr::generate().map_err(|error| Failure::error(format!("no key: {error}")))?;
-    let request = Request::RenewCertificate { csr: pair.csr_pem.clone() };
+    let request = Request::RenewCertificate { csr: pair.csr_pem.clone(), key: None };
     let Response::Joined { certificate, authority, .. } = client.call(request).await?.response else {
         return Err(unexpected());
     };
@@ -94,11 +117,7 @@ pub async fn renew(session: &Session, name: Option<String>) -> Result<Code, Fail
     let key = pair.key_pem();
     contexts.put(Context { ca: authority, certificate, key, ..context.clone() });
     contexts.save(&session.config)?;
-    let until = ClusterTime(leaf.validity.not_after.0);
-    session.print(&serde_json::json!({ "context": context.name, "valid_until": until }), || {
-        format!("{} until {}", context.name, age::date(until))
-    });
-    Ok(Code::DONE)
+    Ok(Some((context.name, ClusterTime(leaf.validity.not_after.0))))
 }
 
 async fn ask(client: &Client) -> Result<Whoami, Failure> {

@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod audit;
+pub mod authority;
 pub mod event;
 pub mod items;
 pub mod jobs;

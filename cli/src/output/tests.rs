@@ -125,6 +125,7 @@ fn nodes_show_what_is_reserved_and_whether_their_engine_answers() {
         joined: NOW,
         certificate: 1,
         proven: None,
+        key: None,
         number: 1,
     };
     check(

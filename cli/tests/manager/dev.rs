@@ -160,6 +160,7 @@ async fn manager(site: &Site) -> Manager {
         joined: ClusterTime(1),
         certificate: 1,
         proven: None,
+        key: None,
         number: 1,
     };
     site.manager(Vec::new(), move |request, _| {

@@ -94,6 +94,13 @@ pub enum Action {
         /// Whose.
         task: TaskId,
     },
+    /// Keep the authority's bundle and trust it and nobody else.
+    Authority {
+        /// PEM, as a manager said it.
+        bundle: String,
+        /// Ask for another certificate at once: the present one is of an authority that is being replaced.
+        renew: bool,
+    },
     /// One line on what the agent does now, for the service manager and people. Only when it changed.
     Status(String),
     /// The goodbye is said; the process may end.

@@ -85,6 +85,9 @@ impl Agent {
             ManagerMessage::Fetch(wishes) => self.fetch(wishes),
             ManagerMessage::PullQueued { pull } => self.pull_queued(pull, now),
             ManagerMessage::Files { task, answer } => self.files_answered(task, answer, now),
+            ManagerMessage::Authority { bundle, renew } => {
+                self.actions.push_back(Action::Authority { bundle, renew });
+            }
             ManagerMessage::OpenLogs { stream, task, options } => {
                 let containers = self.containers_of(task);
                 self.actions.push_back(Action::OpenLogs { connection, stream, task, containers, options });

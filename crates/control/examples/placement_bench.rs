@@ -101,7 +101,7 @@ impl Bench {
             ..Facts::default()
         };
         let serial = self.store.cluster().expect("bootstrapped").last_serial + 1;
-        self.apply(Command::JoinNode { id, token: TOKEN, facts: facts.clone(), serial });
+        self.apply(Command::JoinNode { id, token: TOKEN, facts: facts.clone(), serial, key: None });
         let labels = [("rack", number % 40), ("half", number % 2)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_string())).into();
         let spec = NodeSpec { labels, ..NodeSpec::default() };

@@ -151,6 +151,14 @@ pub enum Action {
         /// The keys.
         keyring: Keyring,
     },
+    /// The authority's [`bundle`](model::cluster::Authority::bundle), at the start and whenever it changes: trust it and nobody else, and cut
+    /// whoever presented a certificate of another one.
+    Authority {
+        /// PEM.
+        bundle: String,
+        /// This member's own certificate is of an authority that is being replaced: ask the leader for another one.
+        renew: bool,
+    },
     /// These identities too are refused from now on: cut their connections. Each is told once, removed members again after a
     /// restart; whether an identity is refused says `Manager::store().is_revoked()` at any time.
     Revoked(Vec<Identity>),

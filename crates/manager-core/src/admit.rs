@@ -190,9 +190,15 @@ impl Manager {
             }
             Request::JudgeJoiner { joiner, approve } => self.judge_joiner(&joiner, approve)?,
             Request::Reenrol(request) => return self.reenrol(handle, identity, *request).map(Work::Issue),
-            Request::RenewCertificate { csr } => {
+            Request::RenewCertificate { csr, key } => {
                 self.may_renew(identity)?;
-                return Ok(Work::Issue(Issue::renewal(handle, identity.clone(), csr)));
+                let renewal = Issue::renewal(handle, identity.clone(), csr);
+                return Ok(Work::Issue(Issue { key, ..renewal }));
+            }
+            Request::RotateAuthority { current, successor } => self.rotate_authority(current, successor)?,
+            Request::FinishRotation { current, leave_behind } => {
+                self.same_versions("the end of a rotation")?;
+                Command::FinishRotation { current, leave_behind }
             }
             Request::CreateUser(spec) => self.create_user(spec)?,
             Request::UpdateUser { user, change } => self.update_user(&user, change)?,
@@ -257,7 +263,8 @@ impl Manager {
             | Request::ListBindings
             | Request::ListLoginMethods
             | Request::ListLogins
-            | Request::ListJoiners => {
+            | Request::ListJoiners
+            | Request::GetAuthority => {
                 return Err(ApiError::new(ErrorCode::Internal, "a read was taken for a change"));
             }
         };

@@ -73,6 +73,10 @@ fn need(request: &Request) -> Need<'_> {
         Request::Whoami => Need::Nothing,
         Request::CanI { .. } => Need::Never("ask about roles"),
         Request::SetSettings(_) | Request::JudgeJoiner { .. } => Need::Never("change settings"),
+        Request::RotateAuthority { .. } | Request::FinishRotation { .. } => {
+            Need::Never("replace the authority")
+        }
+        Request::GetAuthority => Need::Never("see the authority"),
         Request::ListJoiners => Need::Never("list managers"),
         Request::TransferLeader { .. }
         | Request::RemoveMember(_)

@@ -50,12 +50,14 @@ pub(crate) struct Issue {
     pub(crate) csr: String,
     pub(crate) subject: Subject,
     pub(crate) origin: Origin,
+    /// SHA-256 of the request's key, in hex, as far as the shell noted it.
+    pub(crate) key: Option<String>,
 }
 
 impl Issue {
     pub(crate) fn join(handle: u64, join: JoinRequest) -> Self {
         let fingerprint = join.fingerprint();
-        let JoinRequest { role, token, csr, facts, address, .. } = join;
+        let JoinRequest { role, token, csr, facts, address, key, .. } = join;
         let subject = match role {
             JoinRole::Agent => Subject::NewNode { token, facts },
             JoinRole::Manager => Subject::NewMember { token, name: facts.hostname, address, fingerprint },
@@ -67,6 +69,7 @@ impl Issue {
             csr,
             subject,
             origin: Origin::default(),
+            key,
         }
     }
 
@@ -79,12 +82,13 @@ impl Issue {
             csr,
             subject,
             origin: Origin::default(),
+            key: None,
         }
     }
 
     pub(crate) fn renewal(handle: u64, identity: Identity, csr: String) -> Self {
         let subject = Subject::Known(identity.clone());
-        Self { handle, request_id: None, actor: identity, csr, subject, origin: Origin::default() }
+        Self { handle, request_id: None, actor: identity, csr, subject, origin: Origin::default(), key: None }
     }
 }
 
@@ -142,11 +146,12 @@ impl Manager {
         Ok(())
     }
 
-    /// A node whose certificate has run out gets another one over the same key. The shell has verified that the authority issued the
-    /// certificate and that the caller has its key.
+    /// A node whose certificate counts no more gets another one. It proves that it has the key that the state knows of it: that of its newest
+    /// certificate, whether that arrived or not. Of a node whose key no version has noted yet, the certificate has to be the newest one and
+    /// over the key, as the shell has verified.
     ///
     /// There is no challenge: whoever repeats a request that it overheard gets a certificate for a key that it does not have, and only until
-    /// the node renews, since each renewal changes the key and an older certificate proves nothing any more.
+    /// the node renews, since each renewal changes the key and an older one proves nothing any more.
     ///
     /// # Errors
     /// The node has had a later certificate, or a manager could not read the entry.
@@ -161,17 +166,22 @@ impl Manager {
             return Err(ApiError::new(ErrorCode::Denied, message));
         };
         self.same_versions("a re-enrolment")?;
-        let ReenrolRequest { csr, serial, .. } = request;
+        let ReenrolRequest { csr, serial, key, own, .. } = request;
         let node = self.store.node(id).ok_or_else(|| not_found("node", &id.to_string()))?;
-        if !node.is_proven_by(serial) {
+        let proven = match &node.key {
+            known @ Some(_) if *known == key => Some(node.certificate),
+            Some(_) => None,
+            None => Some(serial).filter(|serial| own && node.is_proven_by(*serial)),
+        };
+        let Some(proven) = proven else {
             let message = format!(
                 "certificate {serial} proves nothing any more: node {} has had certificate {} since, over another key. If that one is lost, remove \
                  the node (orchctl node rm) and join it with a fresh token",
                 node.facts.hostname, node.certificate
             );
             return Err(ApiError::new(ErrorCode::Denied, message));
-        }
-        let subject = Subject::Returned { node: id, proven: serial };
+        };
+        let subject = Subject::Returned { node: id, proven };
         Ok(Issue {
             handle,
             request_id: None,
@@ -179,6 +189,7 @@ impl Manager {
             csr,
             subject,
             origin: Origin::default(),
+            key,
         })
     }
 
@@ -196,9 +207,12 @@ impl Manager {
             }
             let serial = cluster.last_serial + 1;
             let member = MemberId(cluster.last_member.0 + 1);
+            // An older manager would not note them.
+            let notes = self.same_versions("a certificate's key").is_ok();
+            let key = issue.key.clone().filter(|_| notes);
             let command = match issue.subject.clone() {
                 Subject::NewNode { token, facts } => {
-                    Command::JoinNode { id: NodeId(self.next_id()), token, facts, serial }
+                    Command::JoinNode { id: NodeId(self.next_id()), token, facts, serial, key }
                 }
                 Subject::NewMember { token, name, address, fingerprint } => {
                     Command::JoinMember { id: member, token, name, address, serial, fingerprint }
@@ -207,11 +221,21 @@ impl Manager {
                     Command::ReplaceMember { old, id: member, address, serial }
                 }
                 Subject::Known(Identity::Node(id)) => {
-                    Command::CertificateIssued { serial, node: Some(id), proven: None }
+                    Command::CertificateIssued { serial, node: Some(id), proven: None, member: None, key }
                 }
-                Subject::Known(_) => Command::CertificateIssued { serial, node: None, proven: None },
+                Subject::Known(Identity::Manager(id)) if notes => Command::CertificateIssued {
+                    serial,
+                    node: None,
+                    proven: None,
+                    member: Some(id),
+                    key: None,
+                },
+                Subject::Known(_) => {
+                    Command::CertificateIssued { serial, node: None, proven: None, member: None, key: None }
+                }
                 Subject::Returned { node, proven } => {
-                    Command::CertificateIssued { serial, node: Some(node), proven: Some(proven) }
+                    let (node, proven) = (Some(node), Some(proven));
+                    Command::CertificateIssued { serial, node, proven, member: None, key }
                 }
                 Subject::Proven(admitted) => admitted.command(UserId(self.next_id()), serial),
             };
@@ -293,7 +317,7 @@ impl Manager {
                 };
                 let response = Response::Joined {
                     certificate,
-                    authority: cluster.authority.certificate.clone(),
+                    authority: cluster.authority.bundle(),
                     cluster: cluster.id,
                     node,
                     member,

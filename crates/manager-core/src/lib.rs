@@ -18,6 +18,7 @@ mod access;
 mod action;
 mod admit;
 mod audit;
+mod authority;
 mod clock;
 pub mod config;
 mod crons;

@@ -335,6 +335,7 @@ impl Manager {
             csr: login.csr.clone(),
             subject: Subject::Proven(Box::new(admitted)),
             origin: ask.origin.clone(),
+            key: None,
         };
         if let Err(error) = self.queue_issue(issue) {
             self.refuse(&Asked::of(&ask), error);

@@ -172,6 +172,7 @@ impl Manager {
             manager.node.campaign();
         }
         manager.tell_revoked_members();
+        manager.told.authority_due = true;
         manager.settle();
         Ok(manager)
     }
@@ -310,6 +311,7 @@ impl Manager {
         self.cut_unwelcome();
         self.serve_watchers();
         self.tell_peers();
+        self.tell_authority();
         self.tend_keyring();
         self.tell_leader_about_me();
     }
@@ -376,7 +378,10 @@ impl Manager {
     pub(crate) fn note_changes(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Cluster => self.held.identities_changed(),
+                Change::Cluster => {
+                    self.told.authority_due = true;
+                    self.held.identities_changed();
+                }
                 Change::Member(_) => self.on_member_changed(),
                 Change::Node(id) if self.store.node(*id).is_none() => self.on_node_removed(*id),
                 _ => {}

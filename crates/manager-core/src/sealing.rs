@@ -66,6 +66,14 @@ impl Manager {
         Command::Bootstrap { cluster, settings, authority, name, address, data_key }
     }
 
+    /// The key of an authority that is to take the present one's place.
+    pub(crate) fn seal_authority(&mut self, certificate: &str, key: &Clear) -> Result<Sealed, ApiError> {
+        let (active, cluster, nonce) = (self.active_key()?, self.config.cluster, self.keys.nonce());
+        let sealed =
+            self.keys.ring().seal(active, nonce, &authority_place(cluster, certificate), key.reveal());
+        sealed.map_err(|error| without_key("the authority's key cannot be sealed", error))
+    }
+
     /// A registry as it enters the log. The login that it has already stays as it is sealed.
     pub(crate) fn registry(&mut self, mut spec: RegistrySpec) -> Result<Command, ApiError> {
         self.same_versions("a registry")?;

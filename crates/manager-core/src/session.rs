@@ -312,6 +312,7 @@ impl Manager {
         lead.routes.greet(node);
         let message = ManagerMessage::Welcome { protocol, fence, heartbeat, managers };
         self.act(Action::SendAgent { connection, message });
+        self.tell_agent_of_authority(connection);
         self.take_reports(connection, hello.reports.clone());
     }
 

@@ -16,6 +16,10 @@ pub(crate) struct Told {
     peers: Option<Vec<(MemberId, String)>>,
     about_at: Option<Instant>,
     revoked: BTreeSet<MemberId>,
+    /// What the authority is, and whether this member needs another certificate.
+    pub(crate) authority: Option<(String, bool)>,
+    /// It may have changed.
+    pub(crate) authority_due: bool,
 }
 
 impl Manager {
@@ -93,6 +97,7 @@ impl Manager {
 
     /// A member came, changed or went.
     pub(crate) fn on_member_changed(&mut self) {
+        self.told.authority_due = true;
         self.sessions.managers_changed = true;
         self.part_with_removed();
     }

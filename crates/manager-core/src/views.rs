@@ -75,6 +75,7 @@ impl Manager {
             Request::ListLoginMethods => Response::LoginMethods(self.login_method_views()),
             Request::ListLogins => Response::Logins(self.login_offers()),
             Request::ListJoiners => Response::Joiners(self.joiner_views()),
+            Request::GetAuthority => Response::Authority(Box::new(self.authority_view()?)),
             Request::CreateService(_)
             | Request::UpdateService { .. }
             | Request::ScaleServices(_)
@@ -106,6 +107,8 @@ impl Manager {
             | Request::UpdateMember { .. }
             | Request::Join(_)
             | Request::RenewCertificate { .. }
+            | Request::RotateAuthority { .. }
+            | Request::FinishRotation { .. }
             | Request::CreateUser(_)
             | Request::UpdateUser { .. }
             | Request::RemoveUser(_)
@@ -314,6 +317,7 @@ impl Manager {
         let mut list = Vec::new();
         list.extend(self.membership_advice().map(|why| waiting("managers", why)));
         list.extend(self.data_keys_wait().map(|why| waiting("secrets", why)));
+        list.extend(self.rotation_waits());
         list.extend(self.joiner_views().into_iter().map(|view| {
             let why = format!("it waits to be approved: orchctl manager approve {}", view.name);
             Waiting { what: format!("manager {}", view.name), why, since: view.since }

@@ -54,6 +54,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Replaced authorities that the cluster remembers. Whoever knows only an older one has to join anew.
+pub const MAX_FORMER: usize = 3;
+
 /// The cluster's certificate authority. Its key lies in the replicated state, so that every manager can sign: sealed with the
 /// data key, so that who reads the state alone cannot.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,46 @@ pub struct Authority {
     /// The key, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+    /// Those that it has replaced, the last one first; at most [`MAX_FORMER`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Former>,
+}
+
+/// An authority that was replaced.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// A certificate for the next authority, signed by this one, PEM: it leads from this one to that ("new with old", RFC 4210,
+    /// section 4.4).
+    pub bridge: String,
+    /// The last certificate number that was given out while it was the authority.
+    pub last_serial: u64,
+    /// When it was replaced.
+    pub replaced: ClusterTime,
+    /// What it has issued counts still: the rotation is not finished.
+    pub trusted: bool,
+}
+
+impl Authority {
+    /// What everybody is given who is to know the authority: PEM, its certificate first; then those of former ones as long as what they
+    /// issued counts, and the bridges from all that are remembered.
+    pub fn bundle(&self) -> String {
+        let trusted = self.former.iter().filter(|former| former.trusted).map(|former| &former.certificate);
+        let parts = std::iter::once(&self.certificate).chain(trusted);
+        let parts = parts.chain(self.former.iter().map(|former| &former.bridge));
+        parts.map(|part| format!("{}\n", part.trim_end())).collect()
+    }
+
+    /// The authority that is being replaced, while a rotation is under way.
+    pub fn rotation(&self) -> Option<&Former> {
+        self.former.first().filter(|former| former.trusted)
+    }
+
+    /// Whether a certificate with this number, of a holder that joined then, is of an authority that is being replaced.
+    pub fn is_behind(&self, certificate: u64, joined: ClusterTime) -> bool {
+        self.rotation().is_some_and(|former| certificate <= former.last_serial && joined <= former.replaced)
+    }
 }
 
 impl std::fmt::Debug for Authority {
@@ -140,6 +183,11 @@ pub struct Judgement {
     pub at: ClusterTime,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn none_of<T>(values: &Arc<Vec<T>>) -> bool {
     values.is_empty()
 }
@@ -166,6 +214,9 @@ pub struct Member {
     /// It durably keeps every data key up to this one, as far as the cluster knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
+    /// The number of the certificate that it was issued last, except at joining; 0 = none since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub certificate: u64,
 }
 
 impl Member {

@@ -214,6 +214,9 @@ pub enum Command {
         facts: Facts,
         /// The serial number of its certificate: `last_serial + 1`, rejected otherwise.
         serial: u64,
+        /// SHA-256 of its key, in hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// What an admin decides about a node.
     UpdateNode {
@@ -327,6 +330,30 @@ pub enum Command {
         /// A certificate that has run out, whose holder proved that it has its key. Rejected when the node has had a later one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proven: Option<u64>,
+        /// For which manager, if for a manager.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<MemberId>,
+        /// SHA-256 of a node's key, in hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// Another authority in place of the one that has this certificate (PEM); rejected while a rotation is under way. Join tokens end.
+    RotateAuthority {
+        /// The present one's certificate.
+        current: String,
+        /// The new one's.
+        certificate: String,
+        /// For the new one, by the present one.
+        bridge: String,
+        /// The new one's key, sealed with the active data key.
+        sealed: Sealed,
+    },
+    /// What authorities before the present one have issued counts no more. Rejected while a manager's certificate is among it.
+    FinishRotation {
+        /// The present one's certificate.
+        current: String,
+        /// Although nodes' certificates are among it.
+        leave_behind: bool,
     },
     /// One batch of the managers' own decisions. Each stands alone: a rejected one does not stop the others.
     Decide(Vec<Decision>),

@@ -142,6 +142,10 @@ pub struct Node {
     /// counts as a proof, until the node renews.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<u64>,
+    /// SHA-256 of the key of its newest certificate, in hex: whoever comes back after an authority was replaced proves that it has this
+    /// one. `None`: a version that did not note it issued that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Node {

@@ -17,8 +17,8 @@ use crate::{
 
 /// The newest version of this conversation that the software speaks.
 /// Version 2 knows routes, version 3 asks before it pulls and says what its mesh saw, version 4 knows secrets and configs,
-/// version 5 verifies signatures of images.
-pub const PROTOCOL: u32 = 5;
+/// version 5 verifies signatures of images, version 6 hears of the authority.
+pub const PROTOCOL: u32 = 6;
 
 /// Orders every desired set that a node is ever sent; the agent stores the highest and refuses less. Compared in the
 /// order of the fields; sets of different clusters never compare.
@@ -313,6 +313,13 @@ pub enum ManagerMessage {
         task: TaskId,
         /// The answer.
         answer: FileAnswer,
+    },
+    /// The cluster's authority, after it has replaced another one. Since version 6.
+    Authority {
+        /// Its [`bundle`](crate::cluster::Authority::bundle).
+        bundle: String,
+        /// The node's certificate is of an authority that is being replaced: ask for another one.
+        renew: bool,
     },
 }
 

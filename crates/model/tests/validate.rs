@@ -335,7 +335,7 @@ fn a_request_is_validated_whatever_it_asks() {
     assert_eq!(validate_request(&Request::ListServices), []);
     assert_eq!(validate_request(&Request::CreateService(spec().into())), []);
     assert_eq!(paths(&validate_request(&Request::RemoveService(String::new()))), ["reference"]);
-    assert_eq!(paths(&validate_request(&Request::RenewCertificate { csr: "x".into() })), ["csr"]);
+    assert_eq!(paths(&validate_request(&Request::RenewCertificate { csr: "x".into(), key: None })), ["csr"]);
 }
 
 fn lint(change: impl FnOnce(&mut ServiceSpec)) -> Vec<Problem> {

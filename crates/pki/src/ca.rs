@@ -66,6 +66,27 @@ impl ClusterCa {
         Self::from_pem(&certificate.pem(), &key.to_pem())
     }
 
+    /// Founds the authority that takes this one's place, with a new key and a name of its own, and has this one sign a certificate
+    /// for it (PEM): whoever trusts only this one verifies what the new one issues through it ("new with old", RFC 4210, section 4.4).
+    /// Draws entropy.
+    ///
+    /// # Errors
+    /// The machine has no entropy, the crypto library refuses to sign, or this authority has expired.
+    pub fn successor(&self, now: WallTime) -> Result<(Self, String), FoundError> {
+        self.certificate.validity().check(now).map_err(IssueError::Authority)?;
+        let key = PrivateKey::generate()?;
+        let mut params = authority_params(&key, self.cluster(), now)?;
+        let nth = self.certificate.nth().saturating_add(1);
+        params.distinguished_name = named(&format!("{} {nth}", authority_name(self.cluster())));
+        let failed = |error: rcgen::Error| IssueError::Sign(error.to_string());
+        let own = params.self_signed(&key.0).map_err(failed)?.pem();
+        let not_after = self.certificate.validity().not_after.min(wall_sum(now, CA_LIFETIME));
+        params.not_after = utc(not_after);
+        params.use_authority_key_identifier_extension = true;
+        let bridge = params.signed_by(&key.0, &self.issuer).map_err(failed)?.pem();
+        Ok((Self::from_pem(&own, &key.to_pem())?, bridge))
+    }
+
     /// Reads an authority back.
     ///
     /// # Errors
@@ -190,7 +211,7 @@ fn authority_params(
     now: WallTime,
 ) -> Result<CertificateParams, IssueError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(&format!("Orch cluster {cluster} authority"));
+    params.distinguished_name = named(&authority_name(cluster));
     params.subject_alt_names = vec![uri_name(&authority_uri(cluster))?];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -198,6 +219,10 @@ fn authority_params(
     params.not_after = utc(wall_sum(now, CA_LIFETIME));
     params.serial_number = Some(authority_serial(key));
     Ok(params)
+}
+
+fn authority_name(cluster: ClusterId) -> String {
+    format!("Orch cluster {cluster} authority")
 }
 
 fn leaf_params(
@@ -225,6 +250,15 @@ fn leaf_params(
     params.not_after = utc(not_after);
     params.serial_number = Some(SerialNumber::from(serial.to_be_bytes().to_vec()));
     Ok(params)
+}
+
+/// SHA-256 of the public key (the point of the curve, uncompressed) in a certificate request, once the request's own signature has
+/// shown that the requester holds its private half.
+///
+/// # Errors
+/// Not a request, another kind of key, or not signed with it.
+pub fn key_print(csr: &[u8]) -> Result<Fingerprint, IssueError> {
+    Ok(Fingerprint::of_der(proven_key(csr)?.der_bytes()))
 }
 
 /// The key in a request, once the request's own signature has shown that the requester holds its private half.

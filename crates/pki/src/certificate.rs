@@ -20,6 +20,7 @@ pub struct CaCertificate {
     der: CertificateDer<'static>,
     cluster: ClusterId,
     validity: Validity,
+    nth: u32,
 }
 
 /// A holder's certificate, read but not yet trusted: [`CaCertificate::verify`] decides that.
@@ -42,6 +43,23 @@ impl CaCertificate {
         Self::from_der(&der_from_pem(pem)?)
     }
 
+    /// Reads those of a PEM text that sign themselves, in their order: of an authority's bundle the authority, and then those that are
+    /// trusted beside it.
+    ///
+    /// # Errors
+    /// The text holds none, or something else than certificates of authorities of ours.
+    pub fn all_from_pem(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        let mut all = Vec::new();
+        for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let der = der.map_err(malformed)?;
+            let parsed = parse(&der)?;
+            if parsed.issuer().as_raw() == parsed.subject().as_raw() {
+                all.push(Self::from_der(&der)?);
+            }
+        }
+        if all.is_empty() { Err(malformed("there is none")) } else { Ok(all) }
+    }
+
     /// Reads the DER form.
     ///
     /// # Errors
@@ -56,7 +74,7 @@ impl CaCertificate {
             .ok()
             .and_then(cluster_of_authority)
             .ok_or(CertificateError::NotAnAuthority("it names no cluster"))?;
-        Ok(Self { der: der.to_vec().into(), cluster, validity: validity_of(&parsed) })
+        Ok(Self { der: der.to_vec().into(), cluster, validity: validity_of(&parsed), nth: nth_of(&parsed) })
     }
 
     /// The DER form.
@@ -72,6 +90,16 @@ impl CaCertificate {
     /// When it counts.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Which authority of its cluster it is, counted from 1, as its name says.
+    pub fn nth(&self) -> u32 {
+        self.nth
+    }
+
+    /// Whether this authority issued a certificate (DER), at whatever time that counts or counted.
+    pub fn issued(&self, leaf: &[u8]) -> bool {
+        LeafCertificate::from_der(leaf).is_ok_and(|read| self.verify(leaf, read.validity.not_after).is_ok())
     }
 
     /// What join tokens carry.
@@ -136,6 +164,14 @@ impl LeafCertificate {
         Self::from_der(&der_from_pem(pem)?)
     }
 
+    /// The DER form of the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// The text holds no certificate.
+    pub fn der_from_pem(pem: &str) -> Result<CertificateDer<'static>, CertificateError> {
+        der_from_pem(pem)
+    }
+
     /// Reads the DER form, without judging who issued it: use it on what the TLS layer has verified.
     ///
     /// # Errors
@@ -177,6 +213,12 @@ fn serial_of(parsed: &X509Certificate<'_>) -> Result<u64, CertificateError> {
         return Err(malformed("its serial number is longer than ours are"));
     }
     Ok(digits.iter().fold(0, |serial, digit| serial << 8 | u64::from(*digit)))
+}
+
+/// The first authority has no number in its name.
+fn nth_of(parsed: &X509Certificate<'_>) -> u32 {
+    let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.and_then(|name| name.rsplit(' ').next()?.parse().ok()).unwrap_or(1)
 }
 
 fn validity_of(parsed: &X509Certificate<'_>) -> Validity {

@@ -23,7 +23,7 @@ mod request;
 mod token;
 mod validity;
 
-pub use ca::{BACKDATE, CA_LIFETIME, ClusterCa, FoundError};
+pub use ca::{BACKDATE, CA_LIFETIME, ClusterCa, FoundError, key_print};
 pub use certificate::{CaCertificate, LeafCertificate};
 pub use deploy_token::{DeploySecret, DeployToken, DeployTokenError};
 pub use error::{CertificateError, IssueError, KeyError};
@@ -31,7 +31,7 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::PrivateKey;
 pub use model::identity::MANAGER_SERVER_NAME;
 pub use name::NameError;
-pub use reenrol::ProofError;
+pub use reenrol::{Holder, ProofError};
 pub use request::KeyAndCsr;
 pub use token::{JoinToken, TokenError};
 pub use validity::{ClockProblem, Validity};

@@ -6,8 +6,8 @@ use model::id::{ClusterId, MemberId, NodeId};
 use model::identity::{CertName, Identity, Role};
 use model::time::WallTime;
 use pki::{
-    BACKDATE, CA_LIFETIME, CaCertificate, CertificateError, ClockProblem, ClusterCa, FoundError, IssueError,
-    KeyAndCsr, LeafCertificate, MANAGER_SERVER_NAME, NameError, PrivateKey,
+    BACKDATE, CA_LIFETIME, CaCertificate, CertificateError, ClockProblem, ClusterCa, Fingerprint, FoundError,
+    IssueError, KeyAndCsr, LeafCertificate, MANAGER_SERVER_NAME, NameError, PrivateKey, key_print,
 };
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P384_SHA384};
 use rustls_pki_types::CertificateDer;
@@ -258,11 +258,13 @@ fn a_certificate_that_ran_out_proves_its_holder_with_its_key_and_with_no_other()
     let old = ca.issue(own.csr_pem.as_bytes(), &node(), DAY, now(), 5).expect("issued");
     assert!(ca.certificate().verify(&der(&old), after(now(), 30 * DAY)).is_err(), "it ran out");
     let holder = ca.certificate().holder(&old, &own.csr_pem).expect("proven");
-    assert_eq!((holder.name, holder.serial), (node(), 5));
+    assert_eq!((holder.leaf.name, holder.leaf.serial, holder.own), (node(), 5, true));
     let again = KeyAndCsr::for_key(PrivateKey::from_pem(&own.key_pem()).expect("a key")).expect("a request");
-    assert!(ca.certificate().holder(&old, &again.csr_pem).is_ok(), "any request over the same key");
-    let refused = ca.certificate().holder(&old, &other.csr_pem).expect_err("another key");
-    assert_eq!(refused, CertificateError::KeyMismatch.into());
+    let again = ca.certificate().holder(&old, &again.csr_pem).expect("any request over the same key");
+    assert_eq!((again.own, again.key), (true, holder.key));
+    let stranger = ca.certificate().holder(&old, &other.csr_pem).expect("it has a key");
+    assert_eq!((stranger.own, stranger.key), (false, key_print(other.csr_pem.as_bytes()).expect("proven")));
+    assert_ne!(stranger.key, holder.key);
     let foreign = self::ca(1).certificate().holder(&old, &own.csr_pem).expect_err("another authority");
     assert_eq!(foreign, CertificateError::WrongCa { cluster: ClusterId(1) }.into());
     assert!(ca.certificate().holder(ca.certificate_pem(), &own.csr_pem).is_err(), "no node's certificate");
@@ -281,4 +283,35 @@ fn no_secret_shows_in_debug_output() {
     let request = KeyAndCsr::generate().expect("a request");
     let shown = format!("{ca:?} {request:?}");
     assert!(!shown.contains("PRIVATE KEY") && shown.contains("<redacted>"), "{shown}");
+}
+
+#[test]
+fn a_successor_has_a_name_of_its_own_and_is_vouched_for() {
+    let first = ca(1);
+    let (second, bridge) = first.successor(now()).expect("a successor");
+    let (third, _) = second.successor(now()).expect("another one");
+    assert_eq!([&first, &second, &third].map(|of| of.certificate().nth()), [1, 2, 3]);
+    assert_eq!(second.cluster(), first.cluster());
+    assert_ne!(second.fingerprint(), first.fingerprint());
+
+    let leaf = issue(&second, &node(), 5);
+    assert!(second.certificate().issued(&leaf) && !first.certificate().issued(&leaf));
+    let bundle = format!("{}{}{bridge}", second.certificate_pem(), first.certificate_pem());
+    let roots = CaCertificate::all_from_pem(&bundle).expect("a bundle");
+    let prints: Vec<Fingerprint> = roots.iter().map(CaCertificate::fingerprint).collect();
+    assert_eq!(prints, [second.fingerprint(), first.fingerprint()], "a bridge is no root");
+    CaCertificate::all_from_pem(&bridge).expect_err("it proves nothing alone");
+
+    let (anchor, bridge) = (der(first.certificate_pem()), der(&bridge));
+    let anchor = webpki::anchor_from_trusted_cert(&anchor).expect("an anchor");
+    let leaf = webpki::EndEntityCert::try_from(&leaf).expect("a certificate");
+    let verified = |bridges: &[CertificateDer<'_>]| {
+        let time = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_micros(now().0));
+        let algorithms = &[webpki::ring::ECDSA_P256_SHA256];
+        let usage = webpki::KeyUsage::client_auth();
+        let anchors = std::slice::from_ref(&anchor);
+        leaf.verify_for_usage(algorithms, anchors, bridges, time, usage, None, None).is_ok()
+    };
+    assert!(verified(&[bridge]), "who trusts the first one finds the way");
+    assert!(!verified(&[]));
 }

@@ -76,6 +76,7 @@ pub(crate) struct NodeHost {
     pub(crate) disturbed: Time,
     /// It said goodbye and ended by itself.
     pub(crate) left: bool,
+    pub(crate) paper: crate::rotations::Paper,
 }
 
 impl NodeHost {
@@ -98,6 +99,7 @@ impl NodeHost {
             now,
         );
         self.lives += 1;
+        self.paper.restart();
         self.left = false;
         self.subscription = None;
         self.told_health.clear();

@@ -149,6 +149,7 @@ impl World {
             Action::Mesh(config) => self.tell_router(node, Said::Configure(config)),
             Action::DrainTask { task } => self.tell_router(node, Said::Drain(task)),
             Action::OpenLogs { .. } => {}
+            Action::Authority { renew, .. } => self.node_follows(node, renew),
             Action::KeepFiles { task, files } => {
                 self.nodes[node].files.insert(task, files);
                 let after = self.dice.millis(1, 20);
@@ -186,6 +187,9 @@ impl World {
         let lives = (life, process.life);
         self.network.next_connection += 1;
         let connection = self.network.next_connection;
+        if self.refuses_node(manager, node, connection) {
+            return self.not_reached(node, local, MS);
+        }
         let (up, down) = (Pipe::default(), Pipe::default());
         let made = Connection { node, manager, local, lives, up, down, agent_open: true, manager_open: true };
         self.network.connections.insert(connection, made);

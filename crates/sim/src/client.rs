@@ -13,6 +13,7 @@ use crate::{
     dice::Dice,
     history::{Ask, Call},
     queue::{MS, Time},
+    rotations::Holder,
     workload::Known,
 };
 
@@ -33,6 +34,8 @@ pub(crate) enum Purpose {
     Members,
     /// Somebody's who asks at the same moment as an operator.
     Beside,
+    /// A manager or a node needs another certificate.
+    Paper(Holder),
     /// The last look at a service.
     Final,
 }

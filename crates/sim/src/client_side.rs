@@ -108,6 +108,12 @@ impl World {
             let asked = logins.steps(&Self::operator()).into_iter();
             steps = asked.map(|(identity, request)| Step { identity, request, id: None }).collect();
         }
+        if let (Some(rotations), true) = (&mut self.rotations, steps.is_empty()) {
+            let cluster = self.checks.frontier().and_then(store::Store::cluster);
+            let asked = cluster.and_then(|cluster| rotations.step(&cluster.authority));
+            let step = |request| Step { identity: Self::operator(), request, id: None };
+            steps.extend(asked.map(step));
+        }
         if steps.is_empty() {
             return false;
         }
@@ -266,6 +272,7 @@ impl World {
         match purpose {
             Purpose::Work { operator } => self.think_again(operator),
             Purpose::Final | Purpose::Beside => {}
+            Purpose::Paper(holder) => self.paper_came(operation, holder, &result),
             setup => self.set_up(setup, result),
         }
     }

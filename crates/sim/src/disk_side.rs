@@ -15,6 +15,7 @@ use crate::{
     disk::DiskError,
     faults::Fault,
     queue::{MS, SEC},
+    rotations::Holder,
     workload::Wish,
     world::{Event, ManagerInput, World},
 };
@@ -106,6 +107,7 @@ impl World {
             self.queue.after(500 * MS, Event::AskAgain { manager });
             return;
         }
+        self.joined(Holder::Manager(manager), &answer);
         let former = self.managers[manager].member;
         let Some(successor) = Successor::from_answer(former, answer) else {
             let what = format!("m{manager} was answered something else than a new id");

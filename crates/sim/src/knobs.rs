@@ -84,6 +84,8 @@ pub struct Knobs {
     pub exchanges: bool,
     /// People log in by methods that come and go.
     pub logins: bool,
+    /// The authority is replaced.
+    pub rotations: bool,
     /// There are jobs and crons, and some minutes for them.
     pub jobs: bool,
     /// Users come, ask and are removed.
@@ -170,6 +172,7 @@ impl Knobs {
             tokens: releases && Dice::new(seed, "token knobs").permille(500),
             // Neither while a program is there that knows nothing of them.
             exchanges: releases && !mixed && Dice::new(seed, "exchange knobs").permille(500),
+            rotations: !mixed && Dice::new(seed, "rotation knobs").permille(200),
             logins: !mixed && Dice::new(seed, "login knobs").permille(150),
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),

@@ -40,6 +40,7 @@ mod pipelines;
 mod policies;
 mod queue;
 mod report;
+mod rotations;
 mod router;
 mod router_side;
 mod secrets;

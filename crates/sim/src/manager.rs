@@ -83,6 +83,7 @@ pub(crate) struct ManagerHost {
     pub(crate) version: &'static str,
     /// Of every disk step so far.
     pub(crate) syncs: u64,
+    pub(crate) paper: crate::rotations::Paper,
 }
 
 impl ManagerHost {
@@ -117,6 +118,7 @@ impl ManagerHost {
         let core = Manager::new(config, recovered, now)
             .map_err(|error| DiskError::Failed(format!("the log cannot be used: {error}")))?;
         self.lives += 1;
+        self.paper.restart();
         self.process = Some(Process {
             core,
             writer,

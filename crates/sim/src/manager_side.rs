@@ -13,6 +13,7 @@ use crate::{
     manager::Caller,
     network::Frame,
     queue::{MS, Time},
+    rotations,
     world::{Event, ManagerInput, World},
 };
 
@@ -143,15 +144,23 @@ impl World {
                 self.managers[manager].process.as_mut().expect("it just acted").revoked.extend(identities);
             }
             Action::Peers(_) => {}
+            Action::Authority { bundle, renew } => self.manager_follows(manager, &bundle, renew),
             Action::Reply { handle, result, more } => self.reply(manager, handle, result, more),
             Action::SendAgent { connection, message } => self.send_to_agent(manager, connection, message),
             Action::CloseAgent { connection, reason } => {
                 self.trace.line(at, || format!("m{manager} closes connection {connection}: {reason}"));
                 self.close_from_manager(manager, connection);
             }
-            Action::Sign { job, identity, .. } => {
+            Action::Sign { job, csr, identity, .. } => {
                 let after = self.dice.millis(1, 5);
-                let certificate = Ok(logins::certificate(&identity));
+                let certificate = Ok(match identity {
+                    Identity::Manager(_) | Identity::Node(_) if self.rotations.is_some() => {
+                        let process = self.managers[manager].process.as_ref().expect("it just acted");
+                        let cluster = process.core.store().cluster().expect("it issues");
+                        rotations::certificate(&cluster.authority.certificate, &csr)
+                    }
+                    _ => logins::certificate(&identity),
+                });
                 self.later_manager(manager, after, ManagerInput::Core(Input::Signed { job, certificate }));
             }
             // No registry is declared in this world.
@@ -221,6 +230,9 @@ impl World {
     fn send_peer(&mut self, manager: usize, to: MemberId, bytes: bytes::Bytes) {
         let Some(target) = self.managers.iter().position(|host| host.member == to) else { return };
         let from = self.managers[manager].member;
+        if self.refuses_manager(target, manager) {
+            return;
+        }
         let copies = self.network.datagram(manager, target);
         if copies.is_empty() {
             if self.dice.permille(100) {
@@ -386,6 +398,11 @@ impl World {
     pub(crate) fn ask(&mut self, operation: usize, attempt: u32, manager: usize) {
         let caller = Caller::Operation { operation, attempt };
         let Some((identity, request_id, request)) = self.clients.wire(operation) else { return };
+        if self.refuses_asker(manager, operation) {
+            let refused =
+                ApiError::new(ErrorCode::Unauthenticated, "its certificate is of a former authority");
+            return self.answer_later(caller, manager, Err(refused));
+        }
         let origin = Origin::new(Some("10.0.0.7".to_owned()), None);
         let about = model::audit::about::about(&request);
         let (identity, request) = match self.verified(manager, &identity, request) {
@@ -429,6 +446,13 @@ impl World {
                 ApiError::new(ErrorCode::Unauthenticated, "the deploy token is not accepted")
             })?,
             other => other.clone(),
+        };
+        let (identity, request) = match self.rotations {
+            Some(_) => {
+                let (proven, request) = rotations::verified(process.core.store(), manager, request)?;
+                (proven.unwrap_or(identity), request)
+            }
+            None => (identity, request),
         };
         let request = match (request, &self.workload.exchanges) {
             (Request::Exchange(exchange), Some(exchanges)) => {
@@ -480,5 +504,6 @@ fn kind(action: &Action) -> u64 {
         Action::AskRegistry { .. } => 14,
         Action::KeepKeys { .. } => 15,
         Action::AskLogin { .. } => 16,
+        Action::Authority { .. } => 17,
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     knobs::{Knobs, Weather},
     manager::ManagerHost,
     queue::{MS, SEC, Time},
+    rotations::{FIRST, Holder, Paper, Rotations},
     secrets::CANARY,
     workload::Wish,
     world::{Event, Phase, World},
@@ -70,6 +71,7 @@ pub(crate) fn manager(number: usize, dice: &mut Dice) -> ManagerHost {
         bootstrap: None,
         version: crate::versions::USUAL,
         syncs: 0,
+        paper: if number == 0 { Paper::first() } else { Paper::default() },
     }
 }
 
@@ -96,6 +98,7 @@ pub(crate) fn node(seed: u64, number: usize, knobs: &Knobs, dice: &mut Dice) -> 
         router: crate::router::Router::default(),
         disturbed: 0,
         left: false,
+        paper: Paper::default(),
     }
 }
 
@@ -117,7 +120,7 @@ impl World {
         }
         let key = if sealed { format!("{CANARY} authority") } else { "key".to_owned() };
         self.managers[0].bootstrap = Some(Bootstrap {
-            authority: Authority { certificate: "authority".into(), key, sealed: None },
+            authority: Authority { certificate: FIRST.into(), key, sealed: None, former: Vec::new() },
             settings: ClusterSettings { patience: self.knobs.patience.clone(), ..ClusterSettings::default() },
         });
         self.start_manager(0);
@@ -176,7 +179,12 @@ impl World {
                     _ => self.join_manager(1),
                 }
             }
-            (Purpose::JoinManager(number), Response::Joined { member: Some(member), managers, .. }) => {
+            (
+                Purpose::JoinManager(number),
+                ref answer @ Response::Joined { member: Some(member), ref managers, .. },
+            ) => {
+                self.joined(Holder::Manager(number), answer);
+                let managers = managers.clone();
                 let seeds = managers.into_iter().map(|manager| (manager.id, manager.address)).collect();
                 self.managers[number].begin_anew(member, seeds);
                 self.faults.forget_disk(number);
@@ -191,7 +199,8 @@ impl World {
                 }
             }
             (Purpose::ReplaceManager(number), answer) => self.replaced(number, answer),
-            (Purpose::JoinNode(number), Response::Joined { node: Some(node), .. }) => {
+            (Purpose::JoinNode(number), ref answer @ Response::Joined { node: Some(node), .. }) => {
+                self.joined(Holder::Node(number), answer);
                 self.nodes[number].node = node;
                 self.start_agent(number);
                 let next = number + 1;
@@ -241,9 +250,10 @@ impl World {
             role,
             token,
             secret: Vec::new(),
-            csr: CSR.to_owned(),
+            csr: self.rotations.as_mut().map_or_else(|| CSR.to_owned(), Rotations::fresh_csr),
             facts,
             address,
+            key: None,
         }));
         self.submit(purpose, Identity::Joiner(token), Wish { request, on: None });
     }

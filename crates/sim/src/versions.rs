@@ -76,6 +76,10 @@ impl World {
             message,
             ManagerMessage::PullGranted { .. } | ManagerMessage::PullQueued { .. } | ManagerMessage::Fetch(_)
         );
+        if matches!(message, ManagerMessage::Authority { .. }) && between < 6 {
+            let what = format!("m{manager} tells n{node} of the authority, which one of them does not know");
+            self.violate("protocol", what, vec![format!("n{node}")]);
+        }
         if matches!(message, ManagerMessage::Files { .. }) && between < 4 {
             let what = format!("m{manager} tells n{node} of secrets, which one of them does not know");
             self.violate("protocol", what, vec![format!("n{node}")]);

@@ -24,6 +24,7 @@ use crate::{
     network::{HostId, Network},
     queue::{MS, Queue, SEC, Time},
     report::{Outcome, Report, Violation},
+    rotations::{Holder, Rotations},
     router::{Said, Step, Traffic},
     skip::Drawn,
     trace::Trace,
@@ -146,6 +147,10 @@ pub(crate) enum Event {
     },
     /// A client asks for something.
     ClientAsks,
+    /// Who was refused a certificate asks again.
+    Paper {
+        holder: Holder,
+    },
     /// A client's request goes on.
     Request {
         id: u64,
@@ -212,6 +217,7 @@ pub struct World {
     pub(crate) clients: Clients,
     pub(crate) workload: Workload,
     pub(crate) guests: Option<Guests>,
+    pub(crate) rotations: Option<Rotations>,
     pub(crate) faults: Faults,
     pub(crate) checks: Checks,
     pub(crate) trace: Trace,
@@ -254,6 +260,7 @@ impl World {
             nodes,
             clients: Clients::new(Dice::new(seed, "clients"), knobs.operators),
             guests: knobs.guests.then(|| Guests::new(seed)),
+            rotations: knobs.rotations.then(|| Rotations::new(seed)),
             workload: Workload::new(seed, names, &knobs),
             faults: Faults::new(Dice::new(seed, "faults"), Dice::new(seed, "disk faults")),
             checks: Checks::new(),
@@ -326,6 +333,7 @@ impl World {
             Event::Router { node, life, said } => self.router_hears(node, life, said),
             Event::RouterStarts { node } => self.router_starts(node),
             Event::ClientAsks => self.client_asks(),
+            Event::Paper { holder } => self.ask_for_paper(holder),
             Event::Request { id, step } => self.request_goes_on(id, step),
             Event::Probe => self.probe(),
             Event::Deadline(deadline) => self.deadline(&deadline),

@@ -91,6 +91,8 @@ impl Store {
             | Command::RemoveMember { .. }
             | Command::RecoverMembers { .. }
             | Command::CertificateIssued { .. }
+            | Command::RotateAuthority { .. }
+            | Command::FinishRotation { .. }
             | Command::CreateUser { .. }
             | Command::UpdateUser { .. }
             | Command::RemoveUser { .. }

@@ -124,6 +124,20 @@ impl Store {
         self.nodes.values().map(|node| &**node)
     }
 
+    /// Nodes whose certificate is of an authority that is being replaced, by id.
+    pub fn nodes_behind(&self) -> impl Iterator<Item = &Node> {
+        let authority = self.cluster().map(|cluster| &cluster.authority);
+        self.nodes()
+            .filter(move |node| authority.is_some_and(|of| of.is_behind(node.certificate, node.joined)))
+    }
+
+    /// Managers whose certificate is of an authority that is being replaced, by id.
+    pub fn members_behind(&self) -> impl Iterator<Item = &Member> {
+        let authority = self.cluster().map(|cluster| &cluster.authority);
+        self.members()
+            .filter(move |member| authority.is_some_and(|of| of.is_behind(member.certificate, member.joined)))
+    }
+
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes.len()

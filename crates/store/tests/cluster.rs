@@ -11,6 +11,7 @@ use model::{
     id::{MemberId, NodeId, RequestId, TaskId, TokenId},
     identity::{Identity, JoinRole, Role},
     node::{Incarnation, NodeState},
+    sealed::{KeyId, Sealed},
     task::TaskState,
     time::ClusterTime,
 };
@@ -19,7 +20,7 @@ use store::{MAX_EVENTS, MAX_REQUESTS, Store};
 const MANAGERS: TokenId = TokenId(8);
 
 fn join_node(world: &World, id: u64, token: TokenId) -> Command {
-    Command::JoinNode { id: NodeId(id), token, facts: facts("h1"), serial: world.serial() }
+    Command::JoinNode { id: NodeId(id), token, facts: facts("h1"), serial: world.serial(), key: None }
 }
 
 fn join_member(world: &World, id: u64) -> Command {
@@ -87,12 +88,36 @@ fn a_serial_number_is_given_out_once() {
     let mut world = World::with_nodes(&[1]);
     let next = world.serial();
     for serial in [next - 1, next + 1, 0, u64::MAX] {
-        world.refused(Command::CertificateIssued { serial, node: None, proven: None });
+        world.refused(Command::CertificateIssued {
+            serial,
+            node: None,
+            proven: None,
+            member: None,
+            key: None,
+        });
     }
-    world.refused(Command::CertificateIssued { serial: next, node: Some(NodeId(99)), proven: None });
-    world.done(Command::CertificateIssued { serial: next, node: Some(NodeId(1)), proven: None });
+    world.refused(Command::CertificateIssued {
+        serial: next,
+        node: Some(NodeId(99)),
+        proven: None,
+        member: None,
+        key: None,
+    });
+    world.done(Command::CertificateIssued {
+        serial: next,
+        node: Some(NodeId(1)),
+        proven: None,
+        member: None,
+        key: None,
+    });
     assert_eq!(world.store.node(NodeId(1)).expect("known").certificate, next);
-    world.refused(Command::CertificateIssued { serial: next, node: None, proven: None });
+    world.refused(Command::CertificateIssued {
+        serial: next,
+        node: None,
+        proven: None,
+        member: None,
+        key: None,
+    });
 }
 
 #[test]
@@ -386,4 +411,95 @@ fn manager_that_has_to_be_approved_joins_once_it_is_and_not_when_it_is_denied() 
     world.done(join_member(&world, 2));
     (10..60).for_each(|number| drop(world.done(judge(number, true))));
     assert_eq!(world.store.cluster().expect("founded").judged.len(), 32, "a bounded number");
+}
+
+/// The entry that puts authority `to` in the place of `from`.
+fn rotate(from: &str, to: &str, key: u64) -> Command {
+    let sealed = Sealed { key: KeyId(key), nonce: [1; 12], bytes: b"key".to_vec().into() };
+    Command::RotateAuthority {
+        current: from.into(),
+        certificate: to.into(),
+        bridge: format!("{from} to {to}"),
+        sealed,
+    }
+}
+
+fn finish(current: &str, leave_behind: bool) -> Command {
+    Command::FinishRotation { current: current.into(), leave_behind }
+}
+
+fn issued(world: &World, node: Option<u64>, member: Option<u64>) -> Command {
+    Command::CertificateIssued {
+        serial: world.serial(),
+        node: node.map(NodeId),
+        proven: None,
+        member: member.map(MemberId),
+        key: Some("print".into()),
+    }
+}
+
+fn authority(world: &World) -> &model::cluster::Authority {
+    &world.store.cluster().expect("founded").authority
+}
+
+fn behind(world: &World) -> (Vec<MemberId>, Vec<NodeId>) {
+    let members = world.store.members_behind().map(|member| member.id).collect();
+    (members, world.store.nodes_behind().map(|node| node.id).collect())
+}
+
+/// A cluster with a data key, the authority `a` and two nodes.
+fn with_authority() -> World {
+    let mut world = World::with_nodes(&[1, 2]);
+    world.done(Command::AddKey { id: KeyId(1), fingerprint: 1 });
+    let (id, address, version) = (MemberId(1), "m1:4400".into(), "1".into());
+    world.done(Command::UpdateMember { id, address, version, key: Some(KeyId(1)) });
+    world.done(Command::UseKey { id: KeyId(1) });
+    let present = authority(&world).certificate.clone();
+    world.done(rotate(&present, "a", 1));
+    world.done(issued(&world, None, Some(1)));
+    world.done(finish("a", true));
+    world
+}
+
+#[test]
+fn another_authority_takes_the_place_and_what_the_former_one_issued_counts_until_the_end() {
+    let mut world = with_authority();
+    world.done(Command::CreateToken(token(TokenId(20), JoinRole::Agent)));
+    world.refused(rotate("b", "c", 1));
+    world.refused(rotate("a", "b", 2));
+    world.done(rotate("a", "b", 1));
+    assert_eq!(world.store.tokens().count(), 0, "their secrets come of the former one's key");
+    assert_eq!(behind(&world), (vec![MemberId(1)], vec![NodeId(1), NodeId(2)]));
+    assert!(authority(&world).bundle().starts_with("b\na\na to b\n"), "{}", authority(&world).bundle());
+    assert!(world.refused(rotate("b", "c", 1)).to_string().contains("orchctl authority finish"));
+
+    assert!(world.refused(finish("b", true)).to_string().contains("manager"), "it would be shut out");
+    world.done(issued(&world, None, Some(1)));
+    world.done(issued(&world, Some(1), None));
+    assert_eq!(behind(&world), (vec![], vec![NodeId(2)]));
+    world.done(Command::CreateToken(token(TOKEN, JoinRole::Agent)));
+    world.join(NodeId(3), "h3");
+    assert_eq!(behind(&world), (vec![], vec![NodeId(2)]), "who joins has one of the new authority");
+
+    assert!(world.refused(finish("b", false)).to_string().contains("node h2"));
+    world.refused(finish("a", true));
+    world.done(finish("b", true));
+    assert_eq!(behind(&world), (vec![], vec![]));
+    assert!(authority(&world).bundle().starts_with("b\na to b\n"), "{}", authority(&world).bundle());
+    world.refused(finish("b", true));
+    assert_eq!(world.store.node(NodeId(1)).expect("known").key.as_deref(), Some("print"));
+    assert_eq!(load(&encode(&world.store)).hash(), world.store.hash());
+}
+
+#[test]
+fn only_so_many_former_authorities_are_remembered() {
+    let mut world = with_authority();
+    for pair in ["a", "b", "c", "d", "e"].windows(2) {
+        world.done(rotate(pair[0], pair[1], 1));
+        world.done(issued(&world, None, Some(1)));
+        world.done(finish(pair[1], true));
+    }
+    let former: Vec<&str> =
+        authority(&world).former.iter().map(|former| former.certificate.as_str()).collect();
+    assert_eq!(former, ["d", "c", "b"]);
 }

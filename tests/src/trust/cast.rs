@@ -260,6 +260,7 @@ pub(super) fn join(leader: &str, token: &JoinToken, name: &str) -> Result<NodePa
         secret: token.secret().to_vec(),
         csr: pair.csr_pem.clone(),
         facts: facts(name),
+        key: None,
         address: String::new(),
     }));
     let pinned = ClientTls::pinned(*token.fingerprint().as_bytes())?;

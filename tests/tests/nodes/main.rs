@@ -3,6 +3,7 @@
 
 mod absence;
 mod agent;
+mod authority;
 mod cases;
 mod dev;
 mod engine;

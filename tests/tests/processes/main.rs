@@ -2,6 +2,7 @@
 //! clients write, and the recorded history is held against what was acknowledged.
 
 mod audit;
+mod authority;
 mod damage;
 mod deploy_tokens;
 mod faults;

@@ -104,6 +104,7 @@ impl World {
                 Action::Store { sequence, write } => self.writes.push_back((*sequence, (**write).clone())),
                 Action::Send { .. }
                 | Action::OpenLogs { .. }
+                | Action::Authority { .. }
                 | Action::Mesh(_)
                 | Action::DrainTask { .. }
                 | Action::KeepFiles { .. }

@@ -26,6 +26,7 @@ pub fn action(action: &Action) -> Option<String> {
         ),
         Action::DrainTask { task } => format!("drain {}", task.0),
         Action::KeepFiles { task, files } => format!("keep {} files of {}", files.len(), task.0),
+        Action::Authority { bundle, renew } => format!("trust {}, renew {renew}", bundle.trim_end()),
         Action::WipeFiles { task } => format!("wipe files of {}", task.0),
         Action::Probe { request, .. } => match &request.check {
             Check::Exec(words) => format!("probe {} {}", request.container, words.join(" ")),

@@ -105,7 +105,7 @@ impl World {
         self.next_node += 1;
         let id = NodeId(self.next_node);
         let serial = self.store.cluster().expect("bootstrapped").last_serial + 1;
-        self.must(Command::JoinNode { id, token: TOKEN, facts, serial });
+        self.must(Command::JoinNode { id, token: TOKEN, facts, serial, key: None });
         self.must(Command::UpdateNode { id, expected: None, spec });
         self.up(id);
         id

@@ -139,6 +139,7 @@ kinds! {
     SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
     SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
     Reenrol JudgeJoiner ListJoiners
+    RotateAuthority FinishRotation GetAuthority
 }
 
 /// The table: a row for each kind, then what somebody may do to their own and not to others'.
@@ -193,7 +194,7 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::SetRegistry => ("A", Request::SetRegistry { spec: RegistrySpec::default(), check: false }),
         Kind::RemoveRegistry => ("A", Request::RemoveRegistry("nothing.example".into())),
         Kind::Join => ("JX", join()),
-        Kind::RenewCertificate => ("AOTBVMN", Request::RenewCertificate { csr: String::new() }),
+        Kind::RenewCertificate => ("AOTBVMN", Request::RenewCertificate { csr: String::new(), key: None }),
         Kind::CreateUser => ("A", Request::CreateUser(user())),
         Kind::UpdateUser => {
             ("A", Request::UpdateUser { user: "viewer".into(), change: UserChange::default() })
@@ -257,6 +258,10 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::Reenrol => ("NX", Request::Reenrol(Box::new(reenrol()))),
         Kind::JudgeJoiner => ("A", Request::JudgeJoiner { joiner: nothing(), approve: true }),
         Kind::ListJoiners => (READERS, Request::ListJoiners),
+        // The certificate is not the authority's.
+        Kind::RotateAuthority => ("A", Request::RotateAuthority { current: nothing(), successor: None }),
+        Kind::FinishRotation => ("A", Request::FinishRotation { current: nothing(), leave_behind: true }),
+        Kind::GetAuthority => (READERS, Request::GetAuthority),
     }
 }
 
@@ -383,6 +388,7 @@ fn join() -> Request {
         csr: String::new(),
         facts: Facts { hostname: "n9".into(), ..Facts::default() },
         address: String::new(),
+        key: None,
     }))
 }
 
@@ -404,7 +410,7 @@ fn log_in() -> Request {
 
 /// A certificate that is none.
 fn reenrol() -> ReenrolRequest {
-    ReenrolRequest { certificate: String::new(), csr: String::new(), serial: 0 }
+    ReenrolRequest { certificate: String::new(), csr: String::new(), serial: 0, key: None, own: true }
 }
 
 fn user() -> UserSpec {

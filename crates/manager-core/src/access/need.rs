@@ -129,7 +129,9 @@ impl<'a> Need<'a> {
             Request::UpdateItem { kind, name, .. } | Request::RemoveItem { kind, name } => {
                 Self::Item { kind: *kind, name }
             }
-            Request::RotateKey => Self::Admin(Verb::Settings),
+            Request::RotateKey | Request::RotateAuthority { .. } | Request::FinishRotation { .. } => {
+                Self::Admin(Verb::Settings)
+            }
             Request::SetLoginMethod { .. } | Request::RemoveLoginMethod(_) => Self::Admin(Verb::Users),
             Request::LogIn(_) => Self::LogIn,
             Request::ListLogins => Self::Greet,
@@ -159,7 +161,8 @@ impl<'a> Need<'a> {
             | Request::ListIssuers
             | Request::ListBindings
             | Request::ListLoginMethods
-            | Request::ListJoiners => Self::Read,
+            | Request::ListJoiners
+            | Request::GetAuthority => Self::Read,
             Request::Logs { of, .. } => Self::Logs(of),
             Request::GetAudit { .. } => Self::Audit,
             Request::Whoami | Request::CanI { .. } => Self::Myself,

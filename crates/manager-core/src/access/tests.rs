@@ -159,6 +159,9 @@ list login methods              yyyyyyyy---!
 list logins                     yyyyyyyy--y!
 judge joiner                    y-----y----!
 list joiners                    yyyyyyyy---!
+rotate authority                y-----y----!
+finish rotation                 y-----y----!
+get authority                   yyyyyyyy---!
 ";
 
 struct World {
@@ -190,7 +193,13 @@ impl World {
         for (id, labels) in [(1, vec![("line".to_owned(), "id23".to_owned())]), (2, vec![])] {
             let (node, serial) = (NodeId(id), id + 1);
             let facts = Facts { hostname: format!("n{id}"), ..Facts::default() };
-            world.apply(Command::JoinNode { id: node, token: TokenId(1), facts: facts.clone(), serial });
+            world.apply(Command::JoinNode {
+                id: node,
+                token: TokenId(1),
+                facts: facts.clone(),
+                serial,
+                key: None,
+            });
             let spec = NodeSpec { labels: labels.into_iter().collect(), ..NodeSpec::default() };
             world.apply(Command::UpdateNode { id: node, expected: None, spec });
             world.apply(Command::NodeUp { id: node, incarnation: Incarnation(1), facts });
@@ -368,6 +377,7 @@ fn rows() -> Vec<(&'static str, Request)> {
     let back = |note| Request::ReturnTo { service: "ispyb".into(), release: Some(TemplateVersion(1)), note };
     let label = NodeChange { set_labels: vec![("line".into(), "id23".into())], ..NodeChange::default() };
     let join = JoinRequest {
+        key: None,
         role: JoinRole::Agent,
         token: TokenId(5),
         secret: Vec::new(),
@@ -455,7 +465,7 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("set registry", Request::SetRegistry { spec: RegistrySpec::default(), check: false }),
         ("remove registry", Request::RemoveRegistry("r".into())),
         ("join", Request::Join(Box::new(join))),
-        ("renew certificate", Request::RenewCertificate { csr: csr() }),
+        ("renew certificate", Request::RenewCertificate { csr: csr(), key: None }),
         ("create user", Request::CreateUser(user)),
         ("update user", Request::UpdateUser { user: "u1".into(), change: UserChange::default() }),
         ("remove user", Request::RemoveUser("u1".into())),
@@ -514,7 +524,13 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("list deploy bindings", Request::ListBindings),
         (
             "re-enrol",
-            Request::Reenrol(Box::new(ReenrolRequest { certificate: String::new(), csr: csr(), serial: 0 })),
+            Request::Reenrol(Box::new(ReenrolRequest {
+                certificate: String::new(),
+                csr: csr(),
+                serial: 0,
+                key: None,
+                own: true,
+            })),
         ),
         ("set login method", Request::SetLoginMethod { spec: Box::new(method), password: None }),
         ("remove login method", Request::RemoveLoginMethod("ldap".into())),
@@ -523,6 +539,9 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("list logins", Request::ListLogins),
         ("judge joiner", Request::JudgeJoiner { joiner: "m2".into(), approve: true }),
         ("list joiners", Request::ListJoiners),
+        ("rotate authority", Request::RotateAuthority { current: String::new(), successor: None }),
+        ("finish rotation", Request::FinishRotation { current: String::new(), leave_behind: false }),
+        ("get authority", Request::GetAuthority),
     ]
 }
 

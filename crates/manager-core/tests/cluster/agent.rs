@@ -52,6 +52,8 @@ pub struct Agent {
     /// Parts of a change of the routes that is arriving.
     routes_arriving: Vec<RouteChange>,
     /// The newest version of the conversation that its program speaks.
+    /// What it was last told of the authority, and whether it is to have another certificate.
+    pub authority: Option<(String, bool)>,
     pub protocol: u32,
 }
 
@@ -80,6 +82,7 @@ impl Agent {
             routes_at_once: true,
             routes_arriving: Vec::new(),
             protocol: PROTOCOL,
+            authority: None,
         }
     }
 
@@ -142,6 +145,10 @@ impl Agent {
             }
             ManagerMessage::Files { task, answer } => {
                 self.files.push((task, answer));
+                Vec::new()
+            }
+            ManagerMessage::Authority { bundle, renew } => {
+                self.authority = Some((bundle, renew));
                 Vec::new()
             }
             ManagerMessage::Refused { .. } => {

@@ -218,7 +218,7 @@ fn table() -> Vec<(Request, Option<&'static str>)> {
         (Request::RunCron("sync".into()), Some("crons")),
         (Request::SetRegistry { spec: registry, check: false }, Some("registries")),
         (Request::RemoveRegistry("reg.example".into()), Some("registries")),
-        (Request::RenewCertificate { csr: CSR.into() }, Some("certificate")),
+        (Request::RenewCertificate { csr: CSR.into(), key: None }, Some("certificate")),
         (Request::ListServices, Some("list services")),
         (
             Request::ListTasks(TaskFilter { service: Some("web".into()), ..TaskFilter::default() }),

@@ -243,14 +243,19 @@ fn fuzz_requests() {
         Request::TransferLeader { to: Some(ONE) },
         Request::RemoveMember(ONE),
         Request::ReplaceMember { address: "m:1".into(), csr: crate::world::CSR.into() },
-        Request::RenewCertificate { csr: crate::world::CSR.into() },
+        Request::RenewCertificate { csr: crate::world::CSR.into(), key: None },
         Request::JudgeJoiner { joiner: "m2".into(), approve: true },
         Request::ListJoiners,
         Request::Reenrol(Box::new(ReenrolRequest {
             certificate: "-----BEGIN CERTIFICATE-----".into(),
             csr: crate::world::CSR.into(),
             serial: 1,
+            key: None,
+            own: true,
         })),
+        Request::RotateAuthority { current: "-----BEGIN CERTIFICATE-----".into(), successor: None },
+        Request::FinishRotation { current: "-----BEGIN CERTIFICATE-----".into(), leave_behind: true },
+        Request::GetAuthority,
         join,
     ];
     let samples = requests.iter().map(|request| encode(request).to_vec());

@@ -108,7 +108,7 @@ fn a_certificate_of_a_login_is_not_renewed_and_ends_with_its_method() {
     let mut world = world();
     log_in(&mut world, "ann", "nna").expect("let in");
     let ann = world.store(ONE).users()[0].identity();
-    let renew = Request::RenewCertificate { csr: CSR.into() };
+    let renew = Request::RenewCertificate { csr: CSR.into(), key: None };
     assert_eq!(world.insist(ann.clone(), renew).map_err(|error| error.code).err(), Some(ErrorCode::Conflict));
     let certify = Request::CertifyUser { user: "ldap:ann".into(), csr: CSR.into() };
     assert!(world.insist(admin(), certify).is_err());

@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod authority;
 mod deployers;
 mod disk;
 mod faults;

@@ -113,7 +113,7 @@ fn every_identity_may_do_only_its_own() {
         (Identity::Joiner(model::id::TokenId(1)), Request::ListNodes, ErrorCode::Denied),
         (
             Identity::Node(model::id::NodeId(9)),
-            Request::RenewCertificate { csr: CSR.into() },
+            Request::RenewCertificate { csr: CSR.into(), key: None },
             ErrorCode::Unauthenticated,
         ),
     ];
@@ -123,7 +123,8 @@ fn every_identity_may_do_only_its_own() {
         assert_eq!(code(&world, handle), Some(expected));
     }
     assert!(world.insist(viewer, Request::ListServices).is_ok());
-    let renewed = world.insist(Identity::Node(node), Request::RenewCertificate { csr: CSR.into() });
+    let renewed =
+        world.insist(Identity::Node(node), Request::RenewCertificate { csr: CSR.into(), key: None });
     assert!(matches!(renewed, Ok(Response::Joined { node: Some(id), .. }) if id == node));
 }
 

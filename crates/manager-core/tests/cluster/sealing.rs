@@ -60,7 +60,7 @@ fn finds(bytes: &[u8], text: &str) -> bool {
 }
 
 /// Whether a text lies in clear on any manager's disk, in its state, or went from one to another.
-fn lies_in_clear(world: &World, text: &str) -> bool {
+pub fn lies_in_clear(world: &World, text: &str) -> bool {
     let on_disk = world.hosts.values().any(|host| {
         let disk = host.disk.recovered();
         let entry = disk.entries.iter().any(|entry| finds(&entry.payload, text));
@@ -215,7 +215,7 @@ fn a_manager_without_its_data_key_issues_nothing_and_says_what_is_missing() {
     world.restart(ONE);
     world
         .until("the node is back", |world| world.leader().is_some() && world.agents[&node].session.is_some());
-    let renew = Request::RenewCertificate { csr: crate::world::CSR.into() };
+    let renew = Request::RenewCertificate { csr: crate::world::CSR.into(), key: None };
     for (identity, request) in [
         (joiner, join),
         (Identity::Node(node), renew),

@@ -54,7 +54,9 @@ fn a_change_of_roles_holds_for_the_next_request_and_a_removal_for_good() {
     };
     assert!(verdict.allowed, "{verdict:?}");
     world.admin(Request::RemoveUser("ann".into()));
-    for request in [scale("web", 3), Request::ListServices, Request::RenewCertificate { csr: CSR.into() }] {
+    for request in
+        [scale("web", 3), Request::ListServices, Request::RenewCertificate { csr: CSR.into(), key: None }]
+    {
         assert_eq!(world.insist(ann.clone(), request).expect_err("removed").code, ErrorCode::Unauthenticated);
     }
     let again = create(&mut world, "ann", &["admin"]);
@@ -75,13 +77,16 @@ fn certificates_of_users_name_them_and_only_admins_and_they_themselves_get_one()
     assert!(made.ends_with("of user bob"), "{made}");
     assert_eq!(world.insist(bob.clone(), certify("ann")).expect_err("no admin").code, ErrorCode::Denied);
     let renewed = certificate(
-        world.insist(bob.clone(), Request::RenewCertificate { csr: CSR.into() }).expect("its own"),
+        world.insist(bob.clone(), Request::RenewCertificate { csr: CSR.into(), key: None }).expect("its own"),
     );
     assert!(renewed.ends_with("of user bob") && renewed != made, "{renewed}");
     let change = UserChange { disabled: Some(true), ..UserChange::default() };
     world.admin(Request::UpdateUser { user: "bob".into(), change });
     assert_eq!(world.insist(ann, certify("bob")).expect_err("disabled").code, ErrorCode::Conflict);
-    let code = world.insist(bob, Request::RenewCertificate { csr: CSR.into() }).expect_err("disabled").code;
+    let code = world
+        .insist(bob, Request::RenewCertificate { csr: CSR.into(), key: None })
+        .expect_err("disabled")
+        .code;
     assert_eq!(code, ErrorCode::Unauthenticated);
 }
 

@@ -38,6 +38,8 @@ pub struct Host {
     pub halted: Option<String>,
     /// Whom it refuses.
     revoked: BTreeSet<Identity>,
+    /// What it was last told of the authority, and whether it is to have another certificate.
+    pub authority: Option<(String, bool)>,
     /// Raised at every start, so that nothing reaches a later life.
     life: u64,
 }
@@ -127,7 +129,12 @@ impl World {
             wire: Vec::new(),
         };
         let bootstrap = Bootstrap {
-            authority: Authority { certificate: "ca".into(), key: AUTHORITY_KEY.into(), sealed: None },
+            authority: Authority {
+                certificate: "-----BEGIN CERTIFICATE-----\nca".into(),
+                key: AUTHORITY_KEY.into(),
+                sealed: None,
+                former: Vec::new(),
+            },
             settings: ClusterSettings::default(),
         };
         let config = Config { bootstrap: Some(bootstrap), keyring, ..world.config(ONE) };
@@ -190,8 +197,15 @@ impl World {
         let life = self.hosts.get(&member).map_or(1, |host| host.life + 1);
         let manager = Manager::new(config.clone(), recovered.clone(), self.now).expect("starts");
         let disk = Disk::holding(recovered);
-        let host =
-            Host { manager: Some(manager), disk, config, halted: None, revoked: BTreeSet::new(), life };
+        let host = Host {
+            manager: Some(manager),
+            disk,
+            config,
+            halted: None,
+            revoked: BTreeSet::new(),
+            authority: None,
+            life,
+        };
         self.hosts.insert(member, host);
         self.drain(member);
     }
@@ -346,6 +360,9 @@ impl World {
             Action::Revoked(identities) => {
                 self.hosts.get_mut(&member).expect("a host").revoked.extend(identities);
             }
+            Action::Authority { bundle, renew } => {
+                self.hosts.get_mut(&member).expect("a host").authority = Some((bundle, renew));
+            }
             Action::Leader { .. } | Action::Peers(_) | Action::Notice(_) => {}
         }
     }
@@ -493,8 +510,15 @@ impl World {
     pub fn join_request(&mut self, role: JoinRole, hostname: &str, address: &str) -> (Identity, Request) {
         let token = self.token(role);
         let facts = model::node::Facts { hostname: hostname.into(), ..model::node::Facts::default() };
-        let join =
-            JoinRequest { role, token, secret: Vec::new(), csr: CSR.into(), facts, address: address.into() };
+        let join = JoinRequest {
+            role,
+            token,
+            secret: Vec::new(),
+            csr: CSR.into(),
+            facts,
+            address: address.into(),
+            key: Some("print".into()),
+        };
         (Identity::Joiner(token), Request::Join(Box::new(join)))
     }
 

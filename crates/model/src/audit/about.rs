@@ -73,6 +73,8 @@ pub fn about(request: &Request) -> Option<About> {
         Request::Exchange(exchange) => {
             About::new("exchange", "id-token", exchange.binding.as_deref().unwrap_or(""))
         }
+        Request::RotateAuthority { .. } => About::new("rotate", "authority", ""),
+        Request::FinishRotation { .. } => About::new("finish", "rotation", ""),
         Request::JudgeJoiner { joiner, approve } => {
             About::new(if *approve { "approve" } else { "deny" }, "manager", joiner)
         }
@@ -115,6 +117,7 @@ pub fn about(request: &Request) -> Option<About> {
         | Request::ListIssuers
         | Request::ListBindings
         | Request::ListJoiners
+        | Request::GetAuthority
         | Request::ListPolicies
         | Request::CheckPolicies { .. }
         | Request::ListLoginMethods

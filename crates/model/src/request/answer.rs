@@ -359,6 +359,8 @@ pub enum Response {
     Logins(Vec<LoginOffer>),
     /// Managers that wait to be approved.
     Joiners(Vec<JoinerView>),
+    /// The cluster's authority.
+    Authority(Box<AuthorityView>),
     /// To a manager that joins: it waits to be approved, and asks again.
     Waits {
         /// What the administrator sees of it.
@@ -394,6 +396,43 @@ pub struct JoinerView {
     pub source: Option<String>,
     /// Since when, as far as the present leader knows.
     pub since: ClusterTime,
+}
+
+/// The cluster's authority as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityView {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Those that it has replaced, the last one first.
+    pub former: Vec<FormerView>,
+    /// Managers with a certificate of a former one that counts still, by name.
+    pub managers: Vec<String>,
+    /// Nodes with such a certificate.
+    pub nodes: Vec<NodeBehind>,
+    /// Deploy tokens that were made before the rotation that is under way, by name: they name the former authority.
+    pub deploy_tokens: Vec<String>,
+}
+
+/// An authority that was replaced, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerView {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// When it was replaced.
+    pub replaced: ClusterTime,
+    /// What it has issued counts still.
+    pub trusted: bool,
+}
+
+/// A node with a certificate of a former authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeBehind {
+    /// Its name.
+    pub name: String,
+    /// Whether it is there to get another one.
+    pub state: NodeState,
+    /// After the rotation it can come back by proof of its key; otherwise it needs a join token.
+    pub returns: bool,
 }
 
 /// A secret or config as it is shown.

@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use answer::{
-    ClusterStatus, EndpointRow, EndpointsView, FreezeView, ItemVersionView, ItemView, JoinerView, KeysView,
-    LogSource, LoginMethodView, MemberStatus, NetworkView, NodeView, PolicyVerdict, RegistrySaid,
-    RegistryView, Reply, Response, ServiceRow, ServiceView, TaskNode, TaskRow, Waiting,
+    AuthorityView, ClusterStatus, EndpointRow, EndpointsView, FormerView, FreezeView, ItemVersionView,
+    ItemView, JoinerView, KeysView, LogSource, LoginMethodView, MemberStatus, NetworkView, NodeBehind,
+    NodeView, PolicyVerdict, RegistrySaid, RegistryView, Reply, Response, ServiceRow, ServiceView, TaskNode,
+    TaskRow, Waiting,
 };
 
 use crate::{
@@ -226,6 +227,24 @@ pub enum Request {
     RenewCertificate {
         /// The certificate request, PEM.
         csr: String,
+        /// SHA-256 of its key, in hex: the manager that leads verifies the request and notes it.
+        #[serde(skip)]
+        key: Option<String>,
+    },
+    /// Another authority in place of the present one.
+    RotateAuthority {
+        /// The present one's certificate, as the caller knows it.
+        current: String,
+        /// The manager that leads makes it.
+        #[serde(skip)]
+        successor: Option<Box<Successor>>,
+    },
+    /// What earlier authorities have issued counts no more.
+    FinishRotation {
+        /// The present one's certificate, as the caller knows it.
+        current: String,
+        /// Although nodes have certificates of an earlier one: they come back by proof of their keys.
+        leave_behind: bool,
     },
     /// A new user.
     CreateUser(UserSpec),
@@ -404,6 +423,8 @@ pub enum Request {
     ListLogins,
     /// Managers that wait to be approved.
     ListJoiners,
+    /// The cluster's authority, and who has certificates of an earlier one.
+    GetAuthority,
 }
 
 impl Request {
@@ -443,6 +464,7 @@ impl Request {
                 | Self::ListLoginMethods
                 | Self::ListLogins
                 | Self::ListJoiners
+                | Self::GetAuthority
         )
     }
 }
@@ -462,6 +484,9 @@ pub struct JoinRequest {
     pub facts: Facts,
     /// For a manager: where it is reached.
     pub address: String,
+    /// SHA-256 of the request's key, in hex: the manager that leads verifies the request and notes it.
+    #[serde(skip)]
+    pub key: Option<String>,
 }
 
 impl JoinRequest {
@@ -492,6 +517,29 @@ pub struct ReenrolRequest {
     pub csr: String,
     /// The certificate's number, once it was verified; whatever the caller wrote there is overwritten.
     pub serial: u64,
+    /// SHA-256 of the request's key, in hex: the manager that leads verifies the proof and notes it.
+    #[serde(skip)]
+    pub key: Option<String>,
+    /// The certificate is over that key, and of an authority whose word counts; likewise.
+    #[serde(skip)]
+    pub own: bool,
+}
+
+/// An authority that is to take the present one's place, as the leader's shell makes it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Successor {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// A certificate for it by the present one, PEM.
+    pub bridge: String,
+    /// Its key, PEM.
+    pub key: Clear,
+}
+
+impl std::fmt::Debug for Successor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Successor(<redacted>)")
+    }
 }
 
 /// How a request is refused, by what the caller can do about it.

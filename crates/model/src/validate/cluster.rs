@@ -85,14 +85,14 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
             certificate_request(&mut problems, csr);
         }
         Request::Join(join) => validate_join(&mut problems, join),
-        Request::RenewCertificate { csr } => certificate_request(&mut problems, csr),
+        Request::RenewCertificate { csr, .. } => certificate_request(&mut problems, csr),
+        Request::RotateAuthority { current, .. } | Request::FinishRotation { current, .. } => {
+            certificate(&mut problems, "current", current);
+        }
         Request::JudgeJoiner { joiner, .. } => reference(&mut problems, "joiner", joiner),
         Request::Reenrol(reenrol) => {
             certificate_request(&mut problems, &reenrol.csr);
-            let certificate = &reenrol.certificate;
-            let right = certificate.len() <= MAX_CSR && certificate.trim_start().starts_with("-----BEGIN");
-            problems
-                .ensure(right, "certificate", || format!("not a PEM certificate of at most {MAX_CSR} bytes"));
+            certificate(&mut problems, "certificate", &reenrol.certificate);
         }
         Request::ReturnTo { service, note, .. } => {
             reference(&mut problems, "service", service);
@@ -174,7 +174,8 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListBindings
         | Request::ListLoginMethods
         | Request::ListLogins
-        | Request::ListJoiners => {}
+        | Request::ListJoiners
+        | Request::GetAuthority => {}
         Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
         Request::UpdateItem { name, value, .. } => {
             problems.judge("name", text::item_name(name));
@@ -434,6 +435,11 @@ fn validate_join(problems: &mut Problems, join: &JoinRequest) {
 fn certificate_request(problems: &mut Problems, csr: &str) {
     let right = csr.len() <= MAX_CSR && csr.trim_start().starts_with("-----BEGIN");
     problems.ensure(right, "csr", || format!("not a PEM certificate request of at most {MAX_CSR} bytes"));
+}
+
+fn certificate(problems: &mut Problems, path: &str, certificate: &str) {
+    let right = certificate.len() <= MAX_CSR && certificate.trim_start().starts_with("-----BEGIN");
+    problems.ensure(right, path, || format!("not a PEM certificate of at most {MAX_CSR} bytes"));
 }
 
 fn reference(problems: &mut Problems, path: &str, of: &Reference) {

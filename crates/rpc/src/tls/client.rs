@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
 use model::identity::MANAGER_SERVER_NAME;
 use rustls::client::Resumption;
@@ -31,10 +32,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a client dials. Cheap to clone.
+/// How a client dials. Cheap to clone; clones trust alike.
 #[derive(Clone)]
 pub struct ClientTls {
-    config: Arc<ClientConfig>,
+    config: Arc<ArcSwap<ClientConfig>>,
     /// What is presented; nothing for a client without a certificate.
     credentials: CertReloader,
 }
@@ -45,10 +46,18 @@ impl ClientTls {
     /// # Errors
     /// The authority's certificate is unusable.
     pub fn mutual(ca_pem: &str, credentials: CertReloader) -> Result<Self, TlsError> {
-        let roots = roots_of(ca_pem)?;
-        let resolver = Arc::new(credentials.clone());
-        let config = builder()?.with_root_certificates(roots).with_client_cert_resolver(resolver);
-        Ok(Self::finish(config, credentials))
+        let config = mutual_config(ca_pem, &credentials)?;
+        Ok(Self::new(config, credentials))
+    }
+
+    /// Trusts this bundle from the next handshake on, and presents the reloader's certificate; for a client that was made with
+    /// [`mutual`](Self::mutual). Open connections are not touched.
+    ///
+    /// # Errors
+    /// The bundle is unusable; the old one stays.
+    pub fn trust(&self, ca_pem: &str) -> Result<(), TlsError> {
+        self.config.store(Arc::new(mutual_config(ca_pem, &self.credentials)?));
+        Ok(())
     }
 
     /// Presents no certificate and accepts the managers of the authority's cluster.
@@ -58,7 +67,7 @@ impl ClientTls {
     pub fn anonymous(ca_pem: &str) -> Result<Self, TlsError> {
         let roots = roots_of(ca_pem)?;
         let config = builder()?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self::finish(config, CertReloader::default()))
+        Ok(Self::new(finished(config), CertReloader::default()))
     }
 
     /// For the Join call: presents no certificate and accepts the managers of the cluster whose authority's
@@ -69,7 +78,7 @@ impl ClientTls {
     pub fn pinned(fingerprint: [u8; 32]) -> Result<Self, TlsError> {
         let verifier = Arc::new(PinnedAuthority::new(fingerprint));
         let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        Ok(Self::finish(config, CertReloader::default()))
+        Ok(Self::new(finished(config), CertReloader::default()))
     }
 
     /// Dials `address` (`host:port`) and shakes hands.
@@ -91,17 +100,27 @@ impl ClientTls {
         tune(&socket).map_err(unreachable)?;
         let name = ServerName::try_from(MANAGER_SERVER_NAME).expect("the managers' name is a DNS name");
         let presented = self.credentials.current();
-        let stream = TlsConnector::from(self.config.clone()).connect(name, socket).await;
+        let stream = TlsConnector::from(self.config.load_full()).connect(name, socket).await;
         let stream = stream.map_err(|error| TlsError::of_io(&error))?;
         Ok(ClientStream { stream, presented })
     }
 
-    fn finish(mut config: ClientConfig, credentials: CertReloader) -> Self {
-        // A resumed session would present the identity of the certificate before the last swap.
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Self { config: Arc::new(config), credentials }
+    fn new(config: ClientConfig, credentials: CertReloader) -> Self {
+        Self { config: Arc::new(ArcSwap::from_pointee(config)), credentials }
     }
+}
+
+fn mutual_config(ca_pem: &str, credentials: &CertReloader) -> Result<ClientConfig, TlsError> {
+    let resolver = Arc::new(credentials.clone());
+    let roots = roots_of(ca_pem)?;
+    Ok(finished(builder()?.with_root_certificates(roots).with_client_cert_resolver(resolver)))
+}
+
+fn finished(mut config: ClientConfig) -> ClientConfig {
+    // A resumed session would present the identity of the certificate before the last swap.
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config
 }
 
 impl fmt::Debug for ClientTls {

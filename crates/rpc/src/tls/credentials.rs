@@ -11,9 +11,9 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{TlsError, provider};
+use super::{TlsError, bundle_of, provider};
 
-/// A certificate with its authority's and its key: leaf first, then the authority, so that a joiner can compare the
+/// A certificate with its authority's bundle and its key: leaf first, then the authority, so that a joiner can compare the
 /// authority's fingerprint with its token's.
 #[derive(Clone)]
 pub struct Credentials(Arc<CertifiedKey>);
@@ -31,12 +31,13 @@ impl Credentials {
     /// # Errors
     /// Says which of the three is unusable.
     pub fn from_pem(certificate_pem: &str, ca_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
-        let leaf = certificate("certificate", certificate_pem)?;
-        let ca = certificate("authority's certificate", ca_pem)?;
+        let leaf = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|error| unusable("certificate", error))?;
+        let chain = std::iter::once(leaf).chain(bundle_of(ca_pem)?).collect();
         let key =
             PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| unusable("key", error))?;
         let signer = provider().key_provider.load_private_key(key).map_err(|error| unusable("key", error))?;
-        let certified = CertifiedKey::new(vec![leaf, ca], signer);
+        let certified = CertifiedKey::new(chain, signer);
         certified.keys_match().map_err(|error| unusable("key does not belong to the certificate", error))?;
         Ok(Self(Arc::new(certified)))
     }
@@ -85,10 +86,6 @@ impl fmt::Debug for CertReloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CertReloader(<redacted>)")
     }
-}
-
-fn certificate(what: &str, pem: &str) -> Result<CertificateDer<'static>, TlsError> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(what, error))
 }
 
 fn unusable(what: &str, error: impl fmt::Display) -> TlsError {

@@ -215,7 +215,7 @@ impl Door {
     async fn accept(&self, socket: TcpStream, address: SocketAddr) -> Result<TlsConnection, TlsError> {
         tune(&socket).map_err(|error| TlsError::of_io(&error))?;
         let presented = self.tls.credentials.current();
-        let handshake = TlsAcceptor::from(self.tls.config.clone()).accept(socket);
+        let handshake = TlsAcceptor::from(self.tls.config()).accept(socket);
         let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_elapsed| TlsError::TimedOut { limit: HANDSHAKE_TIMEOUT })?

@@ -8,6 +8,10 @@
 //! - The client certificate is optional for TLS, because a machine that joins has none yet. Services demand the
 //!   identity from the request's [`crate::identity::Peer`].
 //!
+//! An authority is given as a bundle of PEM certificates, its own first: each that signs itself is trusted, the others are bridges from
+//! an authority that was replaced to the next one. Both go with every certificate that is presented, so that whoever knows only an
+//! earlier authority finds the way. A bundle is exchanged with `trust` while connections run.
+//!
 //! Clients verify the one name [`MANAGER_SERVER_NAME`](model::identity::MANAGER_SERVER_NAME) whatever address they dialled. There is no plaintext mode.
 //!
 //! Reading order: `credentials` (what we present), `server` and `incoming` (accept), `client` (dial), `pinned` (the
@@ -41,6 +45,8 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::net::TcpStream;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// HTTP/2 and nothing else.
 const ALPN: &[u8] = b"h2";
@@ -58,18 +64,38 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots_of(ca_pem: &str) -> Result<RootCertStore, TlsError> {
-    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
-        .map_err(|error| TlsError::Credentials { reason: format!("the authority's certificate: {error}") })?;
-    root_of(ca)
+/// The certificates of a bundle: one PEM text with the authority's, and after it those of authorities that it has replaced and that are
+/// trusted still, and the bridges that lead from those to it. At least one.
+fn bundle_of(ca_pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(ca_pem.as_bytes()).collect();
+    let certificates = certificates.map_err(|error| unusable_authority(&error))?;
+    if certificates.is_empty() {
+        return Err(unusable_authority(&"there is none"));
+    }
+    Ok(certificates)
+}
+
+/// Those of a bundle that sign themselves; the others are bridges, which prove nothing alone.
+fn roots_of(ca_pem: &str) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in bundle_of(ca_pem)? {
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|error| unusable_authority(&error))?;
+        if parsed.issuer().as_raw() == parsed.subject().as_raw() {
+            roots.add(certificate.clone()).map_err(|error| unusable_authority(&error))?;
+        }
+    }
+    Ok(Arc::new(roots))
 }
 
 fn root_of(ca: CertificateDer<'static>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    let added = roots.add(ca);
-    added
-        .map_err(|error| TlsError::Credentials { reason: format!("the authority's certificate: {error}") })?;
+    roots.add(ca).map_err(|error| unusable_authority(&error))?;
     Ok(roots)
+}
+
+fn unusable_authority(error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Credentials { reason: format!("the authority's certificate: {error}") }
 }
 
 /// Small messages leave at once, and dead peers are noticed.

@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use model::{
     id::{ClusterId, NodeId},
     identity::{CertName, Identity},
@@ -28,14 +29,19 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::{CertReloader, HANDSHAKE_TIMEOUT, TlsError, provider, roots_of};
 use crate::identity::PeerCertificate;
 
-/// How a node meets other nodes. Cheap to clone.
+/// How a node meets other nodes. Cheap to clone; clones trust alike.
 #[derive(Clone)]
 pub struct NodeTls {
     cluster: ClusterId,
-    roots: Arc<RootCertStore>,
     credentials: CertReloader,
-    server: Arc<ServerConfig>,
+    trust: Arc<ArcSwap<Trust>>,
     alpn: Vec<u8>,
+}
+
+/// What follows from the authority's bundle.
+struct Trust {
+    roots: Arc<RootCertStore>,
+    server: Arc<ServerConfig>,
 }
 
 impl NodeTls {
@@ -49,20 +55,18 @@ impl NodeTls {
         credentials: CertReloader,
         alpn: &[u8],
     ) -> Result<Self, TlsError> {
-        let roots = Arc::new(roots_of(ca_pem)?);
-        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
-            .build()
-            .map_err(|error| unusable(&error))?;
-        let mut server = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| unusable(&error))?
-            .with_client_cert_verifier(clients)
-            .with_cert_resolver(Arc::new(credentials.clone()));
-        // A ticket or a stored session would replay the other's old identity.
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.alpn_protocols = vec![alpn.to_vec()];
-        Ok(Self { cluster, roots, credentials, server: Arc::new(server), alpn: alpn.to_vec() })
+        let trust = Trust::of(ca_pem, &credentials, alpn)?;
+        let trust = Arc::new(ArcSwap::from_pointee(trust));
+        Ok(Self { cluster, credentials, trust, alpn: alpn.to_vec() })
+    }
+
+    /// Trusts this bundle from the next handshake on, and nobody else; open connections are not touched.
+    ///
+    /// # Errors
+    /// The bundle is unusable; the old one stays.
+    pub fn trust(&self, ca_pem: &str) -> Result<(), TlsError> {
+        self.trust.store(Arc::new(Trust::of(ca_pem, &self.credentials, &self.alpn)?));
+        Ok(())
     }
 
     /// Shakes hands on a connection to where `node` should be.
@@ -74,7 +78,7 @@ impl NodeTls {
     pub async fn dial(&self, socket: TcpStream, node: NodeId) -> Result<TlsStream<TcpStream>, TlsError> {
         let verifier = OneNode {
             expected: CertName { cluster: self.cluster, identity: Identity::Node(node) },
-            roots: self.roots.clone(),
+            roots: self.trust.load().roots.clone(),
             algorithms: provider().signature_verification_algorithms,
         };
         let mut config = ClientConfig::builder_with_provider(provider())
@@ -98,7 +102,7 @@ impl NodeTls {
     /// # Errors
     /// No node of this cluster is there.
     pub async fn accept(&self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, NodeId), TlsError> {
-        let shaken = TlsAcceptor::from(self.server.clone()).accept(socket);
+        let shaken = TlsAcceptor::from(self.trust.load().server.clone()).accept(socket);
         let stream = timeout(HANDSHAKE_TIMEOUT, shaken).await.map_err(|_| late())?;
         let stream = TlsStream::from(stream.map_err(|error| TlsError::of_io(&error))?);
         self.check_protocol(&stream)?;
@@ -117,6 +121,25 @@ impl NodeTls {
             Some(protocol) if protocol == self.alpn => Ok(()),
             _ => Err(TlsError::Protocol { reason: "it does not speak between nodes".to_owned() }),
         }
+    }
+}
+
+impl Trust {
+    fn of(ca_pem: &str, credentials: &CertReloader, alpn: &[u8]) -> Result<Self, TlsError> {
+        let roots = roots_of(ca_pem)?;
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| unusable(&error))?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(credentials.clone()));
+        // A ticket or a stored session would replay the other's old identity.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.alpn_protocols = vec![alpn.to_vec()];
+        Ok(Self { roots, server: Arc::new(server) })
     }
 }
 

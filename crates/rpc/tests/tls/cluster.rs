@@ -51,17 +51,36 @@ impl Cluster {
         Self { ca: ClusterCa::generate(ClusterId(id), founded).expect("an authority") }
     }
 
+    /// The same cluster under another authority, and what it gives everybody: itself, this one and the bridge to it; itself and the bridge.
+    pub fn rotated(&self) -> (Self, String, String) {
+        let (ca, bridge) = self.ca.successor(before_now(2 * HOUR)).expect("a successor");
+        let own = ca.certificate_pem();
+        let (both, after) = (format!("{own}{}{bridge}", self.ca_pem()), format!("{own}{bridge}"));
+        (Self { ca }, both, after)
+    }
+
     pub fn ca_pem(&self) -> &str {
         self.ca.certificate_pem()
     }
 
     /// Credentials that were issued at `issued` and live for an hour.
     pub fn issue(&self, identity: Identity, serial: u64, issued: WallTime) -> Credentials {
+        self.issue_beside(self.ca_pem(), identity, serial, issued)
+    }
+
+    /// The same, to be presented with this bundle.
+    pub fn issue_beside(
+        &self,
+        bundle: &str,
+        identity: Identity,
+        serial: u64,
+        issued: WallTime,
+    ) -> Credentials {
         let request = KeyAndCsr::generate().expect("a request");
         let name = CertName { cluster: self.ca.cluster(), identity };
         let leaf =
             self.ca.issue(request.csr_pem.as_bytes(), &name, HOUR, issued, serial).expect("a certificate");
-        Credentials::from_pem(&leaf, self.ca_pem(), &request.key_pem()).expect("credentials")
+        Credentials::from_pem(&leaf, bundle, &request.key_pem()).expect("credentials")
     }
 
     pub fn manager(&self, serial: u64) -> Credentials {
@@ -92,6 +111,7 @@ impl Cluster {
     ) -> RunningServer {
         let credentials = CertReloader::new(credentials);
         let tls = ServerTls::new(self.ca_pem(), credentials.clone()).expect("server settings");
+        let settings_of = tls.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let incoming = settings(Incoming::new(listener, tls));
         let address = incoming.local_addr().expect("bound");
@@ -99,7 +119,7 @@ impl Cluster {
         let task = tokio::spawn(async move {
             Server::builder().add_service(WhoAmI).serve_with_incoming(incoming).await.expect("serves");
         });
-        RunningServer { address, credentials, connections, offences, task }
+        RunningServer { address, credentials, tls: settings_of, connections, offences, task }
     }
 
     /// A client with a node's certificate.
@@ -116,6 +136,7 @@ impl Cluster {
 pub struct RunningServer {
     pub address: SocketAddr,
     pub credentials: CertReloader,
+    pub tls: ServerTls,
     pub connections: Connections,
     pub offences: Offences,
     task: JoinHandle<()>,

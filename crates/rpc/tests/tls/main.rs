@@ -4,4 +4,5 @@ mod cluster;
 mod floods;
 mod refusals;
 mod reload;
+mod rotation;
 mod session;

@@ -178,7 +178,8 @@ impl Writer<'_> {
             return Err(Rejection::Conflict("the authority's key is not sealed so any more".into()));
         }
         let certificate = cluster.authority.certificate.clone();
-        let authority = Authority { certificate, key: String::new(), sealed: Some(value.clone()) };
+        let former = cluster.authority.former.clone();
+        let authority = Authority { certificate, key: String::new(), sealed: Some(value.clone()), former };
         let generation = self.generation;
         self.put_cluster(Cluster { authority, generation, ..(*cluster).clone() });
         Ok(Answer::Done)
@@ -194,8 +195,14 @@ impl Writer<'_> {
         serial: u64,
         node: Option<NodeId>,
         proven: Option<u64>,
+        member: Option<MemberId>,
+        key: Option<&String>,
     ) -> Outcome {
         let cluster = self.next_serial(serial)?;
+        let member = match member {
+            None => None,
+            Some(id) => Some(self.store.members.get(&id).cloned().ok_or_else(|| missing("manager", id))?),
+        };
         let node = match node {
             None => None,
             Some(id) => Some(self.store.nodes.get(&id).cloned().ok_or_else(|| missing("node", id))?),
@@ -209,10 +216,13 @@ impl Writer<'_> {
         self.take_serial(&cluster, serial);
         if let Some(node) = node {
             let mut node = (*node).clone();
-            (node.certificate, node.proven) = (serial, proven);
+            (node.certificate, node.proven, node.key) = (serial, proven, key.cloned());
             node.generation = self.generation;
             self.node_event(&node, ObjectChange::Updated, format!("certificate {serial} was issued"));
             self.put_node(node);
+        }
+        if let Some(member) = member {
+            self.put_member(Member { certificate: serial, generation: self.generation, ..(*member).clone() });
         }
         Ok(Answer::Done)
     }
@@ -403,6 +413,7 @@ impl Writer<'_> {
             joined: self.at,
             replaces,
             key: None,
+            certificate: 0,
         };
         self.member_event(&member, ObjectChange::Created, format!("{message}, at {address}"));
         self.put_member(member);

@@ -4,8 +4,9 @@
 //! the tables and never at rules that may differ between two versions of the software (`model::validate` runs before an
 //! entry is proposed, not here): all managers must come to the same answer during an upgrade.
 //!
-//! Read in this order: this file, then `cluster`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `login`, `deployer`, `pipeline`, `policy`, `item`.
+//! Read in this order: this file, then `cluster`, `authority`, `service`, `release`, `network`, `node`, `observe`, `decide`, `job`, `cron`, `user`, `login`, `deployer`, `pipeline`, `policy`, `item`.
 
+mod authority;
 mod cluster;
 mod cron;
 mod decide;
@@ -162,7 +163,9 @@ impl Writer<'_> {
             Command::RemovePolicy { name } => self.remove_policy(name),
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
-            Command::JoinNode { id, token, facts, serial } => self.join_node(*id, *token, facts, *serial),
+            Command::JoinNode { id, token, facts, serial, key } => {
+                self.join_node(*id, *token, facts, *serial, key.as_ref())
+            }
             Command::UpdateNode { id, expected, spec } => self.update_node(*id, *expected, spec),
             Command::RemoveNode { id, force } => self.remove_node_of(*id, *force),
             Command::NodeUp { id, incarnation, facts } => self.node_up(*id, *incarnation, facts),
@@ -180,9 +183,13 @@ impl Writer<'_> {
             }
             Command::RemoveMember { id } => self.remove_member_of(*id),
             Command::RecoverMembers { survivor, address } => self.recover_members(*survivor, address),
-            Command::CertificateIssued { serial, node, proven } => {
-                self.certificate_issued(*serial, *node, *proven)
+            Command::CertificateIssued { serial, node, proven, member, key } => {
+                self.certificate_issued(*serial, *node, *proven, *member, key.as_ref())
             }
+            Command::RotateAuthority { current, certificate, bridge, sealed } => {
+                self.rotate_authority(current, certificate, bridge, sealed)
+            }
+            Command::FinishRotation { current, leave_behind } => self.finish_rotation(current, *leave_behind),
             Command::Decide(decisions) => {
                 for (place, decision) in decisions.iter().enumerate() {
                     if let Err(rejection) = self.decide(decision) {

@@ -16,7 +16,14 @@ use super::expect_generation;
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
 impl Writer<'_> {
-    pub(super) fn join_node(&mut self, id: NodeId, token: TokenId, facts: &Facts, serial: u64) -> Outcome {
+    pub(super) fn join_node(
+        &mut self,
+        id: NodeId,
+        token: TokenId,
+        facts: &Facts,
+        serial: u64,
+        key: Option<&String>,
+    ) -> Outcome {
         let token = self.usable_token(token, JoinRole::Agent)?;
         let cluster = self.next_serial(serial)?;
         if self.store.nodes.contains_key(&id) || self.store.removed_nodes.contains(&id) {
@@ -37,6 +44,7 @@ impl Writer<'_> {
             certificate: serial,
             number: self.free_number(),
             proven: None,
+            key: key.cloned(),
         };
         self.node_event(&node, ObjectChange::Created, format!("joined as {}", node.spec.class));
         self.put_node(node);

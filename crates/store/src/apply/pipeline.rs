@@ -37,6 +37,11 @@ impl Writer<'_> {
         let mut issuers = (*cluster.issuers).clone();
         let issuer =
             Issuer { spec: spec.clone(), generation: self.generation, by: self.actor.clone(), set: self.at };
+        let twin = issuers.iter().find(|known| known.spec.name != spec.name && known.spec.url == spec.url);
+        if let Some(twin) = twin {
+            let message = format!("url: issuer \"{}\" has it already: change that one", twin.spec.name);
+            return Err(Rejection::Conflict(message));
+        }
         let mut sessions = cluster.sessions.clone();
         match issuers.iter_mut().find(|known| known.spec.name == spec.name) {
             Some(known) if known.spec == *spec => return Ok(Answer::Done),

@@ -117,7 +117,9 @@ impl Subject {
             Command::RecoverMembers { survivor, .. } => {
                 subject("recover", "cluster", Object::None, &format!("by manager {}", survivor.0))
             }
-            Command::CertificateIssued { serial, node, proven } => {
+            Command::RotateAuthority { .. } => subject("rotate", "authority", Object::None, &""),
+            Command::FinishRotation { .. } => subject("finish", "rotation", Object::None, &""),
+            Command::CertificateIssued { serial, node, proven, .. } => {
                 let object = node.map_or(Object::None, Object::Node);
                 subject(if proven.is_some() { "re-enrol" } else { "renew" }, "certificate", object, serial)
             }

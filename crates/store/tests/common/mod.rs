@@ -91,7 +91,7 @@ impl World {
 
     pub fn join(&mut self, id: NodeId, host: &str) {
         let serial = self.serial();
-        self.done(Command::JoinNode { id, token: TOKEN, facts: facts(host), serial });
+        self.done(Command::JoinNode { id, token: TOKEN, facts: facts(host), serial, key: None });
         self.up(id, 1);
     }
 

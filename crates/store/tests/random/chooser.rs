@@ -125,6 +125,7 @@ impl Chooser<'_> {
                 token: self.token(),
                 facts: facts(&format!("h{}", self.random.below(3))),
                 serial: self.serial(),
+                key: self.random.one_in(2).then(|| "key".to_owned()),
             },
             16 => {
                 let id = self.node();
@@ -171,6 +172,8 @@ impl Chooser<'_> {
                     serial: self.serial(),
                     node,
                     proven: self.random.one_in(4).then(|| self.serial()),
+                    member: self.random.one_in(2).then(|| self.member()),
+                    key: self.random.one_in(2).then(|| "key".to_owned()),
                 }
             }
             34 | 35 => Command::CreateNetwork {
@@ -311,16 +314,14 @@ impl Chooser<'_> {
         let kind = self.random.pick(&[ItemKind::Secret, ItemKind::Config]);
         let name = format!("i{}", self.random.below(2));
         let newest = self.store.item(kind, &name).map_or(0, |item| item.newest().number);
-        let sealed = |random: &mut Random, key| {
-            let bytes = vec![random.below(3) as u8; 4].into();
-            Sealed { key, nonce: [0; 12], bytes }
-        };
         let number = if self.random.one_in(8) { self.random.below(4) } else { newest + 1 };
         let key = if self.random.one_in(8) { KeyId(1) } else { keys.active };
         let value = sealed(self.random, key);
         let version = NewVersion { number, value, size: 4, names: Vec::new() };
         let last = keys.known.last().map_or(KeyId(0), |record| record.id);
-        match self.random.below(16) {
+        match self.random.below(18) {
+            16 => self.rotate_authority(keys.active),
+            17 => Command::FinishRotation { current: self.authority(), leave_behind: self.random.one_in(2) },
             15 => Command::JudgeJoiner {
                 fingerprint: format!("f{}", self.random.below(3)),
                 name: "m".into(),
@@ -348,6 +349,22 @@ impl Chooser<'_> {
                 Command::Reseal { kind, name, number: newest, from, value }
             }
             _ => Command::DropKey { id: KeyId(self.random.below(last.0 + 1)) },
+        }
+    }
+
+    /// The authority's certificate, or another one.
+    fn authority(&mut self) -> String {
+        let known = self.store.cluster().map(|cluster| cluster.authority.certificate.clone());
+        known.filter(|_| !self.random.one_in(4)).unwrap_or_else(|| "another".into())
+    }
+
+    fn rotate_authority(&mut self, active: KeyId) -> Command {
+        let number = self.random.next();
+        Command::RotateAuthority {
+            current: self.authority(),
+            certificate: format!("authority {number}"),
+            bridge: format!("bridge to {number}"),
+            sealed: sealed(self.random, active),
         }
     }
 
@@ -641,4 +658,9 @@ impl Chooser<'_> {
     fn token(&mut self) -> TokenId {
         TokenId(self.random.below(4))
     }
+}
+
+fn sealed(random: &mut Random, key: KeyId) -> Sealed {
+    let bytes = vec![random.below(3) as u8; 4].into();
+    Sealed { key, nonce: [0; 12], bytes }
 }

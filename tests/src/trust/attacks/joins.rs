@@ -90,6 +90,7 @@ pub(super) fn request(token: &JoinToken) -> Result<JoinRequest> {
         secret: token.secret().to_vec(),
         csr: KeyAndCsr::generate()?.csr_pem,
         facts: facts("n7"),
+        key: None,
         address: String::new(),
     })
 }

@@ -53,7 +53,7 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn given_up(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let old = site.join("n6")?;
     let pair = KeyAndCsr::generate()?;
-    let renew = Request::RenewCertificate { csr: pair.csr_pem.clone() };
+    let renew = Request::RenewCertificate { csr: pair.csr_pem.clone(), key: None };
     let renewed = block_on(site.client(&old.papers, 0)?.call(&renew, CALL))?;
     let Response::Joined { certificate, .. } = renewed.response else { bail!("no certificate") };
     let outcome = show(site, &old.papers.certificate, &old.papers.key)?;
@@ -83,7 +83,8 @@ fn broken(site: &Site<'_>, papers: &Papers) -> Result<Result<Reply>> {
 }
 
 fn ask(site: &Site<'_>, certificate: &str, csr: String) -> Result<Result<Reply>> {
-    let request = ReenrolRequest { certificate: certificate.to_owned(), csr, serial: 0 };
+    let request =
+        ReenrolRequest { certificate: certificate.to_owned(), csr, serial: 0, key: None, own: false };
     Ok(site.heard(block_on(site.nobody(0)?.call(&Request::Reenrol(Box::new(request)), CALL))))
 }
 

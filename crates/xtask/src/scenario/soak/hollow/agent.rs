@@ -142,6 +142,7 @@ impl Agent {
                 // No mesh and nobody to read logs; calls are never under way, and the end comes without a goodbye.
                 Action::CancelEngine { .. }
                 | Action::OpenLogs { .. }
+                | Action::Authority { .. }
                 | Action::Mesh(_)
                 | Action::DrainTask { .. }
                 | Action::WipeFiles { .. }

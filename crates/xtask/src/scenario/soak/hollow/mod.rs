@@ -83,6 +83,7 @@ impl Fleet {
             csr: pair.csr_pem.clone(),
             facts: facts.clone(),
             address: String::new(),
+            key: None,
         }));
         let pinned = ClientTls::pinned(*token.fingerprint().as_bytes())?;
         let manager = &self.managers[number % self.managers.len()];
