@@ -3,8 +3,8 @@
 //! While it counts, the leader issues the next one, as for everybody. Once it has run out, nobody lets this manager in to ask, and after a
 //! long time off all managers may be in that state; so it signs for itself then, with the authority's key that every manager holds.
 //!
-//! While the authority is being replaced, the leader issues the next one as well. A manager that missed its answer until the end of the
-//! rotation signs for itself.
+//! While the authority is being replaced, the leader issues the next one as well. A manager that does not get it signs for itself meanwhile:
+//! the others may have seen the end of the rotation already, which waits for entries and not for answers, and let it in no more.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::{
 
 /// How often the certificate's age is looked at: a suspended machine, or a clock that is set, is noticed after so long.
 const CHECK: Duration = Duration::from_secs(60);
-/// How often a manager tries that others refuse: it may still be reading its log.
+/// How often a manager tries that others refuse, because it may still be reading its log, or for which a rotation waits.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What it takes.
@@ -60,15 +60,12 @@ impl Renewal {
     pub async fn keep_fresh(mut self) {
         loop {
             let news = self.shared.authority.borrow_and_update().clone();
-            let pause = match self.follow(news.as_ref()).await {
-                Ok(()) => CHECK,
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::warn!(error, "the certificate could not be renewed; trying again");
-                    let hurry = self.has_ended() || news.is_some_and(|news| news.renew);
-                    if hurry { RETRY } else { CHECK }
-                }
-            };
+            if let Err(error) = self.follow(news.as_ref()).await {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the certificate could not be renewed; trying again");
+            }
+            let hurry = self.has_ended() || news.is_some_and(|news| news.renew);
+            let pause = if hurry { RETRY } else { CHECK };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = self.shared.authority.changed() => {}
@@ -123,11 +120,16 @@ impl Renewal {
                 }
                 let is_behind = news.is_some_and(|news| news.renew);
                 if is_behind || leaf.validity.renew_at() <= wall {
-                    self.issued().await?
+                    match self.issued().await {
+                        Err(error) if self.is_of_another() => {
+                            let error = format!("{error:#}");
+                            tracing::warn!(error, "no manager issues one; this one signs for itself");
+                            self.own().await?
+                        }
+                        issued => issued?,
+                    }
                 } else if self.is_of_another() {
-                    tracing::warn!(
-                        "the certificate is of a former authority; this manager signs one for itself"
-                    );
+                    tracing::warn!("the certificate is of a former authority; this manager signs for itself");
                     self.own().await?
                 } else {
                     return Ok(());

@@ -149,7 +149,7 @@ impl World {
             Action::Mesh(config) => self.tell_router(node, Said::Configure(config)),
             Action::DrainTask { task } => self.tell_router(node, Said::Drain(task)),
             Action::OpenLogs { .. } => {}
-            Action::Authority { renew, .. } => self.node_follows(node, renew),
+            Action::Authority { bundle, renew } => self.node_follows(node, bundle, renew),
             Action::KeepFiles { task, files } => {
                 self.nodes[node].files.insert(task, files);
                 let after = self.dice.millis(1, 20);

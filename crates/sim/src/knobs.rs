@@ -172,7 +172,8 @@ impl Knobs {
             tokens: releases && Dice::new(seed, "token knobs").permille(500),
             // Neither while a program is there that knows nothing of them.
             exchanges: releases && !mixed && Dice::new(seed, "exchange knobs").permille(500),
-            rotations: !mixed && Dice::new(seed, "rotation knobs").permille(200),
+            // Nor in calm weather: whoever was left behind is away for a while.
+            rotations: rough && !mixed && Dice::new(seed, "rotation knobs").permille(200),
             logins: !mixed && Dice::new(seed, "login knobs").permille(150),
             jobs,
             guests: Dice::new(seed, "guest knobs").permille(200),

@@ -1,7 +1,7 @@
 //! The authority is replaced, up to three times, and rotations are finished, while managers and nodes are away and lose answers.
 //!
 //! A certificate is a text that names its issuer; the shells' part is played as they do it. A manager lets in whose issuer it trusts, which is
-//! what its core said last. Managers and agents ask for certificates when they are told to; a manager signs for itself when it missed the end of
+//! what its core said last, or finds from one that it trusts over the bridges that come with the certificate. Managers and agents ask for certificates when they are told to; a manager signs for itself when it missed the end of
 //! a rotation, a node that was away then proves its key. Whoever stays shut out is found by what has to converge.
 
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ pub(crate) struct Paper {
     key: String,
     /// The key that a certificate was asked for, until that came.
     next: Option<String>,
-    /// Whom it trusts; of managers.
-    trusts: Vec<String>,
+    /// What it knows of the authority.
+    bundle: String,
     /// It is to have another certificate; forgotten with its process.
     renew: bool,
     /// It was refused for its certificate; forgotten with its process.
@@ -51,7 +51,19 @@ pub(crate) struct Paper {
 impl Paper {
     /// Of the first manager.
     pub(crate) fn first() -> Self {
-        Self { issuer: FIRST.into(), trusts: vec![FIRST.into()], ..Self::default() }
+        Self { issuer: FIRST.into(), bundle: FIRST.into(), ..Self::default() }
+    }
+
+    /// Whether it lets in who comes with this one.
+    fn lets_in(&self, other: &Self) -> bool {
+        let mut known = roots(&self.bundle);
+        let bridges: Vec<_> = bridges(&other.bundle).collect();
+        for _ in 0..bridges.len() {
+            let over = bridges.iter().filter(|(from, to)| known.contains(from) && !known.contains(to));
+            let found: Vec<String> = over.map(|(_, to)| to.clone()).collect();
+            known.extend(found);
+        }
+        known.contains(&other.issuer)
     }
 
     /// Its process begins anew.
@@ -122,6 +134,12 @@ fn roots(bundle: &str) -> Vec<String> {
     bundle.lines().filter(|line| line.starts_with("-----BEGIN")).map(str::to_owned).collect()
 }
 
+/// The others, each from one authority to another.
+fn bridges(bundle: &str) -> impl Iterator<Item = (String, String)> {
+    let ways = bundle.lines().filter_map(|line| line.strip_prefix("bridge|")?.split_once('|'));
+    ways.map(|(from, to)| (from.to_owned(), to.to_owned()))
+}
+
 /// What the shell of a leader makes of a request before its core sees it.
 ///
 /// # Errors
@@ -147,7 +165,7 @@ pub(crate) fn verified(
             let name = format!("m{manager} at {}", store.applied());
             let certificate = format!("-----BEGIN authority of {name}");
             let key = Clear::new(format!("{CANARY} authority of {name}"));
-            let bridge = format!("bridge to that of {name}");
+            let bridge = format!("bridge|{}|{certificate}", authority.certificate);
             let successor = Some(Box::new(Successor { certificate, bridge, key }));
             (None, Request::RotateAuthority { current, successor })
         }
@@ -198,7 +216,7 @@ impl World {
         *paper = Paper {
             issuer: issuer.to_owned(),
             key: key.to_owned(),
-            trusts: roots(authority),
+            bundle: authority.clone(),
             ..Paper::default()
         };
     }
@@ -206,12 +224,13 @@ impl World {
     /// Whether a manager refuses a node's certificate, as it dials.
     pub(crate) fn refuses_node(&mut self, manager: usize, node: usize, connection: u64) -> bool {
         let Some(rotations) = &mut self.rotations else { return false };
-        let issuer = &self.nodes[node].paper.issuer;
-        if self.managers[manager].paper.trusts.contains(issuer) {
-            rotations.shown.insert(connection, issuer.clone());
+        let paper = &self.nodes[node].paper;
+        if self.managers[manager].paper.lets_in(paper) {
+            rotations.shown.insert(connection, paper.issuer.clone());
             return false;
         }
         self.checks.count("nodes refused after a rotation");
+        self.nodes[node].disturbed = self.queue.now();
         if !std::mem::replace(&mut self.nodes[node].paper.disowned, true) {
             self.ask_for_paper(Holder::Node(node));
         }
@@ -220,8 +239,7 @@ impl World {
 
     /// Whether a manager refuses another one's certificate.
     pub(crate) fn refuses_manager(&self, manager: usize, other: usize) -> bool {
-        self.rotations.is_some()
-            && !self.managers[manager].paper.trusts.contains(&self.managers[other].paper.issuer)
+        self.rotations.is_some() && !self.managers[manager].paper.lets_in(&self.managers[other].paper)
     }
 
     /// Whether a manager refuses who asks for a certificate for the certificate that it has.
@@ -231,11 +249,11 @@ impl World {
         else {
             return false;
         };
-        let issuer = match holder {
-            Holder::Manager(number) => &self.managers[*number].paper.issuer,
-            Holder::Node(number) => &self.nodes[*number].paper.issuer,
+        let paper = match holder {
+            Holder::Manager(number) => &self.managers[*number].paper,
+            Holder::Node(number) => &self.nodes[*number].paper,
         };
-        !self.managers[manager].paper.trusts.contains(issuer)
+        !self.managers[manager].paper.lets_in(paper)
     }
 
     /// A manager's core said what the authority is.
@@ -250,17 +268,18 @@ impl World {
             .filter(|id| self.network.connections.get(id).is_some_and(|open| open.manager == manager))
             .collect();
         let paper = &mut self.managers[manager].paper;
-        (paper.renew, paper.trusts) = (renew, roots);
+        (paper.renew, paper.bundle) = (renew, bundle.to_owned());
         if renew {
             self.ask_for_paper(Holder::Manager(manager));
-        } else if paper.issuer != paper.trusts[0] {
-            paper.issuer = paper.trusts[0].clone();
+        } else if paper.issuer != roots[0] && !paper.asks {
+            paper.issuer.clone_from(&roots[0]);
             self.checks.count("managers that signed for themselves");
         }
         for connection in cut {
             self.checks.count("connections cut by a rotation");
             if let Some(open) = self.network.connections.get_mut(&connection) {
                 open.manager_open = false;
+                self.nodes[open.node].disturbed = self.queue.now();
             }
             self.push_frame(connection, false, Frame::Closed);
             let closed = manager_core::Event::AgentClosed { connection };
@@ -269,11 +288,12 @@ impl World {
     }
 
     /// An agent was told what the authority is.
-    pub(crate) fn node_follows(&mut self, node: usize, renew: bool) {
+    pub(crate) fn node_follows(&mut self, node: usize, bundle: String, renew: bool) {
         if self.rotations.is_none() {
             return;
         }
-        self.nodes[node].paper.renew = renew;
+        let paper = &mut self.nodes[node].paper;
+        (paper.renew, paper.bundle) = (renew, bundle);
         if renew {
             self.ask_for_paper(Holder::Node(node));
         }
@@ -338,12 +358,24 @@ impl World {
         let again = self.clients.dice.permille(200);
         let paper = self.paper(holder);
         paper.asks = false;
-        if let (Ok(Reply { response: Response::Joined { certificate, .. }, .. }), false) = (result, again) {
+        if let (Ok(Reply { response: Response::Joined { certificate, authority, .. }, .. }), false) =
+            (result, again)
+        {
             let Some((issuer, _)) = certificate.split_once('|') else { return };
             (paper.issuer, paper.key) = (issuer.to_owned(), key_in(&csr).unwrap_or_default());
             (paper.next, paper.renew, paper.disowned) = (None, false, false);
+            if let Holder::Node(_) = holder {
+                paper.bundle.clone_from(authority);
+            }
             self.checks.count("certificates of another authority");
             return;
+        }
+        if let (Holder::Manager(_), Some(root)) = (holder, roots(&paper.bundle).into_iter().next())
+            && paper.issuer != root
+        {
+            // Others may have seen the end of the rotation already, and refuse it: it signs for itself until the leader hears it.
+            paper.issuer = root;
+            self.checks.count("managers that signed for themselves");
         }
         // Refused, or the answer was lost on its last way.
         self.queue.after(AGAIN, Event::Paper { holder });

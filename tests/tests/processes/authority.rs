@@ -1,7 +1,7 @@
 //! The authority of three real managers is replaced: with one manager away, while people and pipelines go on.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tests::cluster::boot::set_managers;
 use tests::cluster::ctl::{Ctl, Said};
@@ -121,8 +121,9 @@ fn leader_that_dies_while_the_authority_is_replaced_leaves_no_two_of_them() {
     for _ in 0..3 {
         let before = fingerprint(&cluster);
         let leader = cluster.leader().expect("a leader");
-        let rotation =
-            cluster.ctl().command(&["authority", "rotate", "--quiet"]).spawn().expect("orchctl starts");
+        let mut rotate = cluster.ctl().command(&["authority", "rotate", "--quiet"]);
+        let rotate = rotate.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let rotation = rotate.spawn().expect("orchctl starts");
         cluster.manager(leader).kill().expect("killed");
         cluster.manager(leader).start().expect("started");
         let ended = rotation.wait_with_output().expect("it ends");

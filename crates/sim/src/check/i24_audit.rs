@@ -10,7 +10,7 @@ use model::{
 };
 use store::Store;
 
-use crate::world::World;
+use crate::{client::Purpose, world::World};
 
 /// Indices kept; a member that is further behind is compared when it has caught up.
 const KEPT: usize = 4_096;
@@ -88,6 +88,10 @@ impl World {
             // The lead is handed over because nothing more can be written.
             Ok(_) if transfer && self.any_disk_is_full() => {}
             Ok(_) => self.checks.audit.answered.push((request, true)),
+            // Shut out by its certificate, at the door.
+            Err(error)
+                if matches!(asked.purpose, Purpose::Paper(_)) && error.code == ErrorCode::Unauthenticated => {
+            }
             // On a full disk refusals are only counted.
             Err(_) if self.any_disk_is_full() => {}
             Err(error) if error.code != ErrorCode::Internal => {
