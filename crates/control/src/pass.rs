@@ -12,7 +12,7 @@ use model::{
 use store::Store;
 
 use crate::{
-    explain,
+    enforce, explain,
     plan::{IdSource, MAX_DECISIONS},
     restart,
     scheduler::{Batch, Want, nodes::Nodes},
@@ -125,12 +125,15 @@ impl Pass<'_> {
     pub(crate) fn stop_beside(&mut self, task: &Task, kept: Option<&Task>, reason: impl Into<String>) {
         self.act(task.service, task.slot);
         let (id, expected) = (task.id, task.generation);
-        let service = self.store.service(task.service).map(|service| service.generation);
+        let service = self.store.service(task.service);
+        let leaves = service.is_some_and(|service| enforce::must_leave(self.store, service, task).is_some());
+        let node = task.node.filter(|_| leaves).and_then(|node| self.store.node(node));
         self.decisions.push(Decision::StopTask {
             id,
             expected,
-            service,
+            service: service.map(|service| service.generation),
             keeps: kept.map(|kept| kept.id),
+            node: node.map(|node| node.generation),
             reason: reason.into(),
         });
     }

@@ -600,6 +600,9 @@ pub enum Decision {
         /// The task of its slot that is kept in place of it: without that one it goes on. `None`: nobody is, or not compared.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         keeps: Option<TaskId>,
+        /// Its node, as decided on, where that is why it goes: one that is active again by now keeps it. `None`: not compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<Generation>,
         /// Why, for the history.
         reason: String,
     },

@@ -140,6 +140,10 @@ bugs! {
     SessionOutlivesBinding,
     /// A login is taken that an earlier declaration of its method judged.
     StaleLogin,
+    /// A rotation of the authority ends although managers have certificates of the former one.
+    ManagersLeftBehind,
+    /// The key that a node was issued its newest certificate for is not noted.
+    NodeKeyForgotten,
 }
 
 impl fmt::Display for Bug {

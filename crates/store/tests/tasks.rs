@@ -92,9 +92,37 @@ fn a_stop_of_an_older_log_which_names_no_service_is_applied() {
         expected,
         service: None,
         keeps: None,
+        node: None,
         reason: "scaled away".into(),
     };
     world.decide(old).expect("as it was applied then");
+    assert!(!world.task(11).is_active());
+}
+
+#[test]
+fn a_task_whose_node_was_drained_and_activated_at_once_goes_on() {
+    let mut world = world();
+    world.fill(11, 1, Some(1)).expect("fills");
+    let set = |world: &mut World, availability| {
+        let spec = NodeSpec { availability, ..NodeSpec::default() };
+        world.done(Command::UpdateNode { id: NodeId(1), expected: None, spec });
+    };
+    let stop = |world: &World| Decision::StopTask {
+        id: TaskId(11),
+        expected: world.task(11).generation,
+        service: None,
+        keeps: None,
+        node: world.store.node(NodeId(1)).map(|node| node.generation),
+        reason: "node h1 is drained".into(),
+    };
+    set(&mut world, Availability::Drain);
+    let decided = stop(&world);
+    set(&mut world, Availability::Active);
+    world.decide(decided).expect_err("it was decided on a node that was drained");
+    assert!(world.task(11).is_active());
+    set(&mut world, Availability::Drain);
+    let decided = stop(&world);
+    world.decide(decided).expect("it is drained");
     assert!(!world.task(11).is_active());
 }
 
@@ -110,7 +138,7 @@ fn of_two_in_a_slot_one_goes_on_although_each_was_to_be_kept_in_place_of_the_oth
     let stop = |world: &World, id: u64, kept: u64| {
         let expected = world.task(id).generation;
         let (keeps, reason) = (Some(TaskId(kept)), "replaced".into());
-        Decision::StopTask { id: TaskId(id), expected, service: None, keeps, reason }
+        Decision::StopTask { id: TaskId(id), expected, service: None, keeps, node: None, reason }
     };
     let (older, newer) = (stop(&world, 11, 12), stop(&world, 12, 11));
     world.decide(older).expect("the newer one is there");

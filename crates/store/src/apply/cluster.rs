@@ -14,6 +14,8 @@ use model::{
     time::ClusterTime,
 };
 
+use planted::Bug;
+
 use super::joiner::approved;
 use crate::{requests::Outcome, resolve::missing, write::Writer};
 
@@ -216,7 +218,10 @@ impl Writer<'_> {
         self.take_serial(&cluster, serial);
         if let Some(node) = node {
             let mut node = (*node).clone();
-            (node.certificate, node.proven, node.key) = (serial, proven, key.cloned());
+            (node.certificate, node.proven) = (serial, proven);
+            if !planted::is(Bug::NodeKeyForgotten) {
+                node.key = key.cloned();
+            }
             node.generation = self.generation;
             self.node_event(&node, ObjectChange::Updated, format!("certificate {serial} was issued"));
             self.put_node(node);

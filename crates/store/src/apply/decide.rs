@@ -43,7 +43,7 @@ impl Writer<'_> {
             }
             Decision::AssignTask { id, expected, node } => self.assign_task(*id, *expected, *node),
             Decision::ExplainPending { id, expected, reason } => self.explain_pending(*id, *expected, reason),
-            Decision::StopTask { id, expected, service, keeps, reason } => {
+            Decision::StopTask { id, expected, service, keeps, node, reason } => {
                 if let Some(kept) =
                     keeps.filter(|kept| !self.store.tasks.get(kept).is_some_and(|task| task.is_active()))
                 {
@@ -51,7 +51,7 @@ impl Writer<'_> {
                         "task {kept}, which was to be kept in place of {id}, is not active any more"
                     ));
                 }
-                self.stop_task(*id, *expected, *service, reason)
+                self.stop_task(*id, *expected, (*service, *node), reason)
             }
             Decision::LoseTask { id, expected, reason } => self.lose_task(*id, *expected, reason),
             Decision::ReapTask { id, expected } => self.reap_task(*id, *expected),
@@ -172,17 +172,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A service that was scaled to nothing and back at once wants the tasks whose stop was decided in between.
+    /// A service that was scaled to nothing and back at once wants the tasks whose stop was decided in between; so does one whose node
+    /// was drained and activated at once.
     fn stop_task(
         &mut self,
         id: TaskId,
         expected: Generation,
-        service: Option<Generation>,
+        (service, node): (Option<Generation>, Option<Generation>),
         reason: &str,
     ) -> Decided {
         let old = self.task_at(id, expected)?;
         if let (Some(expected), Some(service)) = (service, self.store.services.get(&old.service)) {
             expect_generation("service", &service.spec.name, expected, service.generation)?;
+        }
+        let on = old.node.and_then(|node| self.store.nodes.get(&node));
+        if let (Some(expected), Some(node)) = (node, on) {
+            expect_generation("node", &node.facts.hostname, expected, node.generation)?;
         }
         if old.desired == DesiredState::Stopped {
             return Ok(());

@@ -144,7 +144,14 @@ impl World {
     /// What a leader that sees the present state decides.
     pub fn stop_decided_now(&self, id: u64) -> Decision {
         let (expected, service) = (self.task(id).generation, Some(self.generation()));
-        Decision::StopTask { id: TaskId(id), expected, service, keeps: None, reason: "scaled away".into() }
+        Decision::StopTask {
+            id: TaskId(id),
+            expected,
+            service,
+            keeps: None,
+            node: None,
+            reason: "scaled away".into(),
+        }
     }
 
     pub fn reap(&mut self, id: u64) -> Result<(), Rejection> {

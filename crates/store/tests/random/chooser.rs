@@ -423,7 +423,10 @@ impl Chooser<'_> {
                 let service = self.random.one_in(2).then(|| self.generation(owner));
                 let (expected, reason) = (self.generation(at), "scaled away".into());
                 let keeps = self.store.tasks().next().map(|task| task.id).filter(|_| self.random.one_in(2));
-                Decision::StopTask { id: task, expected, service, keeps, reason }
+                let on = self.store.task(task).and_then(|task| self.store.node(task.node?));
+                let on = on.map(|node| node.generation);
+                let node = self.random.one_in(4).then(|| self.generation(on));
+                Decision::StopTask { id: task, expected, service, keeps, node, reason }
             }
             11 => Decision::LoseTask { id: task, expected: self.generation(at), reason: "gone".into() },
             12 => Decision::ReapTask { id: task, expected: self.generation(at) },
