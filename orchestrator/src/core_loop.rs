@@ -308,14 +308,6 @@ impl CoreLoop {
             Request::Join(join) => {
                 self.verify(identity.clone(), *join).map(|(i, join)| (i, Request::Join(join.into())))
             }
-            Request::RenewCertificate { csr, .. } => {
-                let key = self.standing.borrow().is_leader.then(|| edge::key_of(&csr)).flatten();
-                Ok((identity.clone(), Request::RenewCertificate { csr, key }))
-            }
-            Request::RotateAuthority { current, .. } => self.successor().map(|successor| {
-                let successor = successor.map(Box::new);
-                (identity.clone(), Request::RotateAuthority { current, successor })
-            }),
             Request::Exchange(exchange) if self.standing.borrow().is_leader => {
                 match self.issuers.judge(&self.manager, *exchange, std::time::Instant::now()) {
                     Judged::Proven(proven) => Ok((identity.clone(), Request::Exchange(proven))),
@@ -342,7 +334,9 @@ impl CoreLoop {
             Request::Reenrol(reenrol) => self
                 .verify_reenrol(identity.clone(), *reenrol)
                 .map(|(identity, reenrol)| (identity, Request::Reenrol(reenrol.into()))),
-            other => self.prove(identity.clone(), token).map(|identity| (identity, other)),
+            other => self
+                .prove(identity.clone(), token)
+                .and_then(|identity| Ok((identity, self.completed(other)?))),
         };
         self.replies.insert(handle, sink);
         Some(match verified {
@@ -391,15 +385,30 @@ impl CoreLoop {
         edge::verify_reenrol(&self.manager, reenrol)
     }
 
-    /// The authority that takes the present one's place if the request is admitted; where this manager leads.
-    fn successor(&mut self) -> Result<Option<Successor>, ApiError> {
+    /// Puts in what only the shell knows, where this manager leads.
+    fn completed(&mut self, request: Request) -> Result<Request, ApiError> {
         if !self.standing.borrow().is_leader {
-            return Ok(None);
+            return Ok(request);
         }
+        Ok(match request {
+            Request::RenewCertificate { csr, .. } => {
+                let key = edge::key_of(&csr);
+                Request::RenewCertificate { csr, key }
+            }
+            Request::RotateAuthority { current, .. } => {
+                let successor = Some(Box::new(self.successor()?));
+                Request::RotateAuthority { current, successor }
+            }
+            other => other,
+        })
+    }
+
+    /// The authority that takes the present one's place if the request is admitted.
+    fn successor(&mut self) -> Result<Successor, ApiError> {
         let made = self.authority()?.successor(now(self.origin).wall);
         let (next, bridge) = made.map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
         let (certificate, key) = (next.certificate_pem().to_owned(), Clear::new(next.key_pem()));
-        Ok(Some(Successor { certificate, bridge, key }))
+        Ok(Successor { certificate, bridge, key })
     }
 
     /// Verifies a deploy token where this manager leads; elsewhere the core refers to the leader.

@@ -66,8 +66,6 @@ pub struct Client {
     /// Which manager answered last.
     preferred: Cell<usize>,
     context: String,
-    /// The authority's certificate, where a context has it.
-    authority: Option<String>,
     /// The deploy token, as it goes with every call.
     token: Option<MetadataValue<Ascii>>,
     stale: bool,
@@ -109,17 +107,17 @@ impl Client {
         let unusable = |error: rpc::tls::TlsError| {
             Failure::new(Code::DENIED, format!("context \"{}\" is not usable: {error}", context.name))
         };
-        let (tls, authority, token) = match context.token(file)? {
+        let (tls, token) = match context.token(file)? {
             Some(text) => {
                 let token = bearer::token(&text)?;
                 let tls = ClientTls::pinned(*token.fingerprint().as_bytes()).map_err(unusable)?;
-                (tls, None, Some(bearer::metadata(&token)))
+                (tls, Some(bearer::metadata(&token)))
             }
             None => {
                 let pem = context.credentials(file)?;
                 let own = Credentials::from_pem(&pem.certificate, &pem.ca, &pem.key).map_err(unusable)?;
                 let tls = ClientTls::mutual(&pem.ca, CertReloader::new(own)).map_err(unusable)?;
-                (tls, Some(pem.ca), None)
+                (tls, None)
             }
         };
         let manager = |address: &String| Manager {
@@ -130,7 +128,6 @@ impl Client {
             managers: context.managers.iter().map(manager).collect(),
             preferred: Cell::new(0),
             context: context.name.clone(),
-            authority,
             token,
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
@@ -164,7 +161,6 @@ impl Client {
             managers: managers.iter().map(manager).collect(),
             preferred: Cell::new(0),
             context: context.to_owned(),
-            authority: None,
             token: None,
             stale: false,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
@@ -181,7 +177,6 @@ impl Client {
             managers: vec![Manager { address: address.clone(), channel: rpc::local::channel(socket) }],
             preferred: Cell::new(0),
             context: address,
-            authority: None,
             token: None,
             stale,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
@@ -201,9 +196,9 @@ impl Client {
         self.patience.set(WAITING_PATIENCE);
     }
 
-    /// The authority's certificate, PEM; `None` for the bearer of a deploy token, who knows its fingerprint only.
-    pub fn authority(&self) -> Option<&str> {
-        self.authority.as_deref()
+    /// Whether it shows a deploy token.
+    pub fn is_bearer(&self) -> bool {
+        self.token.is_some()
     }
 
     /// The address of a manager, for other machines to begin with.

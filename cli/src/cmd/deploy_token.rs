@@ -52,6 +52,10 @@ async fn views(client: &Client) -> Result<Vec<DeployTokenView>, Failure> {
 
 async fn create(session: &Session, flags: DeployTokenCreate) -> Result<(), Failure> {
     let client = session.client()?;
+    if client.is_bearer() {
+        let message = "a deploy token makes no others: use an administrator's context";
+        return Err(Failure::new(Code::DENIED, message));
+    }
     let authority = authority::present(&client).await?;
     let secret = DeploySecret::from_bytes(random::secret()?);
     let spec = DeployTokenSpec {

@@ -19,7 +19,7 @@ pub mod tally;
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cluster::Cluster;
 use canaries::Search;
@@ -114,6 +114,8 @@ pub fn managers(cluster: &Cluster, every_manager: bool) -> Result<Outcome> {
     attacks::run(&site, &mut tally)?;
     let records = site.records()?;
     matrix::run(&site, every_manager, &mut tally)?;
+    tally.begin("rotation");
+    attacks::rotation::run(&site, &mut tally).context("attacks after a rotation")?;
     let counts = tally.close(&records);
     let mut outcome = Outcome { counts, wrong: tally.wrong, ..Outcome::default() };
     let (search, canaries) = site.search()?;

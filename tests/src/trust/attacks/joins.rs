@@ -95,7 +95,7 @@ pub(super) fn request(token: &JoinToken) -> Result<JoinRequest> {
     })
 }
 
-fn join(site: &Site<'_>, fingerprint: &[u8; 32], join: JoinRequest) -> Result<Answer> {
+pub(super) fn join(site: &Site<'_>, fingerprint: &[u8; 32], join: JoinRequest) -> Result<Answer> {
     let pinned = ClientTls::pinned(*fingerprint)?;
     let client = block_on(async { Client::with(&site.elsewhere(0), pinned) });
     Ok(Answer::of(&block_on(client.call(&Request::Join(Box::new(join)), CALL))))

@@ -11,6 +11,7 @@ pub mod nodes;
 pub mod pipelines;
 pub mod policies;
 pub mod returns;
+pub mod rotation;
 
 use anyhow::{Context, Result};
 
