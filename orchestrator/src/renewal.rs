@@ -6,7 +6,7 @@
 //! While the authority is being replaced, the leader issues the next one as well. A manager that does not get it signs for itself meanwhile:
 //! the others may have seen the end of the rotation already, which waits for entries and not for answers, and let it in no more.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use model::{
@@ -81,8 +81,11 @@ impl Renewal {
     }
 
     /// Takes up the authority's bundle, and cuts whoever came with a certificate that no trusted one has issued.
+    ///
+    /// After a restart the state may lag behind what this manager has seen: it goes back neither to an earlier authority nor to trusting one
+    /// that is done with.
     fn trust(&mut self, bundle: &str) -> Result<()> {
-        if self.pems.authority == bundle {
+        if self.pems.authority == bundle || progress(bundle)? < progress(&self.pems.authority)? {
             return Ok(());
         }
         let pems = Pems { authority: bundle.to_owned(), ..self.pems.clone() };
@@ -170,5 +173,31 @@ impl Renewal {
 
     fn csr(&self) -> Result<String> {
         Ok(KeyAndCsr::for_key(PrivateKey::from_pem(&self.pems.key)?)?.csr_pem)
+    }
+}
+
+/// How far the authority's replacements have come in a bundle: which one it is, and how few others are trusted beside it.
+fn progress(bundle: &str) -> Result<(u32, Reverse<usize>)> {
+    let trusted = CaCertificate::all_from_pem(bundle)?;
+    let present = trusted.first().context("a bundle without an authority")?;
+    Ok((present.nth(), Reverse(trusted.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{id::ClusterId, time::WallTime};
+    use pki::ClusterCa;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_and_whom_it_trusts_never_go_back() {
+        let now = WallTime(1_800_000_000_000_000);
+        let first = ClusterCa::generate(ClusterId(1), now).expect("an authority");
+        let (second, bridge) = first.successor(now).expect("a successor");
+        let [old, new] = [first.certificate_pem(), second.certificate_pem()];
+        let stages = [old.to_owned(), format!("{new}{old}{bridge}"), format!("{new}{bridge}")];
+        let progress: Vec<_> = stages.iter().map(|stage| progress(stage).expect("a bundle")).collect();
+        assert!(progress.is_sorted_by(|before, after| before < after), "{progress:?}");
     }
 }
