@@ -34,12 +34,7 @@ pub async fn run(session: &Session, command: AuthorityCommand) -> Result<Code, F
             session.print(&shown::json(&view)?, || shown::text(&view, age::now()));
         }
         AuthorityCommand::Rotate { wait } => rotate(session, &client, &wait).await?,
-        AuthorityCommand::Finish { leave_behind } => {
-            let current = view(&client).await?.certificate;
-            client.change(Request::FinishRotation { current, leave_behind }).await?;
-            let view = view(&client).await?;
-            session.print(&shown::json(&view)?, || shown::text(&view, age::now()));
-        }
+        AuthorityCommand::Finish { leave_behind } => finish(session, &client, leave_behind).await?,
     }
     Ok(Code::DONE)
 }
@@ -89,6 +84,26 @@ async fn rotate(session: &Session, client: &Client, wait: &WaitFlags) -> Result<
         tokio::time::sleep(LOOK).await;
     };
     progress.finish();
+    session.print(&shown::json(&view)?, || shown::text(&view, age::now()));
+    Ok(())
+}
+
+async fn finish(session: &Session, client: &Client, leave_behind: bool) -> Result<(), Failure> {
+    let current = view(client).await?.certificate;
+    if !whoami::is_of(session, &current)? {
+        // It would be shut out itself.
+        whoami::renewed(session, None).await?;
+    }
+    let client = session.client()?;
+    client.change(Request::FinishRotation { current, leave_behind }).await?;
+    // So that this context parts with the former one too.
+    if let Err(failure) = whoami::renewed(session, None).await {
+        output::warn(format!(
+            "this context trusts the former authority until the next login or renewal: {}",
+            failure.message
+        ));
+    }
+    let view = view(&session.client()?).await?;
     session.print(&shown::json(&view)?, || shown::text(&view, age::now()));
     Ok(())
 }

@@ -8,7 +8,7 @@ use model::{
     request::{Request, Response},
     time::{ClusterTime, WallTime},
 };
-use pki::{KeyAndCsr, LeafCertificate};
+use pki::{CaCertificate, CertificateError, KeyAndCsr, LeafCertificate};
 use serde::Serialize;
 
 use super::Session;
@@ -118,6 +118,25 @@ pub async fn renewed(
     contexts.put(Context { ca: authority, certificate, key, ..context.clone() });
     contexts.save(&session.config)?;
     Ok(Some((context.name, ClusterTime(leaf.validity.not_after.0))))
+}
+
+/// Whether the chosen context's certificate is of this authority (PEM); so it is where none is needed.
+///
+/// # Errors
+/// The context is not usable.
+pub fn is_of(session: &Session, authority: &str) -> Result<bool, Failure> {
+    if session.global.socket.is_some() || session.exchanged.is_some() {
+        return Ok(true);
+    }
+    let contexts = Contexts::load(&session.config)?;
+    let context = contexts.choose(session.global.context.as_deref())?;
+    if context.certificate.is_empty() {
+        return Ok(true);
+    }
+    let unusable = |error: CertificateError| Failure::error(format!("context \"{}\": {error}", context.name));
+    let own = LeafCertificate::der_from_pem(&context.credentials(&session.config)?.certificate);
+    let authority = CaCertificate::from_pem(authority).map_err(unusable)?;
+    Ok(authority.issued(&own.map_err(unusable)?))
 }
 
 async fn ask(client: &Client) -> Result<Whoami, Failure> {
