@@ -5,7 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock and its own size")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/state/common/mod.rs"]
 mod common;
 
 use std::time::Instant;

@@ -1,10 +1,8 @@
 //! Networks, published ports, and the numbers that addresses are made of.
 
-mod common;
-
 use std::net::Ipv4Addr;
 
-use common::World;
+use crate::common::World;
 use model::{
     command::{Command, Rejection},
     id::{NetworkId, NodeId, ServiceId},
@@ -19,7 +17,7 @@ fn network(id: u64, name: &str) -> Command {
 }
 
 fn create(id: u64, name: &str, change: impl FnOnce(&mut ServiceSpec)) -> Command {
-    let mut spec = common::spec(name, "web:1", 1);
+    let mut spec = crate::common::spec(name, "web:1", 1);
     change(&mut spec);
     Command::CreateService { id: ServiceId(id), spec: spec.into() }
 }
@@ -59,7 +57,7 @@ fn a_network_goes_only_when_no_service_is_in_it_or_would_be_after_a_rollback() {
     world.done(create(1, "web", |spec| spec.template.container.networks.push("shop".into())));
     world.refused(Command::RemoveNetwork { id: NetworkId(1) });
     let generation = world.store.service(ServiceId(1)).unwrap().generation;
-    let spec = common::spec("web", "web:2", 1).into();
+    let spec = crate::common::spec("web", "web:2", 1).into();
     world.done(Command::UpdateService {
         id: ServiceId(1),
         expected: generation,

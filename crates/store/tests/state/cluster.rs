@@ -1,8 +1,6 @@
 //! Joining, leaving, certificates, retries, the stream of events, snapshots, references.
 
-mod common;
-
-use common::{SERVICE, TOKEN, World, bootstrap, encode, facts, load, observed, spec, token};
+use crate::common::{SERVICE, TOKEN, World, bootstrap, encode, facts, load, observed, spec, token};
 use model::{
     cluster::ClusterSettings,
     command::{Answer, Command, Decision, Entry, Rejection},

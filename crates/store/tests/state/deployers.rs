@@ -1,11 +1,9 @@
 //! Deploy tokens at the moment that counts, when an entry is applied: nothing of one that was removed or has expired, and
 //! nothing beyond the image of its one service (invariant I21).
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{SERVICE, STEP, World, encode, load, spec};
+use crate::common::{SERVICE, STEP, World, encode, load, spec};
 use model::{
     command::{Answer, Command, Entry, Rejection},
     deployer::{DeployTokenSpec, DeployVerb, MAX_DEPLOY_TOKENS, TokenDigest},

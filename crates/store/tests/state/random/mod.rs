@@ -4,13 +4,11 @@
 //! repeats it.
 
 mod chooser;
-#[path = "../common/mod.rs"]
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::{bootstrap, encode, load};
 use chooser::{Chooser, Random};
-use common::{bootstrap, encode, load};
 use model::{
     cluster::Cluster,
     command::{Command, Entry, Rejection},

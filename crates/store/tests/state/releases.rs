@@ -1,10 +1,8 @@
 //! Releases: what the history says, which way back there is, and who may take a place.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{SERVICE, World, spec};
+use crate::common::{SERVICE, World, spec};
 use model::{
     command::{Command, Decision, Entry, Rejection},
     id::RequestId,

@@ -1,10 +1,8 @@
 //! Users in the replicated state: names, ids, and that nobody acts who is not welcome any more.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{World, load, spec};
+use crate::common::{World, load, spec};
 use model::{
     access::{MAX_USERS, UserChange, UserRole, UserSpec},
     command::{Answer, Command, Entry, Rejection},
@@ -51,7 +49,7 @@ fn a_user_keeps_its_name_to_itself_and_comes_back_from_a_snapshot() {
         Rejection::Exists { .. }
     ));
     world.done(Command::CreateUser { id: UserId(3), spec: user("Bob") });
-    let again = load(&common::encode(&world.store));
+    let again = load(&crate::common::encode(&world.store));
     assert_eq!(again.users(), world.store.users());
     assert_eq!(again.hash(), world.store.hash());
     assert_eq!(again.resolve_user("ann").map(|user| user.id), Ok(ANN));
@@ -152,7 +150,7 @@ fn whoever_logs_in_again_is_the_same_user_with_the_roles_of_today() {
         Rejection::Conflict(_)
     ));
     world.store.check().expect("whole");
-    assert_eq!(load(&common::encode(&world.store)).hash(), world.store.hash());
+    assert_eq!(load(&crate::common::encode(&world.store)).hash(), world.store.hash());
 }
 
 #[test]

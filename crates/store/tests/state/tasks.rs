@@ -1,8 +1,6 @@
 //! Tasks: who fills a slot, what an agent may say, what a manager may decide.
 
-mod common;
-
-use common::{SERVICE, World, create_task, observed, spec};
+use crate::common::{SERVICE, World, create_task, observed, spec};
 use model::{
     command::{Command, Decision, Rejection},
     container::{PortSpec, Protocol},

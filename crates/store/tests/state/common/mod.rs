@@ -1,5 +1,5 @@
 //! A store with a log behind it, and short words for what tests do to it.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, reason = "the bench uses a part of it")]
 
 use std::sync::Arc;
 

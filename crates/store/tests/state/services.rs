@@ -1,10 +1,8 @@
 //! Services: declarations, templates, pins, rollbacks, removal.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{SERVICE, World, observed, spec};
+use crate::common::{SERVICE, World, observed, spec};
 use model::{
     command::{Answer, Command, Decision, Rejection},
     id::{Generation, ServiceId},

@@ -1,10 +1,8 @@
 //! Jobs and crons: what runs, what ends, and what is decided once.
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{SERVICE, World, encode, load, observed, spec};
+use crate::common::{SERVICE, World, encode, load, observed, spec};
 use model::{
     command::{Command, Decision, Rejection},
     cron::{Cron, CronSpec, CronStep, MAX_RUNS, Overlap, RunState},

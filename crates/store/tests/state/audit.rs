@@ -1,8 +1,6 @@
 //! What is recorded, of whom, and that no record is lost, doubled or changed.
 
-mod common;
-
-use common::{SERVICE, World, encode, load, spec};
+use crate::common::{SERVICE, World, encode, load, spec};
 use model::{
     audit::{About, Link, Note, Origin, Record, Verdict},
     command::{Command, Entry},

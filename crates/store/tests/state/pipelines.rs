@@ -1,8 +1,6 @@
 //! Sessions of pipelines when they are applied: one for each ID token, whatever becomes of it, and none beyond issuer, binding and time.
 
-mod common;
-
-use common::{SERVICE, STEP, World, encode, load, spec};
+use crate::common::{SERVICE, STEP, World, encode, load, spec};
 use model::{
     binding::{BindingSpec, MAX_SESSIONS},
     command::{Answer, Command, Rejection},

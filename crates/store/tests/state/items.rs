@@ -1,10 +1,8 @@
 //! Secrets and configs: who holds which version, what a new one does, and the keys.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{SERVICE, World, encode, load, spec};
+use crate::common::{SERVICE, World, encode, load, spec};
 use model::{
     command::{Answer, Command, Rejection},
     id::MemberId,

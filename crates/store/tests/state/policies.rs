@@ -1,10 +1,8 @@
 //! Policies in the state: what is refused when an entry is applied, whatever its proposer knew.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{SERVICE, World, encode, load, spec};
+use crate::common::{SERVICE, World, encode, load, spec};
 use model::{
     command::{Command, Decision, Rejection},
     container::{Mount, MountSource},
