@@ -313,12 +313,12 @@ impl World {
                 let identity = Identity::Manager(self.managers[number].member);
                 (identity, Request::RenewCertificate { csr: fresh, key: None })
             }
-            Holder::Node(_) if !paper.disowned => {
+            Holder::Node(number) if !paper.disowned => {
                 let next = paper.next.get_or_insert_with(|| key_in(&fresh).unwrap_or_default());
                 let request = Request::RenewCertificate { csr: csr_over(next), key: None };
-                (Identity::Node(self.nodes_id(holder)), request)
+                (Identity::Node(self.nodes[number].node), request)
             }
-            Holder::Node(_) => (Identity::Anonymous, self.reenrolment(holder)),
+            Holder::Node(number) => (Identity::Anonymous, self.reenrolment(number)),
         };
         let operation = self.submit(Purpose::Paper(holder), identity, Wish { request, on: None });
         if let Some(rotations) = &mut self.rotations {
@@ -326,18 +326,10 @@ impl World {
         }
     }
 
-    fn nodes_id(&self, holder: Holder) -> model::id::NodeId {
-        match holder {
-            Holder::Node(number) => self.nodes[number].node,
-            Holder::Manager(_) => model::id::NodeId(0),
-        }
-    }
-
     /// With the key that it asked a certificate for, or with the one before: managers know one of them.
-    fn reenrolment(&mut self, holder: Holder) -> Request {
-        let node = self.nodes_id(holder);
+    fn reenrolment(&mut self, number: usize) -> Request {
         let before = self.rotations.as_mut().is_some_and(|rotations| rotations.dice.permille(500));
-        let paper = self.paper(holder);
+        let (node, paper) = (self.nodes[number].node, &self.nodes[number].paper);
         let key = paper.next.as_ref().filter(|_| !before).unwrap_or(&paper.key);
         let certificate = format!("-----BEGIN CERTIFICATE-----|{}|{}|{}", paper.issuer, paper.key, node.0);
         let csr = csr_over(key);
