@@ -68,7 +68,7 @@ impl Manager {
         let former = self.store.cluster()?.authority.rotation()?;
         let (managers, nodes) = (self.store.members_behind().count(), self.store.nodes_behind().count());
         let why = format!(
-            "it was replaced; {managers} managers and {nodes} nodes have certificates of the former one: orchctl authority show"
+            "what the former one issued counts still (managers to go: {managers}, nodes: {nodes}) until orchctl authority finish; orchctl authority show"
         );
         Some(Waiting { what: "authority".into(), why, since: former.replaced })
     }

@@ -4,7 +4,7 @@
 //! what its core said last, or finds from one that it trusts over the bridges that come with the certificate. Managers and agents ask for certificates when they are told to; a manager signs for itself when it missed the end of
 //! a rotation, a node that was away then proves its key. Whoever stays shut out is found by what has to converge.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use model::{
     cluster::{Authority, MAX_FORMER},
@@ -134,6 +134,13 @@ fn roots(bundle: &str) -> Vec<String> {
     bundle.lines().filter(|line| line.starts_with("-----BEGIN")).map(str::to_owned).collect()
 }
 
+/// How far rotations have come in a bundle: which authority it is, by the entry it came after, and how few others are trusted.
+fn progress(bundle: &str) -> (u64, Reverse<usize>) {
+    let roots = roots(bundle);
+    let entry = roots.first().and_then(|root| root.rsplit(' ').next()?.parse().ok());
+    (entry.unwrap_or(0), Reverse(roots.len()))
+}
+
 /// The others, each from one authority to another.
 fn bridges(bundle: &str) -> impl Iterator<Item = (String, String)> {
     let ways = bundle.lines().filter_map(|line| line.strip_prefix("bridge|")?.split_once('|'));
@@ -259,7 +266,15 @@ impl World {
     /// A manager's core said what the authority is.
     pub(crate) fn manager_follows(&mut self, manager: usize, bundle: &str, renew: bool) {
         let Some(rotations) = &mut self.rotations else { return };
-        let roots = roots(bundle);
+        // After a restart the state may lag behind what it has seen.
+        let paper = &mut self.managers[manager].paper;
+        let said = roots(bundle).swap_remove(0);
+        if progress(bundle) >= progress(&paper.bundle) {
+            bundle.clone_into(&mut paper.bundle);
+        } else {
+            self.checks.count("states behind the authority on the disk");
+        }
+        let roots = roots(&paper.bundle);
         let cut: Vec<u64> = rotations
             .shown
             .iter()
@@ -268,11 +283,11 @@ impl World {
             .filter(|id| self.network.connections.get(id).is_some_and(|open| open.manager == manager))
             .collect();
         let paper = &mut self.managers[manager].paper;
-        (paper.renew, paper.bundle) = (renew, bundle.to_owned());
+        paper.renew = renew;
         if renew {
             self.ask_for_paper(Holder::Manager(manager));
         } else if paper.issuer != roots[0] && !paper.asks {
-            paper.issuer.clone_from(&roots[0]);
+            paper.issuer = said;
             self.checks.count("managers that signed for themselves");
         }
         for connection in cut {
