@@ -7,14 +7,14 @@ pub mod calendar;
 pub mod probe;
 pub mod window;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use model::{
     container::{Mount, MountSource, PortSpec, Protocol, Ulimit},
     item::FileMount,
     network::AddressPool,
     route::{Backend, HttpPort, IngressPort, TlsFiles},
-    signature::PublicKey,
+    signature::{PublicKey, SignerIdentity},
 };
 
 /// What is wrong with a value, and what would be right.
@@ -40,6 +40,27 @@ const LONGEST_NANOS: f64 = 10.0 * 365.0 * 86_400e9;
 pub fn public_key(path: &str) -> Result<PublicKey, Wrong> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     text.parse().map_err(|wrong: String| format!("{path}: {wrong}"))
+}
+
+/// Reads who may have signed: `issuer=URL,subject=TEXT,authority=FILE,log=FILE`, the files as PEM.
+///
+/// # Errors
+/// A part is missing, said twice or wrong, or a file cannot be read.
+pub fn signer_identity(text: &str) -> Result<SignerIdentity, Wrong> {
+    const KEYS: [&str; 4] = ["issuer", "subject", "authority", "log"];
+    let mut parts: BTreeMap<&str, &str> = BTreeMap::new();
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        if !KEYS.contains(&key) || value.is_empty() || parts.insert(key, value).is_some() {
+            return Err(format!("\"{part}\": write each once of {}, with = and a value", KEYS.join(", ")));
+        }
+    }
+    let part = |key: &str| parts.get(key).copied().ok_or_else(|| format!("{key}=… is missing"));
+    let file = part("authority")?;
+    let authority = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let authority = authority.parse().map_err(|wrong: String| format!("{file}: {wrong}"))?;
+    let log = public_key(part("log")?)?;
+    Ok(SignerIdentity { issuer: part("issuer")?.into(), subject: part("subject")?.into(), authority, log })
 }
 
 /// Reads a duration such as `90s`, `1m30s`, `1.5h` or `0`.
@@ -467,6 +488,20 @@ pub fn words(text: &str) -> Result<Vec<String>, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_have_signed_is_said_with_all_four_parts_once() {
+        for (text, why) in [
+            ("issuer=https://a,subject=b,log=c", "authority=… is missing"),
+            ("issuer=https://a,issuer=https://b,subject=b", "\"issuer=https://b\": write each once"),
+            ("issuer=https://a,subject", "\"subject\": write each once"),
+            ("key=cosign.pub", "of issuer, subject, authority, log"),
+            ("issuer=https://a,subject=b,authority=/nowhere.pem,log=c", "/nowhere.pem: No such file"),
+        ] {
+            let wrong = signer_identity(text).unwrap_err();
+            assert!(wrong.contains(why), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_read_back_from_what_is_written() {

@@ -19,6 +19,7 @@
 //! ([`Place::Host`]), which no engine trusts: there it needs TLS, or engines refuse it.
 
 pub mod cosign;
+pub mod sigstore;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use model::{policy::PortRange, signature::PublicKey};
+use model::{
+    policy::PortRange,
+    signature::{PublicKey, SignerIdentity},
+};
 
 /// `policy …`
 #[derive(Debug, Subcommand)]
@@ -87,6 +90,11 @@ pub struct PolicySet {
     /// Only images with a signature of cosign by the public key in this PEM file, or by another one that the policy names
     #[arg(long, value_name = "FILE", value_parser = crate::value::public_key, help_heading = "Rules")]
     pub require_signed_by: Vec<PublicKey>,
+    /// Only images with a signature of cosign by this identity, or another one that the policy names: whom an identity provider
+    /// vouched for (a * at the end stands for anything), in a certificate of this authority (Fulcio's, PEM), recorded by this log
+    /// (Rekor's key, PEM)
+    #[arg(long, value_name = "issuer=URL,subject=TEXT,authority=FILE,log=FILE", value_parser = crate::value::signer_identity, help_heading = "Rules")]
+    pub require_signed_by_identity: Vec<SignerIdentity>,
     /// A constraint that they have to declare, such as node.labels.beamline==id23-1
     #[arg(long, value_name = "CONSTRAINT", help_heading = "Rules")]
     pub constraint: Vec<String>,

@@ -45,7 +45,7 @@ pub fn service(view: &ServiceView, nodes: &Nodes, now: ClusterTime) -> String {
         lines.push(field("  meaning", text));
     }
     for signature in &spec.template.container.signatures {
-        lines.push(field("  signed by", format!("key {}", signature.key.short())));
+        lines.push(field("  signed by", signature.to_string()));
     }
     for (kind, mount) in spec.template.container.files() {
         let version = mount.version.map_or(String::new(), |version| format!(" version {version}"));

@@ -3,7 +3,6 @@
 use model::{
     policy::{Caps, Forbid, Grants, Policy, Require, Selector},
     request::PolicyVerdict,
-    signature::PublicKey,
 };
 
 use super::{age, rows, table::Table};
@@ -75,8 +74,10 @@ fn require(require: &Require) -> Vec<String> {
         items.push(format!("image of {}", require.images.join(", ")));
     }
     items.extend(require.digest.then(|| "image by digest".to_owned()));
-    let keys: Vec<String> = require.signed_by.iter().map(PublicKey::fingerprint).collect();
-    items.extend((!keys.is_empty()).then(|| format!("image signed by key {}", keys.join(" or "))));
+    let keys = require.signed_by.iter().map(|key| format!("key {}", key.fingerprint()));
+    let signers: Vec<String> =
+        keys.chain(require.signed_by_identity.iter().map(ToString::to_string)).collect();
+    items.extend((!signers.is_empty()).then(|| format!("image signed by {}", signers.join(" or "))));
     items.extend(require.constraints.iter().map(|constraint| format!("constraint {constraint}")));
     items
 }

@@ -48,6 +48,7 @@ pub fn apply(set: &PolicySet, mut spec: PolicySpec) -> Result<PolicySpec, Failur
     add(&mut spec.require.images, &set.image);
     spec.require.digest = set.digest.unwrap_or(spec.require.digest);
     add(&mut spec.require.signed_by, &set.require_signed_by);
+    add(&mut spec.require.signed_by_identity, &set.require_signed_by_identity);
     add(&mut spec.require.constraints, &problems.all("--constraint", &set.constraint, constraint));
     add(&mut spec.forbid.binds, &set.forbid_bind);
     add(&mut spec.forbid.ports, &set.forbid_port);

@@ -26,6 +26,7 @@ fn signed(image: String, payload: &str) -> Assignment {
         key: KEY.parse().expect("a key"),
         payload: payload.into(),
         signature: SIGNATURE.into(),
+        certified: None,
     };
     let mut task = assignment(1);
     let container = ContainerSpec { image, signatures: vec![signature], ..(*task.container).clone() };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use model::{
     command::Command,
     policy::{
-        Policy, Refusal,
+        Policy, Refusal, Require,
         signing::{choose, is_signed, signers, why_not},
     },
     registry::{ImageName, is_named},
@@ -119,6 +119,16 @@ impl Manager {
         }
     }
 
+    /// Whom the policies about a declaration want its image signed by.
+    fn asked_of(&self, command: &Command) -> Vec<&Require> {
+        let spec = match command {
+            Command::CreateService { spec, .. } | Command::UpdateService { spec, .. } => spec.clone(),
+            Command::SetCron { spec, .. } => known_as(&spec.job, &spec.name),
+            _ => return Vec::new(),
+        };
+        signers(None, &spec, self.store.policies())
+    }
+
     fn why_unsigned(&self, command: &Command) -> String {
         let image = match command {
             Command::CreateService { spec, .. } | Command::UpdateService { spec, .. } => {
@@ -145,7 +155,7 @@ impl Manager {
             exactly.or_else(|| lead.registries.finding(|asked| is_named(image, asked), now))
         });
         match finding {
-            Some(Ok((_, found))) => why_not(image, found),
+            Some(Ok((_, found))) => why_not(image, &self.asked_of(command), found),
             Some(Err(why)) => format!("registry {} did not say: {why}", name.host),
             None => {
                 format!("registry {} was not asked, because too much is asked at once; try again", name.host)

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 
 /// Test programs that have targets: they run one after the other, their targets at the same time.
-const PROGRAMS: u64 = 9;
+const PROGRAMS: u64 = 10;
 
 /// Options of `fuzz`.
 #[derive(Args, Debug)]
@@ -36,6 +36,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "--workspace",
         "--no-fail-fast",
         "--lib",
+        "--bin=orch-manager",
         "--test=fuzz",
         "--test=cluster",
         "fuzz_",

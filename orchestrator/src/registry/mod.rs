@@ -7,8 +7,9 @@
 //! A client of our own of some hundred lines, because the published ones bring a second HTTP stack, openssl or aws-lc, and what
 //! is needed is one request of the API.
 //!
-//! Read in this order: this file, [`wire`], [`challenge`], [`signatures`].
+//! Read in this order: this file, [`wire`], [`challenge`], [`signatures`], [`bundles`].
 
+mod bundles;
 mod challenge;
 mod signatures;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The client against small servers on loopback that say what registries say.
 
+mod cosign;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
@@ -252,6 +254,11 @@ fn with_signatures(manifest: &str, payload: &str) -> (String, mpsc::Receiver<See
                 }
             }
             path if path.starts_with("/v2/mx/web/blobs/sha256:") => http("200 OK", "", &payload),
+            // Nothing refers to the image, in a registry that has no list of what does.
+            path if path.starts_with("/v2/mx/web/referrers/") => http("404 Not Found", "", "no such page"),
+            path if path.ends_with(&format!("/manifests/sha256-{}", "a".repeat(64))) => {
+                http("404 Not Found", "", unknown)
+            }
             path => panic!("{path}"),
         }
     })
@@ -267,7 +274,7 @@ fn layer(digest: &str, kind: &str, size: usize) -> String {
 #[test]
 fn signatures_are_read_where_cosign_puts_them_and_what_is_none_is_left_out() {
     let wish = || RegistryWish::Signatures { repository: "mx/web".into(), reference: "prod".into() };
-    let one = || FoundSignature { payload: "{}".into(), signature: "c2ln".into() };
+    let one = || FoundSignature { payload: "{}".into(), signature: "c2ln".into(), certified: None };
     let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
     // The SHA-256 of "{}".
     let braces = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

@@ -1,4 +1,4 @@
-//! What `cosign generate-key-pair`, `cosign public-key` and `cosign sign --key` do, as far as a registry and whoever verifies see it.
+//! What `cosign generate-key-pair`, `cosign public-key` and `cosign sign` do, as far as a registry and whoever verifies see it.
 //!
 //! A signature is a manifest beside the image, under a tag made of the image's digest, with the signed text as its only layer.
 
@@ -16,9 +16,12 @@ use ring::{
 };
 
 use super::Registry;
+use super::sigstore::{Job, Proof, Sigstore};
 use crate::hosts::namespace;
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(10);
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The DER form of a P-256 key before its point.
 const HEADER: [u8; 26] = [
@@ -28,7 +31,10 @@ const HEADER: [u8; 26] = [
 
 /// Somebody with a key.
 #[derive(Debug)]
-pub struct Signer(EcdsaKeyPair);
+pub struct Signer {
+    pair: EcdsaKeyPair,
+    pkcs8: Vec<u8>,
+}
 
 impl Signer {
     /// With a new key.
@@ -40,7 +46,28 @@ impl Signer {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let key = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("entropy");
-        Self(EcdsaKeyPair::from_pkcs8(algorithm, key.as_ref(), &random).expect("the key just made"))
+        Self::of(key.as_ref().to_vec())
+    }
+
+    fn of(pkcs8: Vec<u8>) -> Self {
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &SystemRandom::new()).expect("a key of ours");
+        Self { pair, pkcs8 }
+    }
+
+    /// With the same key.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::of(self.pkcs8.clone())
+    }
+
+    /// Its key, for whoever makes certificates.
+    pub(super) fn certified(&self) -> Result<rcgen::KeyPair> {
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
+            &self.pkcs8.as_slice().into(),
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+        );
+        Ok(key?)
     }
 
     /// Writes `cosign.pub`.
@@ -48,16 +75,46 @@ impl Signer {
     /// # Errors
     /// The file cannot be written.
     pub fn write_public_key(&self, path: &Path) -> Result<()> {
-        let text = STANDARD.encode([&HEADER[..], self.0.public_key().as_ref()].concat());
-        let (first, second) = text.split_at(64);
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n");
-        Ok(std::fs::write(path, pem)?)
+        Ok(std::fs::write(path, self.public_key())?)
     }
 
-    fn sign(&self, payload: &str) -> String {
-        let signature = self.0.sign(&SystemRandom::new(), payload.as_bytes()).expect("entropy");
+    /// The public half, PEM.
+    pub fn public_key(&self) -> String {
+        let text = STANDARD.encode(self.der());
+        let (first, second) = text.split_at(64);
+        format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n")
+    }
+
+    /// SHA-256 of the public half.
+    pub(super) fn fingerprint(&self) -> String {
+        hex_digest(&self.der())
+    }
+
+    fn der(&self) -> Vec<u8> {
+        [&HEADER[..], self.pair.public_key().as_ref()].concat()
+    }
+
+    /// A signature in base64.
+    pub(super) fn sign(&self, payload: &str) -> String {
+        let signature = self.pair.sign(&SystemRandom::new(), payload.as_bytes()).expect("entropy");
         STANDARD.encode(signature)
     }
+}
+
+/// What is signed of an image: the whole name of its repository, and its digest.
+pub(super) fn payload(names: &str, digest: &str) -> String {
+    format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":"{names}"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
+    )
+}
+
+/// In hex.
+pub(super) fn sha256(text: &str) -> String {
+    hex_digest(text.as_bytes())
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is signed, and where the signature is put.
@@ -89,11 +146,28 @@ impl Registry {
     /// The registry does not take it.
     pub fn put_signature(&self, signer: &Signer, signing: Signing<'_>) -> Result<()> {
         let Signing { repository, beside, names, digest } = signing;
-        let payload = format!(
-            r#"{{"critical":{{"identity":{{"docker-reference":"{names}"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
-        );
-        let signature = signer.sign(&payload);
-        let layer = self.put_blob(repository, &payload)?;
+        let payload = payload(names, digest);
+        let annotations = serde_json::json!({ SIGNATURE: signer.sign(&payload) });
+        self.put_payload(repository, beside, &payload, &annotations)
+    }
+
+    /// Signs an image of a repository as `cosign sign` does in a pipeline.
+    ///
+    /// # Errors
+    /// The registry does not take it.
+    pub fn sign_as(&self, sigstore: &Sigstore, job: Job<'_>, repository: &str, digest: &str) -> Result<()> {
+        let payload = payload(&self.image(repository), digest);
+        let Proof { signature, certificate, entry } = sigstore.sign(job, &payload)?;
+        let annotations = serde_json::json!({
+            SIGNATURE: signature,
+            "dev.sigstore.cosign/certificate": certificate,
+            "dev.sigstore.cosign/bundle": entry,
+        });
+        self.put_payload(repository, digest, &payload, &annotations)
+    }
+
+    fn put_payload(&self, repository: &str, beside: &str, payload: &str, annotations: &Value) -> Result<()> {
+        let layer = self.put_blob(repository, payload)?;
         let config = r#"{"architecture":"","os":"","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
         let config_digest = self.put_blob(repository, config)?;
         let manifest = serde_json::json!({
@@ -104,7 +178,7 @@ impl Registry {
             },
             "layers": [{
                 "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "size": payload.len(), "digest": layer,
-                "annotations": { "dev.cosignproject.cosign/signature": signature },
+                "annotations": annotations,
             }],
         });
         let path = format!("/v2/{repository}/manifests/{}.sig", beside.replace(':', "-"));
@@ -119,9 +193,7 @@ impl Registry {
             begun.lines().find_map(|line| line.strip_prefix("Location: ")).context("no location")?;
         let host = format!("http://{}", self.back_door.address);
         let path = location.strip_prefix(&host).unwrap_or(location);
-        let hex: String =
-            digest(&SHA256, text.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        let digest = format!("sha256:{hex}");
+        let digest = format!("sha256:{}", sha256(text));
         let mark = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{mark}digest={digest}");
         let answer = self.knock("PUT", &path, "application/octet-stream", text)?;

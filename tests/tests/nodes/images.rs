@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use tests::cluster::ctl::Said;
 use tests::cluster::{Cluster, Plan};
 use tests::image::{MIMIC_1, MIMIC_2};
-use tests::registry::cosign::{Signer, Signing};
 use tests::registry::{self, Registry};
+use tests::registry::{
+    cosign::{Signer, Signing},
+    sigstore::{Job, Sigstore},
+};
 use tests::require::{LAB, can_run};
 
 use super::PATIENCE;
@@ -292,4 +295,50 @@ fn only_what_the_policys_key_signed_is_run_and_by_the_digest_that_it_signed() {
     assert_eq!(place.images(), before);
     let said = place.say(&["deploy", "web", "--image", &place.registry.image("mx/web:other")]);
     assert!(said.code == 4 && said.err.contains("did not say"), "{}", said.all());
+}
+
+#[test]
+fn only_what_a_pipeline_of_the_policys_signed_is_run() {
+    const GITLAB: &str = "https://gitlab.example";
+    const PIPELINE: &str = "https://gitlab.example/mx/web//.gitlab-ci.yml@refs/heads/main";
+    let Some(place) = Place::start("signed by identity", &registry::Plan::default()) else { return };
+    place.declare_plain();
+    let sigstore = Sigstore::new().expect("keys");
+    let dir = place.cluster.lab().dir();
+    sigstore.write(dir).expect("written");
+    let signer = format!(
+        "issuer={GITLAB},subject=https://gitlab.example/mx/web//*,authority={0}/authority.pem,log={0}/log.pub",
+        dir.display()
+    );
+    let policy = ["policy", "set", "team-mx", "--service", "web", "--require-signed-by-identity"];
+    place.ok(&[&policy[..], &[&signer]].concat());
+    let shown = place.ok(&["policy", "inspect", "team-mx", "--spec"]);
+    assert!(shown.contains("[[require.signed_by_identity]]"), "{shown}");
+    let file = dir.join("team-mx.toml");
+    std::fs::write(&file, shown).expect("written");
+    place.ok(&["policy", "set", "--file", file.to_str().expect("a path")]);
+
+    let tag = place.registry.image("mx/web:prod");
+    let refused = |why: &str| {
+        let said = place.say(&["service", "create", "--name", "web", "--detach", &tag]);
+        assert!(said.code == 4 && said.err.contains(why), "{why}: {}", said.all());
+    };
+    refused("has no signature by https://gitlab.example/mx/web//* (https://gitlab.example)");
+    let sign = |sigstore: &Sigstore, subject: &str| {
+        let job = Job::new(GITLAB, subject);
+        place.registry.sign_as(sigstore, job, "mx/web", &place.first).expect("signed");
+    };
+    let elsewhere = "https://gitlab.example/mx/other//.gitlab-ci.yml@refs/heads/main";
+    sign(&sigstore, elsewhere);
+    refused(&format!("it is by {elsewhere}"));
+    sign(&Sigstore::new().expect("keys"), PIPELINE);
+    refused("it is of another log");
+    sign(&sigstore, PIPELINE);
+    place.create(1, &[]);
+    let shown = place.ok(&["service", "inspect", "web"]);
+    assert!(shown.contains(&place.first) && shown.contains("https://gitlab.example/mx/web//*"), "{shown}");
+    // It goes with the declaration: what comes later asks nobody.
+    place.registry.stop().expect("stopped");
+    place.ok(&["scale", "web=2"]);
+    assert_eq!(place.images().len(), 1);
 }

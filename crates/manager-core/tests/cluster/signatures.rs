@@ -46,7 +46,7 @@ fn signature(repository: &str, of: &str, signature: &str) -> FoundSignature {
         r#"{{"critical":{{"identity":{{"docker-reference":"{repository}"}},"image":{{"docker-manifest-digest":"{}"}},"type":"cosign container image signature"}},"optional":null}}"#,
         digest(of)
     );
-    FoundSignature { payload, signature: signature.into() }
+    FoundSignature { payload, signature: signature.into(), certified: None }
 }
 
 fn says(question: &RegistryQuestion, found: Vec<FoundSignature>) -> RegistryAnswer {
@@ -66,7 +66,7 @@ fn good(question: &RegistryQuestion) -> RegistryAnswer {
         signature("reg.example/app", "2", OF_TWOS),
         signature("reg.example/app", "1", BY_OTHER),
     ];
-    found.push(FoundSignature { payload: "nonsense".into(), signature: "nonsense".into() });
+    found.push(FoundSignature { payload: "nonsense".into(), signature: "nonsense".into(), certified: None });
     says(question, found)
 }
 

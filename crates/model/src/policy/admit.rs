@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Policy, image_is_of,
+    Policy, Require, image_is_of,
     places::{clean, is_under, protected},
     signing::is_signed,
 };
@@ -24,7 +24,6 @@ use crate::{
     registry::ImageName,
     security::Security,
     service::{Mode, ServiceSpec},
-    signature::PublicKey,
     validate::Problem,
 };
 
@@ -374,8 +373,8 @@ impl<'a> Judge<'a> {
                 );
                 self.asks("require.digest", policy, AT, message);
             }
-            if !is_signed(image, &self.new.template.container.signatures, &[&require.signed_by]) {
-                let message = format!("\"{image}\" has no signature by {}", one_of(&require.signed_by));
+            if !is_signed(image, &self.new.template.container.signatures, &[require]) {
+                let message = format!("\"{image}\" has no signature by {}", one_of(require));
                 self.asks(SIGNED_BY, policy, AT, message);
             }
         }
@@ -502,11 +501,12 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn one_of(keys: &[PublicKey]) -> String {
-    let names: Vec<String> = keys.iter().map(PublicKey::short).collect();
-    match names.len() {
-        1 => format!("the key {}", names[0]),
-        _ => format!("any of the keys {}", names.join(", ")),
+fn one_of(require: &Require) -> String {
+    let keys = require.signed_by.iter().map(|key| format!("the key {}", key.short()));
+    let names: Vec<String> = keys.chain(require.signed_by_identity.iter().map(ToString::to_string)).collect();
+    match &names[..] {
+        [only] => only.clone(),
+        _ => format!("any of {}", names.join(", ")),
     }
 }
 

@@ -13,8 +13,14 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::Generation, identity::Identity, placement::Constraint, registry::ImageName, registry::canonical_host,
-    service::ServiceSpec, signature::PublicKey, time::ClusterTime,
+    id::Generation,
+    identity::Identity,
+    placement::Constraint,
+    registry::ImageName,
+    registry::canonical_host,
+    service::ServiceSpec,
+    signature::{PublicKey, SignerIdentity},
+    time::ClusterTime,
 };
 
 pub mod admit;
@@ -31,6 +37,8 @@ pub const MAX_ITEMS: usize = 128;
 pub const MAX_ITEM: usize = 512;
 /// Keys of one policy at most: those of a team, and the next ones while they change.
 pub const MAX_KEYS: usize = 16;
+/// Identities of one policy; each comes with its authority.
+pub const MAX_IDENTITIES: usize = 8;
 
 /// Which services: those that meet all that is said; all when nothing is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +79,12 @@ pub struct Require {
     pub digest: bool,
     /// Constraints that it declares, such as `node.labels.beamline==id23-1`.
     pub constraints: Vec<Constraint>,
-    /// Images with a signature by one of these keys. Empty: any.
+    /// Images with a signature by one of these keys. This and the next both empty: any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signed_by: Vec<PublicKey>,
+    /// Or by one of these identities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by_identity: Vec<SignerIdentity>,
 }
 
 /// What a service may have beyond the default, item by item.

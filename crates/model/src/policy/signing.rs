@@ -1,64 +1,106 @@
 //! Which signatures a declaration needs, and which of those that a registry has do.
 
-use super::Policy;
+use super::{Policy, Require};
 use crate::{
     service::ServiceSpec,
     signature::{
-        Flaw, FoundSignature, ImageSignature, MAX_ENCODED, MAX_PAYLOAD, MAX_SIGNATURES, PublicKey, names,
-        verify,
+        Certified, Flaw, FoundSignature, ImageSignature, MAX_CERTIFICATES, MAX_ENCODED, MAX_ENTRY,
+        MAX_PAYLOAD, MAX_SIGNATURES, PublicKey, SignerIdentity, names, signer_key,
     },
 };
 
-/// The keys that the policies about a declaration, or about what it replaces, ask for: by one of each list it has to be signed.
-pub fn signers<'a>(
-    old: Option<&ServiceSpec>,
-    new: &ServiceSpec,
-    policies: &'a [Policy],
-) -> Vec<&'a [PublicKey]> {
-    let asks = policies.iter().filter(|policy| !policy.spec.require.signed_by.is_empty());
+impl Require {
+    /// Whether a signature is asked for.
+    pub fn asks_signature(&self) -> bool {
+        !self.signed_by.is_empty() || !self.signed_by_identity.is_empty()
+    }
+
+    /// Whether a signature that holds is by one of those who are named.
+    fn names_signer(&self, one: &ImageSignature) -> bool {
+        match &one.certified {
+            None => self.signed_by.contains(&one.key),
+            Some(certified) => self.signed_by_identity.contains(&certified.by),
+        }
+    }
+
+    /// What a signature that a registry has would be by each of those who are named: a proof, if it holds.
+    fn claims<'a>(&'a self, found: &'a FoundSignature) -> impl Iterator<Item = ImageSignature> + 'a {
+        let by_key = self.signed_by.iter().map(|key| claim(found, *key, None));
+        let proof = found.certified.as_ref();
+        let key = proof.and_then(|proof| signer_key(&proof.certificates));
+        let certified = move |by: &SignerIdentity| {
+            let proof = proof?;
+            let (certificates, entry) = (proof.certificates.clone(), proof.entry.clone());
+            Some(claim(found, key?, Some(Certified { by: by.clone(), certificates, entry })))
+        };
+        by_key.chain(self.signed_by_identity.iter().filter_map(certified))
+    }
+}
+
+fn claim(found: &FoundSignature, key: PublicKey, certified: Option<Certified>) -> ImageSignature {
+    let FoundSignature { payload, signature, .. } = found.clone();
+    ImageSignature { key, payload, signature, certified: certified.map(Box::new) }
+}
+
+/// What the policies about a declaration, or about what it replaces, ask for: by one that each names it has to be signed.
+pub fn signers<'a>(old: Option<&ServiceSpec>, new: &ServiceSpec, policies: &'a [Policy]) -> Vec<&'a Require> {
+    let asks = policies.iter().filter(|policy| policy.spec.require.asks_signature());
     let about = asks.filter(|policy| {
         policy.spec.services.covers(new) || old.is_some_and(|old| policy.spec.services.covers(old))
     });
-    about.map(|policy| policy.spec.require.signed_by.as_slice()).collect()
+    about.map(|policy| &policy.spec.require).collect()
 }
 
-/// Whether an image is signed by one key of each list that is not empty, as the signatures prove that go with it.
-pub fn is_signed(image: &str, signatures: &[ImageSignature], signers: &[&[PublicKey]]) -> bool {
-    let by = |keys: &[PublicKey], one: &ImageSignature| keys.contains(&one.key) && one.verify(image).is_ok();
-    let mut asked = signers.iter().filter(|keys| !keys.is_empty());
-    asked.all(|keys| signatures.iter().any(|one| by(keys, one)))
+/// Whether an image is signed by one whom each names that names any, as the signatures prove that go with it.
+pub fn is_signed(image: &str, signatures: &[ImageSignature], signers: &[&Require]) -> bool {
+    let by = |require: &Require, one: &ImageSignature| require.names_signer(one) && one.verify(image).is_ok();
+    let mut asked = signers.iter().filter(|require| require.asks_signature());
+    asked.all(|require| signatures.iter().any(|one| by(require, one)))
 }
 
-/// Of the signatures that a registry has of an image, those that prove one key of each list, each once; none for a list that no
-/// signature is by.
-pub fn choose(image: &str, signers: &[&[PublicKey]], found: &[FoundSignature]) -> Vec<ImageSignature> {
-    let named: Vec<&FoundSignature> = found.iter().filter(|one| names(&one.payload, image).is_ok()).collect();
+/// Of the signatures that a registry has of an image, those that prove one whom each names, each once; none for whom no signature
+/// is by.
+pub fn choose(image: &str, signers: &[&Require], found: &[FoundSignature]) -> Vec<ImageSignature> {
+    let fits = |one: &FoundSignature| {
+        let small = |text: &str, most: usize| text.len() <= most;
+        let certified = one.certified.as_ref();
+        small(&one.payload, MAX_PAYLOAD)
+            && small(&one.signature, MAX_ENCODED)
+            && certified.is_none_or(|proof| {
+                small(&proof.certificates, MAX_CERTIFICATES) && small(&proof.entry, MAX_ENTRY)
+            })
+    };
+    let named = |one: &&FoundSignature| fits(one) && names(&one.payload, image).is_ok();
+    let named: Vec<&FoundSignature> = found.iter().filter(named).collect();
     let mut chosen: Vec<ImageSignature> = Vec::new();
-    for keys in signers {
-        if chosen.len() == MAX_SIGNATURES || chosen.iter().any(|signature| keys.contains(&signature.key)) {
+    for require in signers {
+        if chosen.len() == MAX_SIGNATURES || chosen.iter().any(|one| require.names_signer(one)) {
             continue;
         }
-        let by = |one: &FoundSignature| {
-            let fits = one.payload.len() <= MAX_PAYLOAD && one.signature.len() <= MAX_ENCODED;
-            let made = |key: &&PublicKey| verify(key, &one.payload, &one.signature, image).is_ok();
-            let key = *keys.iter().filter(|_| fits).find(made)?;
-            Some(ImageSignature { key, payload: one.payload.clone(), signature: one.signature.clone() })
-        };
-        chosen.extend(named.iter().find_map(|one| by(one)));
+        let holds = |claim: &ImageSignature| claim.verify(image).is_ok();
+        chosen.extend(named.iter().flat_map(|one| require.claims(one)).find(holds));
     }
     chosen
 }
 
-/// Why what a registry has does not do, in words.
-pub fn why_not(image: &str, found: &[FoundSignature]) -> String {
+/// Why what a registry has does not do for those who ask, in words.
+pub fn why_not(image: &str, signers: &[&Require], found: &[FoundSignature]) -> String {
     let Some(first) = found.first() else { return "its registry has no signature of it".into() };
-    let flaw = |one: &FoundSignature| names(&one.payload, image).err();
-    match found.iter().find(|one| flaw(one).is_none()) {
-        Some(_) => "its registry has signatures of it, all by other keys".into(),
-        None => {
-            let why = flaw(first).unwrap_or(Flaw::OtherKey);
-            format!("its registry has a signature that does not count: {why}")
-        }
+    let named: Vec<&FoundSignature> = found.iter().filter(|one| names(&one.payload, image).is_ok()).collect();
+    if named.is_empty() {
+        let why = names(&first.payload, image).err().unwrap_or(Flaw::OtherKey);
+        return format!("its registry has a signature that does not count: {why}");
+    }
+    // What is wrong with the newest that comes with a certificate says most: whose it is, where all else holds.
+    let claims = named.iter().flat_map(|one| signers.iter().flat_map(|require| require.claims(one)));
+    let flaws: Vec<Flaw> = claims
+        .filter(|claim| claim.certified.is_some())
+        .filter_map(|claim| claim.verify(image).err())
+        .collect();
+    let whose = flaws.iter().find(|flaw| matches!(flaw, Flaw::OtherIdentity(_)));
+    match whose.or(flaws.first()) {
+        Some(why) => format!("its registry has a signature that does not count: {why}"),
+        None => "its registry has signatures of it, all by other keys".into(),
     }
 }
 
@@ -83,7 +125,7 @@ mod tests {
     }
 
     fn found() -> FoundSignature {
-        FoundSignature { payload: PAYLOAD.into(), signature: SIGNATURE.into() }
+        FoundSignature { payload: PAYLOAD.into(), signature: SIGNATURE.into(), certified: None }
     }
 
     fn policy(name: &str, keys: &[&str]) -> Policy {
@@ -107,16 +149,20 @@ mod tests {
 
     #[test]
     fn what_a_registry_has_is_chosen_by_what_it_proves() {
-        let (good, other) = (key(KEY), key(OTHER_KEY));
-        let chosen = |signers: &[&[PublicKey]]| choose(&image(), signers, &[found(), found()]).len();
-        assert_eq!(chosen(&[&[good]]), 1);
-        assert_eq!(chosen(&[&[other, good], &[good]]), 1, "one signature does for both");
-        assert_eq!(chosen(&[&[other]]), 0);
+        let of = |keys: &[&str]| Require {
+            signed_by: keys.iter().map(|text| key(text)).collect(),
+            ..Require::default()
+        };
+        let (good, other, either) = (of(&[KEY]), of(&[OTHER_KEY]), of(&[OTHER_KEY, KEY]));
+        let chosen = |signers: &[&Require]| choose(&image(), signers, &[found(), found()]).len();
+        assert_eq!(chosen(&[&good]), 1);
+        assert_eq!(chosen(&[&either, &good]), 1, "one signature does for both");
+        assert_eq!(chosen(&[&other]), 0);
         let elsewhere = image().replace("mx/web", "mx/api");
-        assert!(choose(&elsewhere, &[&[good]], &[found()]).is_empty());
-        assert!(why_not(&elsewhere, &[found()]).contains("another repository"));
-        assert!(why_not(&image(), &[]).contains("no signature"));
-        assert!(why_not(&image(), &[found()]).contains("other keys"));
+        assert!(choose(&elsewhere, &[&good], &[found()]).is_empty());
+        assert!(why_not(&elsewhere, &[&good], &[found()]).contains("another repository"));
+        assert!(why_not(&image(), &[&other], &[]).contains("no signature"));
+        assert!(why_not(&image(), &[&other], &[found()]).contains("other keys"));
     }
 
     #[test]

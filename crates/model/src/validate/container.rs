@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, PullPolicy},
-    signature::{ImageSignature, MAX_ENCODED, MAX_PAYLOAD, MAX_SIGNATURES},
+    signature::{ImageSignature, MAX_CERTIFICATES, MAX_ENCODED, MAX_ENTRY, MAX_PAYLOAD, MAX_SIGNATURES},
 };
 
 /// Environment variables, and bytes of one value: the kernel's own bound for one string is 128 KiB.
@@ -84,9 +84,15 @@ pub(super) fn container(problems: &mut Problems, path: &str, spec: &ContainerSpe
 fn signatures(problems: &mut Problems, path: &str, signatures: &[ImageSignature]) {
     problems.at_most(signatures.len(), MAX_SIGNATURES, path, "signatures");
     for (position, signature) in signatures.iter().enumerate() {
+        let path = format!("{path}[{position}]");
         let small = signature.payload.len() <= MAX_PAYLOAD && signature.signature.len() <= MAX_ENCODED;
-        problems.ensure(small, format!("{path}[{position}]"), || {
+        problems.ensure(small, &path, || {
             format!("a payload has at most {MAX_PAYLOAD} bytes, and its signature {MAX_ENCODED}")
+        });
+        let Some(certified) = &signature.certified else { continue };
+        let small = certified.certificates.len() <= MAX_CERTIFICATES && certified.entry.len() <= MAX_ENTRY;
+        problems.ensure(small, format!("{path}.certified"), || {
+            format!("certificates have at most {MAX_CERTIFICATES} bytes, and the log's entry {MAX_ENTRY}")
         });
     }
 }
@@ -254,5 +260,5 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + probes_bytes(&spec.probes)
         + security_bytes(&spec.security)
         + files_bytes(spec)
-        + spec.signatures.iter().map(|one| one.payload.len() + one.signature.len()).sum::<usize>()
+        + spec.signatures.iter().map(ImageSignature::bytes).sum::<usize>()
 }

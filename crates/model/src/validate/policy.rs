@@ -6,7 +6,10 @@ use super::{
     service::{labels, labels_bytes},
     text,
 };
-use crate::policy::{Grants, MAX_ITEM, MAX_ITEMS, MAX_KEYS, PolicySpec, Selector};
+use crate::{
+    policy::{Grants, MAX_IDENTITIES, MAX_ITEM, MAX_ITEMS, MAX_KEYS, PolicySpec, Selector},
+    signature::SignerIdentity,
+};
 
 /// All texts of one policy together: it lies in the cluster's own object, which every manager hashes when it changes.
 const MAX_BYTES: usize = 16 << 10;
@@ -20,6 +23,7 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
     items(&mut problems, "require.images", &spec.require.images, image_pattern);
     problems.at_most(spec.require.constraints.len(), MAX_ITEMS, "require.constraints", "constraints");
     problems.at_most(spec.require.signed_by.len(), MAX_KEYS, "require.signed_by", "keys");
+    identities(&mut problems, &spec.require.signed_by_identity);
     grants(&mut problems, spec);
     let Grants { capabilities, devices, binds, ports, node_labels, .. } = &spec.grants;
     items(&mut problems, "grants.capabilities", capabilities, capability);
@@ -32,7 +36,9 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
     items(&mut problems, "forbid.node_labels", &spec.forbid.node_labels, node_label);
     let lists = [capabilities, devices, binds, node_labels, &spec.forbid.binds, &spec.forbid.node_labels];
     let texts = lists.into_iter().chain([&spec.require.images, &spec.services.names, &spec.services.except]);
-    let bytes = texts.flatten().map(String::len).sum::<usize>() + labels_bytes(&spec.services.labels);
+    let identities = spec.require.signed_by_identity.iter().map(SignerIdentity::bytes);
+    let bytes = texts.flatten().map(String::len).chain(identities).sum::<usize>()
+        + labels_bytes(&spec.services.labels);
     problems.ensure(bytes <= MAX_BYTES, "", || {
         format!("the policy has {bytes} bytes of text; at most {MAX_BYTES} are allowed: make two of it")
     });
@@ -40,6 +46,25 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
         problems.at_most(ranges.len(), MAX_ITEMS, path, "ranges");
     }
     problems.0
+}
+
+/// A site's own provider may be anybody's by another name: only whole URLs say who vouches.
+fn identities(problems: &mut Problems, identities: &[SignerIdentity]) {
+    const AT: &str = "require.signed_by_identity";
+    problems.at_most(identities.len(), MAX_IDENTITIES, AT, "identities");
+    for (position, SignerIdentity { issuer, subject, .. }) in identities.iter().enumerate() {
+        let is_url = issuer.starts_with("https://") || issuer.starts_with("http://");
+        problems.ensure(is_url && line(issuer), format!("{AT}[{position}].issuer"), || {
+            format!(
+                "{} is no URL, such as https://gitlab.example.org, of whoever vouches",
+                text::quote(issuer)
+            )
+        });
+        let is_some = !subject.trim_end_matches('*').is_empty() && line(subject);
+        problems.ensure(is_some, format!("{AT}[{position}].subject"), || {
+            format!("write whom it vouches for, at most {MAX_ITEM} bytes; a * at the end stands for anything, and not alone")
+        });
+    }
 }
 
 /// A grant names its services: labels are in the hands of whoever may change a service, and a grant to all is none.

@@ -1,11 +1,14 @@
-//! Signatures of images, as `cosign sign --key` makes them: over a small text, the simple-signing payload, which names the image's
-//! digest and its repository.
+//! Signatures of images, as `cosign sign` makes them: over a small [text](payload) that names the image. They are by a key, or by an
+//! [identity] that a certificate names.
 //!
 //! A signature goes with the declaration of the service whose image it is of. So whoever judges the declaration, when it is proposed,
 //! when it is applied, before a container is made, has all that is needed and asks nobody: these are pure functions of bytes.
 //!
-//! Which keys count is not decided here: that is a policy's [`signed_by`](crate::policy::Require::signed_by). Certificates of Fulcio
-//! are not known: they need roots and a log that somebody has to be asked for.
+//! Which of them count is not decided here: that is a policy's [`Require`](crate::policy::Require).
+
+mod identity;
+mod log;
+mod payload;
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +19,12 @@ use ring::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{container::ContainerSpec, registry::ImageName};
+use crate::container::ContainerSpec;
+
+pub(crate) use identity::signer_key;
+pub use identity::{Authority, Certified, MAX_CERTIFICATES, SignerIdentity, certificate_pem};
+pub use log::MAX_ENTRY;
+pub use payload::{STATEMENT, names};
 
 /// Signatures that go with a declaration at most: one for each policy that asks for another key.
 pub const MAX_SIGNATURES: usize = 8;
@@ -24,8 +32,6 @@ pub const MAX_SIGNATURES: usize = 8;
 pub const MAX_PAYLOAD: usize = 8 << 10;
 /// Bytes of a signature in base64: of this kind they have at most 96.
 pub const MAX_ENCODED: usize = 256;
-/// What cosign writes into every payload, so that a signature over something else is none.
-const KIND: &str = "cosign container image signature";
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
 /// The DER form of a P-256 key before its point.
@@ -46,7 +52,7 @@ pub struct PublicKey([u8; POINT]);
 impl PublicKey {
     /// SHA-256 over its DER form in hex, as `openssl pkey -pubin -in cosign.pub -outform DER | sha256sum` prints it.
     pub fn fingerprint(&self) -> String {
-        digest(&SHA256, &self.der()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(digest(&SHA256, &self.der()).as_ref())
     }
 
     /// The beginning of the fingerprint.
@@ -56,9 +62,24 @@ impl PublicKey {
         text
     }
 
+    /// Whether it made a signature (ASN.1, base64) over these bytes.
+    fn has_signed(&self, bytes: &[u8], signature: &str) -> bool {
+        let Ok(signature) = STANDARD.decode(signature) else { return false };
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0).verify(bytes, &signature).is_ok()
+    }
+
+    fn of_der(der: &[u8]) -> Option<Self> {
+        let point = der.strip_prefix(&HEADER).filter(|point| point.first() == Some(&4));
+        point.and_then(|point| point.try_into().ok()).map(Self)
+    }
+
     fn der(&self) -> Vec<u8> {
         [&HEADER[..], &self.0].concat()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for PublicKey {
@@ -90,10 +111,7 @@ impl FromStr for PublicKey {
         }
         let packed: String = inner.split_whitespace().collect();
         let der = STANDARD.decode(packed).map_err(|_| "the key's text is damaged: it is no base64")?;
-        let point = der.strip_prefix(&HEADER).filter(|point| point.first() == Some(&4));
-        let point = point.and_then(|point| point.try_into().ok());
-        point
-            .map(Self)
+        Self::of_der(&der)
             .ok_or_else(|| "no key of ECDSA on P-256, as `cosign generate-key-pair` makes it".into())
     }
 }
@@ -113,12 +131,23 @@ impl From<PublicKey> for String {
 }
 
 /// A signature as its registry has it: nobody has looked at it yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundSignature {
     /// What was signed.
     pub payload: String,
     /// The signature over it: ASN.1, base64.
     pub signature: String,
+    /// What comes with one by an identity.
+    pub certified: Option<FoundCertificate>,
+}
+
+/// What a registry has beside a signature by an identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundCertificate {
+    /// The signer's certificate and those that come with it: PEM.
+    pub certificates: String,
+    /// The log's word: Rekor's bundle, JSON.
+    pub entry: String,
 }
 
 /// A signature that goes with a declaration, and the key that it is said to be by. It proves itself, whoever passes it on.
@@ -130,15 +159,37 @@ pub struct ImageSignature {
     pub payload: String,
     /// The signature over it: ASN.1, base64.
     pub signature: String,
+    /// What proves whose the key was, where it is not the key itself that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<Box<Certified>>,
 }
 
 impl ImageSignature {
-    /// Whether it is of this image, and by its key.
+    /// Whether it is of this image, by its key, and by the identity that it is said to be by.
     ///
     /// # Errors
     /// Why not.
     pub fn verify(&self, image: &str) -> Result<(), Flaw> {
-        verify(&self.key, &self.payload, &self.signature, image)
+        verify(&self.key, &self.payload, &self.signature, image)?;
+        let certified = self.certified.as_deref();
+        certified.map_or(Ok(()), |certified| certified.verify(&self.key, &self.payload, &self.signature))
+    }
+
+    /// Bytes of its texts.
+    pub fn bytes(&self) -> usize {
+        let certified = self.certified.as_deref();
+        let more = certified.map_or(0, |one| one.certificates.len() + one.entry.len() + one.by.bytes());
+        self.payload.len() + self.signature.len() + more
+    }
+}
+
+impl fmt::Display for ImageSignature {
+    /// By whom it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.certified {
+            None => write!(f, "key {}", self.key.short()),
+            Some(certified) => certified.by.fmt(f),
+        }
     }
 }
 
@@ -160,32 +211,15 @@ pub enum Flaw {
     /// The key did not make it.
     #[error("it is by another key, or what was signed has changed since")]
     OtherKey,
-}
-
-/// The parts of the payload that say something.
-#[derive(Deserialize)]
-struct Payload {
-    critical: Critical,
-}
-
-#[derive(Deserialize)]
-struct Critical {
-    identity: Claimed,
-    image: Contents,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-#[derive(Deserialize)]
-struct Claimed {
-    #[serde(rename = "docker-reference")]
-    reference: String,
-}
-
-#[derive(Deserialize)]
-struct Contents {
-    #[serde(rename = "docker-manifest-digest")]
-    digest: String,
+    /// Its certificate proves nothing.
+    #[error("its certificate does not hold: {0}")]
+    Certificate(String),
+    /// The log's word proves nothing.
+    #[error("its entry in the log does not hold: {0}")]
+    Log(&'static str),
+    /// The certificate is of another identity.
+    #[error("it is by {0}")]
+    OtherIdentity(String),
 }
 
 /// Whether a payload was signed by a key and names an image: `HOST/PATH[:TAG]@sha256:…`.
@@ -194,29 +228,7 @@ struct Contents {
 /// Why not.
 pub fn verify(key: &PublicKey, payload: &str, signature: &str, image: &str) -> Result<(), Flaw> {
     names(payload, image)?;
-    let signature = STANDARD.decode(signature).map_err(|_| Flaw::OtherKey)?;
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.0);
-    key.verify(payload.as_bytes(), &signature).map_err(|_| Flaw::OtherKey)
-}
-
-/// Whether a payload, whoever signed it, names an image.
-///
-/// # Errors
-/// Why not.
-pub fn names(payload: &str, image: &str) -> Result<(), Flaw> {
-    let image = ImageName::parse(image).filter(ImageName::is_digest).ok_or(Flaw::NoDigest)?;
-    let Payload { critical } = serde_json::from_str(payload).map_err(|_| Flaw::Payload)?;
-    if critical.kind != KIND {
-        return Err(Flaw::Payload);
-    }
-    if critical.image.digest != image.reference {
-        return Err(Flaw::OtherImage(critical.image.digest));
-    }
-    let claimed = ImageName::parse(&critical.identity.reference).ok_or(Flaw::Payload)?;
-    if (claimed.host, claimed.repository()) != (image.host, image.repository()) {
-        return Err(Flaw::OtherRepository(format!("{}/{}", claimed.host, claimed.repository())));
-    }
-    Ok(())
+    if key.has_signed(&payload::signed(payload), signature) { Ok(()) } else { Err(Flaw::OtherKey) }
 }
 
 /// Whether everything that goes with a container as a signature is one of its image.
