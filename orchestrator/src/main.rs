@@ -27,6 +27,7 @@ mod renewal;
 mod replace;
 mod run;
 mod storage;
+mod strangers;
 mod streams;
 mod unlock;
 

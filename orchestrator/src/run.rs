@@ -32,6 +32,7 @@ use crate::{
     renewal::Renewal,
     replace,
     storage::{self, Storage, Written},
+    strangers::{self, Strangers},
     streams::LogStreams,
     unlock,
 };
@@ -71,7 +72,9 @@ pub async fn run(root: &Path) -> Result<()> {
     let credentials = CertReloader::new(pems.credentials()?);
     let server_tls = ServerTls::new(&pems.authority, credentials.clone())?;
     let client_tls = ClientTls::mutual(&pems.authority, credentials.clone())?;
-    let incoming = Incoming::new(listener, server_tls.clone());
+    let mut incoming = Incoming::new(listener, server_tls.clone());
+    let at_the_door = incoming.refused();
+    let (turned_away, inside) = strangers::channel();
 
     let config = Config { keyring, ..core_config(&identity, &file, &address)? };
     let manager = Manager::new(config, recovered, now(origin))
@@ -97,11 +100,20 @@ pub async fn run(root: &Path) -> Result<()> {
     let ended = spawn_core(core_loop)?;
     let connections = incoming.connections();
     let stop = CancellationToken::new();
-    let context = Context::new(inputs, shared.clone(), LogStreams::default(), incoming.offences());
+    let context =
+        Context::new(inputs, shared.clone(), LogStreams::default(), incoming.offences(), turned_away);
     let local = serve_local(&dir, context.clone(), client_tls.clone(), stop.clone());
     let server = tokio::spawn(serve(context, identity.member, client_tls.clone(), incoming, stop.clone()));
     let memory = tokio::spawn(remember_peers(dir.clone(), shared.clone()));
     let (member, core) = (identity.member, own.clone());
+    let strangers = Strangers {
+        at_the_door,
+        inside,
+        tls: client_tls.clone(),
+        address: address.clone(),
+        shared: shared.clone(),
+    };
+    let strangers = tokio::spawn(strangers.record());
     let renewal = Renewal {
         dir: dir.clone(),
         pems,
@@ -121,6 +133,7 @@ pub async fn run(root: &Path) -> Result<()> {
     let ended = wait(ended, own).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     renewal.abort();
+    strangers.abort();
     memory.abort();
     stop.cancel();
     let server = async { tokio::join!(server, local) };

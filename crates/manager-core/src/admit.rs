@@ -32,6 +32,8 @@ enum Work {
     Transfer(Option<MemberId>),
     RemoveMember(MemberId),
     RotateKey,
+    /// Somebody was refused elsewhere.
+    Refuse(Asked, String),
     /// Nothing is changed.
     Answer(Response),
 }
@@ -76,6 +78,11 @@ impl Manager {
                 self.propose_for(&asked, command, Purpose::Client { handle })
             }),
             Ok(Work::RotateKey) => self.rotate_key(&asked),
+            Ok(Work::Refuse(elsewhere, reason)) => {
+                let error = ApiError::new(ErrorCode::Unauthenticated, reason);
+                self.refuse(&Asked { handle, ..elsewhere }, error);
+                Ok(())
+            }
             Ok(Work::Answer(response)) => {
                 self.reply(handle, Ok(Reply { response, index: self.node.applied(), stale: false }));
                 Ok(())
@@ -227,6 +234,9 @@ impl Manager {
             Request::UpdateItem { kind, name, value } => self.update_item(kind, name, &value)?,
             Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
             Request::RotateKey => return Ok(Work::RotateKey),
+            Request::NoteRefusal { who, source, reason } => {
+                return Ok(Work::Refuse(Asked::at(identity, who, source), reason));
+            }
             Request::SetLoginMethod { spec, password } => self.login_method(spec, password)?,
             Request::RemoveLoginMethod(name) => Command::RemoveLoginMethod { name },
             Request::LogIn(_) => {

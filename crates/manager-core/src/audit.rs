@@ -139,6 +139,18 @@ impl Asked {
         }
     }
 
+    /// What is told of somebody whom a manager refused before there was a request.
+    pub(crate) fn at(manager: &Identity, who: Identity, source: String) -> Self {
+        let manager = audit::holder(manager);
+        Self {
+            handle: 0,
+            identity: who,
+            request_id: None,
+            origin: Origin::new(Some(source), None),
+            about: Some(About::new("connect", "manager", manager.trim_start_matches("manager "))),
+        }
+    }
+
     /// The note of how it ended; `None` when there is to be none.
     pub(crate) fn note(&self, verdict: Verdict, reason: String) -> Option<Note> {
         let (who, origin) = (audit::holder(&self.identity), self.origin.clone());

@@ -77,6 +77,7 @@ fn need(request: &Request) -> Need<'_> {
             Need::Never("replace the authority")
         }
         Request::GetAuthority => Need::Never("see the authority"),
+        Request::NoteRefusal { .. } => Need::Never("say who was refused"),
         Request::ListJoiners => Need::Never("list managers"),
         Request::TransferLeader { .. }
         | Request::RemoveMember(_)

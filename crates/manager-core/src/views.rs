@@ -109,6 +109,7 @@ impl Manager {
             | Request::RenewCertificate { .. }
             | Request::RotateAuthority { .. }
             | Request::FinishRotation { .. }
+            | Request::NoteRefusal { .. }
             | Request::CreateUser(_)
             | Request::UpdateUser { .. }
             | Request::RemoveUser(_)

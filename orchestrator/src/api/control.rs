@@ -199,7 +199,7 @@ impl Control {
             Err(refused) => {
                 self.context.offences.note(from, std::time::Instant::now());
                 self.context.turn(from).await?;
-                return Err(refused);
+                return Err(self.context.turn_away(from, certified, refused));
             }
         };
         let raw = request.into_inner();
@@ -214,19 +214,21 @@ impl Control {
             return Err(Status::resource_exhausted(message));
         }
         let (identity, token) = match (certified, handed_on) {
-            (Identity::Manager(_), true) => {
+            (who @ Identity::Manager(_), true) => {
                 admitted.clone()?;
-                vouched(&raw.on_behalf_of, token)?
+                let vouched = vouched(&raw.on_behalf_of, token);
+                vouched.map_err(|refused| self.context.turn_away(from, who, refused))?
             }
-            (_, true) => {
-                return Err(Status::permission_denied("only managers speak on behalf of others"));
+            (who, true) => {
+                let refused = Status::permission_denied("only managers speak on behalf of others");
+                return Err(self.context.turn_away(from, who, refused));
             }
             (Identity::Anonymous, false) => {
                 (token.as_ref().map_or(Identity::Anonymous, |token| Identity::Bearer(token.id())), token)
             }
-            (_, false) if token.is_some() => {
+            (who, false) if token.is_some() => {
                 let why = "a call comes with a certificate or with a deploy token, not with both";
-                return Err(Status::invalid_argument(why));
+                return Err(self.context.turn_away(from, who, Status::invalid_argument(why)));
             }
             (identity, false) => (identity, None),
         };

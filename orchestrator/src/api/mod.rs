@@ -24,11 +24,11 @@ use model::{
     request::{ApiError, ErrorCode},
 };
 use rpc::{identity::Peer, offences::Offences};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Status};
 
 use self::bounds::Bounds;
-use crate::{core_loop::Shared, inputs::Inputs, streams::LogStreams};
+use crate::{core_loop::Shared, inputs::Inputs, strangers::Refused, streams::LogStreams};
 
 /// The largest message on any service. Lists and full assignment sets are the large ones; a bound against exhaustion,
 /// not a target.
@@ -51,6 +51,8 @@ pub struct Context {
     pub streams: LogStreams,
     /// Who failed to prove an identity lately.
     pub offences: Offences,
+    /// Tells of those who were refused.
+    strangers: mpsc::Sender<Refused>,
     /// Places for calls that wait because of it.
     waiting: Arc<Semaphore>,
     /// What each caller has under way.
@@ -60,9 +62,15 @@ pub struct Context {
 
 impl Context {
     /// Puts it together.
-    pub fn new(inputs: Inputs, shared: Shared, streams: LogStreams, offences: Offences) -> Self {
+    pub fn new(
+        inputs: Inputs,
+        shared: Shared,
+        streams: LogStreams,
+        offences: Offences,
+        strangers: mpsc::Sender<Refused>,
+    ) -> Self {
         let (waiting, numbers) = (Arc::new(Semaphore::new(WAITING)), Arc::new(AtomicU64::new(1)));
-        Self { inputs, shared, streams, offences, waiting, bounds: Bounds::default(), numbers }
+        Self { inputs, shared, streams, offences, strangers, waiting, bounds: Bounds::default(), numbers }
     }
 
     /// A number never given before in this process: a request's handle or a connection.
@@ -82,6 +90,13 @@ impl Context {
             return Err(Status::unauthenticated(format!("{identity} was removed from this cluster")));
         }
         Ok(identity)
+    }
+
+    /// Refuses a call before it is a request, and puts that on record.
+    pub fn turn_away(&self, address: IpAddr, who: Identity, refusal: Status) -> Status {
+        let reason = refusal.message().to_owned();
+        let _ = self.strangers.try_send(Refused { address, who, reason });
+        refusal
     }
 
     /// Waits for the turn of a caller whose certificate proves nothing, if its address failed lately.

@@ -17,6 +17,8 @@ pub struct Tried {
     says: Option<Vec<&'static str>>,
     /// Who has to be on record, and for what.
     on_record: Option<(String, String)>,
+    /// What is on record of a handshake, of which the attacker hears less.
+    at_the_door: Option<&'static str>,
 }
 
 impl Tried {
@@ -38,6 +40,12 @@ impl Tried {
         self
     }
 
+    /// Refused before anybody knew who it was: that has to be on record, with these words.
+    pub fn on_record_at_the_door(&mut self, words: &'static str) -> &mut Self {
+        self.at_the_door = Some(words);
+        self.on_record("anonymous", "connect")
+    }
+
     fn explained(&self) -> bool {
         let says =
             |words: &Vec<&str>| !self.said.is_empty() && words.iter().all(|word| self.said.contains(word));
@@ -52,7 +60,10 @@ impl Tried {
             let mut parts = record.reason.split(", ");
             record.verdict == Recorded::Rejected
                 || record.reason.ends_with("when it was applied")
-                || parts.all(|part| self.said.contains(part))
+                || match self.at_the_door {
+                    Some(words) => record.reason.contains(words),
+                    None => parts.all(|part| self.said.contains(part)),
+                }
         };
         records.iter().any(|record| {
             record.who == *who && record.verb == *verb && record.verdict != Recorded::Accepted && told(record)
@@ -86,6 +97,7 @@ impl Tally {
             said: answer.said.clone(),
             says: Some(Vec::new()),
             on_record: None,
+            at_the_door: None,
         });
         self.attacks.last_mut().expect("just added")
     }

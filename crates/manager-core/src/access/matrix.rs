@@ -18,7 +18,7 @@ use model::{
     deployer::TokenDigest,
     freeze::{FreezeSpec, Window},
     id::{Generation, MemberId, TokenId},
-    identity::JoinRole,
+    identity::{Identity, JoinRole},
     item::{FileMount, ItemKind, ItemSpec},
     job::JobPolicy,
     login::{LogInRequest, LoginMethodSpec, Password, Proof, Provider},
@@ -139,7 +139,7 @@ kinds! {
     SetIssuer RemoveIssuer CreateBinding RemoveBinding Exchange ListIssuers ListBindings
     SetLoginMethod RemoveLoginMethod LogIn ListLoginMethods ListLogins
     Reenrol JudgeJoiner ListJoiners
-    RotateAuthority FinishRotation GetAuthority
+    RotateAuthority FinishRotation GetAuthority NoteRefusal
 }
 
 /// The table: a row for each kind, then what somebody may do to their own and not to others'.
@@ -262,6 +262,9 @@ fn ask(kind: Kind) -> (&'static str, Request) {
         Kind::RotateAuthority => ("A", Request::RotateAuthority { current: nothing(), successor: None }),
         Kind::FinishRotation => ("A", Request::FinishRotation { current: nothing(), leave_behind: true }),
         Kind::GetAuthority => (READERS, Request::GetAuthority),
+        Kind::NoteRefusal => {
+            ("M", Request::NoteRefusal { who: Identity::Anonymous, source: nothing(), reason: String::new() })
+        }
     }
 }
 

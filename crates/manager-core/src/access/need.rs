@@ -108,7 +108,9 @@ impl<'a> Need<'a> {
             Request::SetSettings(_) | Request::JudgeJoiner { .. } => Self::Admin(Verb::Settings),
             Request::TransferLeader { .. } => Self::Lead,
             Request::RemoveMember(id) => Self::Leave(*id),
-            Request::ReplaceMember { .. } | Request::UpdateMember { .. } => Self::Member,
+            Request::ReplaceMember { .. } | Request::UpdateMember { .. } | Request::NoteRefusal { .. } => {
+                Self::Member
+            }
             Request::CreateNetwork(_) | Request::RemoveNetwork(_) => Self::Networks,
             Request::SetFreeze(spec) => Self::SetFreeze(spec),
             Request::RemoveFreeze(name) => Self::RemoveFreeze(name),

@@ -162,6 +162,7 @@ list joiners                    yyyyyyyy---!
 rotate authority                y-----y----!
 finish rotation                 y-----y----!
 get authority                   yyyyyyyy---!
+note refusal                    -------y---!
 ";
 
 struct World {
@@ -542,6 +543,10 @@ fn rows() -> Vec<(&'static str, Request)> {
         ("rotate authority", Request::RotateAuthority { current: String::new(), successor: None }),
         ("finish rotation", Request::FinishRotation { current: String::new(), leave_behind: false }),
         ("get authority", Request::GetAuthority),
+        (
+            "note refusal",
+            Request::NoteRefusal { who: Identity::Anonymous, source: String::new(), reason: String::new() },
+        ),
     ]
 }
 

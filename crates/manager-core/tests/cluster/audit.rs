@@ -90,6 +90,34 @@ fn a_refusal_is_on_record_when_it_is_answered_and_a_read_never_is() {
 }
 
 #[test]
+fn whom_a_manager_refused_before_there_was_a_request_is_on_record_by_its_word_alone() {
+    let mut world = World::new(9);
+    world.create("web", 1);
+    let note = |who| {
+        let (source, reason) = ("10.0.0.77".into(), "the other side's certificate … (wrong CA)".into());
+        Request::NoteRefusal { who, source, reason }
+    };
+    let connects = |world: &World| {
+        let all = records(world).into_iter().filter(|record| record.verb == "connect");
+        all.map(|record| (record.who, record.name, record.source, record.verdict, record.reason))
+            .collect::<Vec<_>>()
+    };
+    for who in [Identity::Anonymous, vic()] {
+        let error = world.insist(Identity::Manager(ONE), note(who)).expect_err("a refusal");
+        assert_eq!(error.code, ErrorCode::Unauthenticated);
+    }
+    // Nobody else says who was refused.
+    let error = world.insist(vic(), note(admin())).expect_err("a viewer");
+    assert_eq!((error.code, last(&world).verb.as_str()), (ErrorCode::Denied, "note"));
+    let expected = ["anonymous", "operator vic"].map(|who| {
+        let (source, reason) =
+            (Some("10.0.0.77".to_owned()), "the other side's certificate … (wrong CA)".into());
+        (who.to_owned(), "1".to_owned(), source, Verdict::Unauthenticated, reason)
+    });
+    assert_eq!(connects(&world), expected);
+}
+
+#[test]
 fn a_manager_that_does_not_lead_judges_no_change() {
     let mut world = World::of_three(4);
     let leader = world.leader().expect("a leader");

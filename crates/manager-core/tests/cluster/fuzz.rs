@@ -255,6 +255,11 @@ fn fuzz_requests() {
         })),
         Request::RotateAuthority { current: "-----BEGIN CERTIFICATE-----".into(), successor: None },
         Request::FinishRotation { current: "-----BEGIN CERTIFICATE-----".into(), leave_behind: true },
+        Request::NoteRefusal {
+            who: Identity::Anonymous,
+            source: "10.0.0.9".into(),
+            reason: "wrong CA".into(),
+        },
         Request::GetAuthority,
         join,
     ];

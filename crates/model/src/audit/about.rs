@@ -11,6 +11,7 @@ use crate::{
 /// What it would change; `None` for a read.
 pub fn about(request: &Request) -> Option<About> {
     Some(match request {
+        Request::NoteRefusal { source, .. } => About::new("note", "refusal", source),
         Request::CreateService(spec) => About::new("create", "service", &spec.name),
         Request::UpdateService { service, .. } => About::new("update", "service", service),
         Request::ScaleServices(scales) => {

@@ -24,7 +24,7 @@ use crate::{
     event::Revision,
     freeze::FreezeSpec,
     id::{Generation, MemberId, TokenId},
-    identity::JoinRole,
+    identity::{Identity, JoinRole},
     issuer::IssuerSpec,
     item::{ItemKind, ItemSpec},
     login::{LogInRequest, LoginMethodSpec, Password},
@@ -425,6 +425,15 @@ pub enum Request {
     ListJoiners,
     /// The cluster's authority, and who has certificates of an earlier one.
     GetAuthority,
+    /// A manager refused somebody before there was a request: answered with the refusal, once it is on record. Of managers.
+    NoteRefusal {
+        /// Who it was, as the connection proved it.
+        who: Identity,
+        /// Where from: an IP address.
+        source: String,
+        /// What was wrong.
+        reason: String,
+    },
 }
 
 impl Request {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     access::{Label, MAX_LIFE, MAX_ROLES, Scope, UserRole},
+    audit::MAX_TEXT,
     cluster::ClusterSettings,
     deployer::{DeployTokenSpec, MAX_DEPLOY_TOKEN_TTL},
     freeze::{FreezeSpec, MAX_WINDOWS},
@@ -176,6 +177,12 @@ pub fn validate_request(request: &Request) -> Vec<Problem> {
         | Request::ListLogins
         | Request::ListJoiners
         | Request::GetAuthority => {}
+        Request::NoteRefusal { source, reason, .. } => {
+            let line = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT;
+            for (path, text) in [("source", source), ("reason", reason)] {
+                problems.ensure(line(text), path, || format!("write 1 to {MAX_TEXT} bytes"));
+            }
+        }
         Request::CreateItem { spec, value } => problems.0.extend(validate_item(spec, value)),
         Request::UpdateItem { name, value, .. } => {
             problems.judge("name", text::item_name(name));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -40,6 +41,9 @@ const HANDSHAKES_OF_ONE_ADDRESS: usize = CONCURRENT_HANDSHAKES / 2;
 /// Who has no certificate and is allowed nothing for so long is cut off, however slowly it goes on sending.
 const STRANGER_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Refusals that wait for who listens to them.
+const REFUSED: usize = 256;
+
 /// When the process is out of file descriptors, accepting again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,6 +60,7 @@ pub struct Incoming {
     pause: Option<Pin<Box<Sleep>>>,
     connections: Connections,
     offences: Offences,
+    refused: Option<mpsc::Sender<(IpAddr, TlsError)>>,
     patience: Duration,
 }
 
@@ -81,6 +86,7 @@ impl Incoming {
             pause: None,
             connections: Connections::default(),
             offences: Offences::default(),
+            refused: None,
             patience: STRANGER_PATIENCE,
         }
     }
@@ -94,6 +100,14 @@ impl Incoming {
     /// consumes the stream.
     pub fn offences(&self) -> Offences {
         self.offences.clone()
+    }
+
+    /// Who is refused from here on because of a certificate that proves nothing, and why. Whoever does not keep up misses some. Take it
+    /// before the server consumes the stream.
+    pub fn refused(&mut self) -> mpsc::Receiver<(IpAddr, TlsError)> {
+        let (tell, refused) = mpsc::channel(REFUSED);
+        self.refused = Some(tell);
+        refused
     }
 
     /// The connections that are open, for revocation. Take it before the server consumes the stream.
@@ -141,6 +155,7 @@ impl Incoming {
             tls: self.tls.clone(),
             connections: self.connections.clone(),
             offences: self.offences.clone(),
+            refused: self.refused.clone(),
             patience: self.patience,
             _place: place,
         };
@@ -196,6 +211,7 @@ struct Door {
     tls: ServerTls,
     connections: Connections,
     offences: Offences,
+    refused: Option<mpsc::Sender<(IpAddr, TlsError)>>,
     patience: Duration,
     _place: Place<IpAddr>,
 }
@@ -207,6 +223,9 @@ impl Door {
             tracing::info!(peer = %address, %error, "connection refused");
             if error.is_failed_proof() {
                 self.offences.note(address.ip(), Instant::now());
+                if let Some(tell) = &self.refused {
+                    let _ = tell.try_send((address.ip(), error.clone()));
+                }
             }
         }
         result
@@ -316,6 +335,7 @@ mod tests {
             tls: ServerTls::new(ca.certificate_pem(), credentials).expect("settings"),
             connections: Connections::default(),
             offences: Offences::default(),
+            refused: None,
             patience: STRANGER_PATIENCE,
             _place: Places::default().take(&std::net::Ipv4Addr::LOCALHOST.into(), 1).expect("the first"),
         };

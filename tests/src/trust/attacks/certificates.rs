@@ -42,8 +42,12 @@ fn strangers(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let answer = |papers: &Papers| anyhow::Ok(site.ask(&site.client_from_elsewhere(papers, 0)?, &change()));
     tally
         .tried("an admin's name signed by another authority", &answer(&cast.forged)?)
-        .saying(&["refused the connection"]);
-    tally.tried("a certificate that expired", &answer(&cast.expired)?).saying(&["clock", "seconds"]);
+        .saying(&["refused the connection"])
+        .on_record_at_the_door("wrong CA");
+    tally
+        .tried("a certificate that expired", &answer(&cast.expired)?)
+        .saying(&["clock", "seconds"])
+        .on_record_at_the_door("seconds too late");
     let nobody = site.ask(&site.nobody(0)?, &change());
     tally.tried("no certificate", &nobody).saying(&["may only join", "needs a certificate"]);
     Ok(())
@@ -83,21 +87,26 @@ fn behalf(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let deployer = Identity::Deployer { id: DeployTokenId(1), name: "ci".into(), job: None };
     let bearer = Identity::Bearer(DeployTokenId(1));
     let manager = Identity::Manager(MemberId(1));
-    for (name, papers, whom, says) in [
-        ("a viewer on behalf of an admin", &cast.viewer, &admin, "only managers speak"),
-        ("a node on behalf of a manager", &cast.n1.papers, &manager, "only managers speak"),
-        ("a manager on behalf of a deploy token's bearer", &cast.manager, &deployer, "only the leader says"),
-        ("a manager on behalf of a token without it", &cast.manager, &bearer, "not accepted"),
+    let node = format!("node {}", cast.n1.id);
+    let (of_viewer, of_manager) = ((&cast.viewer, "user viewer"), (&cast.manager, "manager 1"));
+    for (name, (papers, who), whom, says) in [
+        ("a viewer on behalf of an admin", of_viewer, &admin, "only managers speak"),
+        ("a node on behalf of a manager", (&cast.n1.papers, node.as_str()), &manager, "only managers speak"),
+        ("a manager on behalf of a deploy token's bearer", of_manager, &deployer, "only the leader says"),
+        ("a manager on behalf of a token without it", of_manager, &bearer, "not accepted"),
     ] {
         let mut call = message(&change(), CALL)?;
         call.on_behalf_of = codec::encode(whom);
         let answer = Answer::of(&block_on(site.client(papers, 0)?.send(call)));
-        tally.tried(name, &answer).saying(&[says]);
+        tally.tried(name, &answer).saying(&[says]).on_record(who, "connect");
     }
     let mut call = message(&change(), CALL)?;
     call.on_behalf_of = codec::encode(&admin);
     let answer = Answer::of(&block_on(site.nobody(0)?.bearing(&cast.deploy_token).send(call)));
-    tally.tried("a deploy token on behalf of an admin", &answer).saying(&["only managers speak"]);
+    tally
+        .tried("a deploy token on behalf of an admin", &answer)
+        .saying(&["only managers speak"])
+        .on_record("anonymous", "connect");
     Ok(())
 }
 
@@ -105,7 +114,10 @@ fn behalf(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 fn both(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let client = site.client(&site.cast.viewer, 0)?.bearing(&site.cast.deploy_token);
     let answer = Answer::of(&block_on(client.call(&change(), CALL)));
-    tally.tried("a viewer with a deploy token", &answer).saying(&["not with both"]);
+    tally
+        .tried("a viewer with a deploy token", &answer)
+        .saying(&["not with both"])
+        .on_record("user viewer", "connect");
     Ok(())
 }
 
