@@ -101,6 +101,12 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A certificate of nobody in the cluster, such as one that an authority has for itself.
+    #[error("the other side's certificate is none that this cluster gives: {reason}")]
+    BadCertificate {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The other side did not like what we presented.
     #[error("the other side refused the connection: {0}")]
     Refused(Refusal),
@@ -218,7 +224,8 @@ impl TlsError {
             | Self::NotAManager
             | Self::WrongNode { .. }
             | Self::NoCertificate
-            | Self::NoIdentity { .. } => true,
+            | Self::NoIdentity { .. }
+            | Self::BadCertificate { .. } => true,
             Self::Plaintext
             | Self::Protocol { .. }
             | Self::Unreachable { .. }
@@ -280,9 +287,9 @@ fn of_certificate(error: &CertificateError) -> TlsError {
         | CertificateError::InvalidPurposeContext { .. } => TlsError::NotAManager,
         CertificateError::Other(other) => match other.0.downcast_ref::<TlsError>() {
             Some(ours) => ours.clone(),
-            None => TlsError::Protocol { reason: other.0.to_string() },
+            None => TlsError::BadCertificate { reason: other.0.to_string() },
         },
-        other => TlsError::Protocol { reason: other.to_string() },
+        other => TlsError::BadCertificate { reason: other.to_string() },
     }
 }
 

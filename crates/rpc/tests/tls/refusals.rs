@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::id::NodeId;
+use model::id::{ClusterId, NodeId};
 use model::identity::Identity;
 use rpc::tls::{CertReloader, ClientTls, Credentials, Refusal, Standing, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::cluster::{Cluster, HOUR, RunningServer, after_now, ask, before_now, within};
+use crate::cluster::{Cluster, HOUR, RunningServer, after_now, ask, before_now, now, within};
 use crate::session::stock_server;
 
 /// Why a call over a channel failed, as a daemon would find out.
@@ -223,7 +223,11 @@ async fn an_address_that_presents_foreign_certificates_waits_and_is_served_all_t
     let server = ours.serve().await;
     let wait = || server.offences.turn(server.address.ip(), Instant::now());
     let foreign = || ours.client_with(CertReloader::new(theirs.node(2)));
-    for _ in 0..3 {
+    let of_nobody = pki::ClusterCa::generate(ClusterId(3), now()).expect("an authority");
+    let of_nobody = Credentials::from_pem(of_nobody.certificate_pem(), ours.ca_pem(), &of_nobody.key_pem());
+    let of_nobody = ours.client_with(CertReloader::new(of_nobody.expect("credentials")));
+    refusal(&server, of_nobody).await;
+    for _ in 0..2 {
         refusal(&server, foreign()).await;
     }
     // Three mistakes are free, and neither broken connections nor plain text prove anything.
