@@ -10,7 +10,7 @@ use model::{
     cron::Cron,
     id::ServiceId,
     identity::Identity,
-    policy::{Policy, Refusal, Verb, admit},
+    policy::{Policy, Refusal, Verb, admit, review},
     service::{Mode, ServiceSpec, TemplateVersion},
 };
 
@@ -141,10 +141,9 @@ impl Store {
 
     /// What runs or is scheduled, and would be refused if it came today under these policies, each as `kind name`.
     pub fn out_of_policy(&self, policies: &[Policy]) -> Vec<(String, Refusal)> {
-        let nobody = Identity::Anonymous;
-        let verdict = |what: String, verb, spec: &ServiceSpec| {
-            let refusal = admit(&nobody, verb, None, spec, policies).err()?;
-            Some((what.clone(), Refusal { what, ..refusal }))
+        let verdict = |what: String, spec: &ServiceSpec| {
+            let breaches = review(spec, policies);
+            (!breaches.is_empty()).then(|| (what.clone(), Refusal { what, breaches }))
         };
         let is_over =
             |service: &model::service::Service| service.job.as_ref().is_some_and(|job| job.is_over());
@@ -152,15 +151,10 @@ impl Store {
         let services = services.filter_map(|service| {
             let cron = service.job.as_ref().and_then(|job| self.crons.get(&job.cron?.cron));
             // It is the cron's, which is told of by itself.
-            cron.is_none()
-                .then(|| verdict(format!("service {}", service.spec.name), Verb::Update, &service.spec))?
+            cron.is_none().then(|| verdict(format!("service {}", service.spec.name), &service.spec))?
         });
         let crons = self.crons.values().filter(|cron| !cron.spec.suspended).filter_map(|cron| {
-            verdict(
-                format!("cron {}", cron.spec.name),
-                Verb::Schedule,
-                &named(&cron.spec.job, &cron.spec.name),
-            )
+            verdict(format!("cron {}", cron.spec.name), &named(&cron.spec.job, &cron.spec.name))
         });
         services.chain(crons).collect()
     }

@@ -27,7 +27,7 @@ pub mod admit;
 pub mod places;
 pub mod signing;
 
-pub use admit::{Breach, Refusal, Verb, admit};
+pub use admit::{Breach, Refusal, Verb, admit, review};
 
 /// Policies of a cluster at most: every declaration is judged by all.
 pub const MAX_POLICIES: usize = 64;

@@ -16,7 +16,7 @@ impl Require {
     }
 
     /// Whether a signature that holds is by one of those who are named.
-    fn names_signer(&self, one: &ImageSignature) -> bool {
+    pub(super) fn names_signer(&self, one: &ImageSignature) -> bool {
         match &one.certified {
             None => self.signed_by.contains(&one.key),
             Some(certified) => self.signed_by_identity.contains(&certified.by),
@@ -110,7 +110,7 @@ mod tests {
     use crate::{
         id::Generation,
         identity::Identity,
-        policy::{PolicySpec, Refusal, Verb, admit},
+        policy::{PolicySpec, Refusal, Verb, admit, review},
         service::Mode,
         signature::tests::{KEY, OTHER_KEY, PAYLOAD, SIGNATURE},
         time::ClusterTime,
@@ -178,6 +178,7 @@ mod tests {
                 assert!(text.contains(part), "{text}");
             }
         }
+        assert_eq!((review(&spec, &signed).len(), review(&spec, &changed).len()), (0, 1));
         // What ran returns when a release fails, and what runs is scaled.
         assert_eq!(judge(Verb::Return, &spec, &changed), Ok(()));
         let more = ServiceSpec { mode: Mode::Replicated(3), ..spec.clone() };
