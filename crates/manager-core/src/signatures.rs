@@ -102,8 +102,12 @@ impl Manager {
             }
             proof.signatures = choose(&proof.image, &signers, found);
         }
+        // What nobody asks for is not verified and not kept, whoever sent it; what was there before was verified then.
+        let was = old.map_or(&[][..], |old| &old.spec.template.container.signatures);
         let Proof { image, signatures } = &mut proof;
-        signatures.retain(|signature| signature.verify(image).is_ok());
+        let asked = |one: &ImageSignature| signers.iter().any(|require| require.names_signer(one));
+        signatures.retain(|one| was.contains(one) || asked(one));
+        signatures.retain(|one| one.verify(image).is_ok());
         proof
     }
 
@@ -121,12 +125,13 @@ impl Manager {
 
     /// Whom the policies about a declaration want its image signed by.
     fn asked_of(&self, command: &Command) -> Vec<&Require> {
-        let spec = match command {
-            Command::CreateService { spec, .. } | Command::UpdateService { spec, .. } => spec.clone(),
-            Command::SetCron { spec, .. } => known_as(&spec.job, &spec.name),
+        let (spec, old) = match command {
+            Command::CreateService { spec, .. } => (spec.clone(), None),
+            Command::UpdateService { id, spec, .. } => (spec.clone(), self.store.service(*id)),
+            Command::SetCron { spec, .. } => (known_as(&spec.job, &spec.name), None),
             _ => return Vec::new(),
         };
-        signers(None, &spec, self.store.policies())
+        signers(old.map(|old| &*old.spec), &spec, self.store.policies())
     }
 
     fn why_unsigned(&self, command: &Command) -> String {

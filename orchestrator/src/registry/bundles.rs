@@ -2,22 +2,29 @@
 //! the image. Which do is said by the registry's list of them, or by the index that clients keep under a tag where a registry has no
 //! such list (OCI distribution 1.1, "Referrers tag schema").
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, StatusCode};
 use manager_core::RegistryRefusal as Refusal;
 use model::signature::{
-    FoundCertificate, FoundSignature, MAX_CERTIFICATES, MAX_ENTRY, MAX_PAYLOAD, STATEMENT, certificate_pem,
+    FoundCertificate, FoundSignature, MAX_CERTIFICATE, MAX_ENTRY, MAX_PAYLOAD, PREDICATE, STATEMENT,
+    certificate_pem,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Session, is_digest};
 
-/// Bundles of one image that are looked at, the newest, which clients write last: attestations of other kinds are among them.
-const MAX_BUNDLES: usize = 16;
+/// Bundles of one image that are looked at: attestations of other kinds are among them. Clients write the newest last; a registry that
+/// makes the list may begin with it.
+const LAST: usize = 8;
+const FIRST: usize = 4;
 /// Bytes of a bundle: payload, certificate and entry, packed, with a proof that is not read.
 const MAX_BUNDLE: usize = 256 << 10;
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// What a bundle's statement says, as its manifest has it: attestations say something else.
+const KIND: &str = "dev.sigstore.bundle.predicateType";
 
 /// What refers to an image.
 #[derive(Deserialize)]
@@ -30,6 +37,8 @@ struct Index {
 struct Manifest {
     #[serde(default)]
     layers: Vec<Descriptor>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -119,17 +128,20 @@ impl Session<'_> {
             let kind = one.artifact_type.as_deref();
             is_digest(&one.digest) && kind.is_none_or(|kind| kind.starts_with(BUNDLE))
         };
+        let bundles: Vec<&Descriptor> = index.manifests.iter().filter(is_bundle).collect();
+        let (first, last) = bundles.split_at(bundles.len().saturating_sub(LAST));
         let mut found = Vec::new();
-        for referrer in index.manifests.iter().rev().filter(is_bundle).take(MAX_BUNDLES) {
-            let Some(manifest) = self.tagged::<Manifest>(repository, &referrer.digest).await? else {
-                continue;
-            };
-            let [layer] = &manifest.layers[..] else { continue };
-            if !layer.media_type.starts_with(BUNDLE) || !is_digest(&layer.digest) {
+        for referrer in last.iter().rev().chain(first.iter().take(FIRST)) {
+            // One that is damaged, or refused, speaks for itself alone.
+            let manifest = self.tagged::<Manifest>(repository, &referrer.digest).await;
+            let Ok(Some(Manifest { layers, annotations })) = manifest else { continue };
+            let [layer] = &layers[..] else { continue };
+            let is_other = annotations.get(KIND).is_some_and(|kind| kind != PREDICATE);
+            if is_other || !layer.media_type.starts_with(BUNDLE) || !is_digest(&layer.digest) {
                 continue;
             }
-            let text = self.blob(repository, &layer.digest, MAX_BUNDLE).await?;
-            found.extend(text.and_then(|text| read(&text)));
+            let text = self.blob(repository, &layer.digest, MAX_BUNDLE).await;
+            found.extend(text.ok().flatten().and_then(|text| read(&text)));
         }
         Ok(found)
     }
@@ -165,11 +177,10 @@ impl Material {
     /// What comes with a signature by an identity, as cosign 2 has it beside one.
     fn certified(&self) -> Option<FoundCertificate> {
         let chain = self.x509_certificate_chain.iter().flat_map(|chain| &chain.certificates);
-        let certificates: String =
-            self.certificate.iter().chain(chain).map(|one| certificate_pem(&one.raw_bytes)).collect();
+        let certificate = certificate_pem(&self.certificate.iter().chain(chain).next()?.raw_bytes);
         let entry = self.tlog_entries.first().and_then(Entry::bundle).unwrap_or_default();
-        let fits = certificates.len() <= MAX_CERTIFICATES && entry.len() <= MAX_ENTRY;
-        (fits && !certificates.is_empty()).then_some(FoundCertificate { certificates, entry })
+        let fits = certificate.len() <= MAX_CERTIFICATE && entry.len() <= MAX_ENTRY;
+        fits.then_some(FoundCertificate { certificate, entry })
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::{Method, StatusCode};
 use manager_core::RegistryRefusal as Refusal;
 use model::signature::{
-    FoundCertificate, FoundSignature, MAX_CERTIFICATES, MAX_ENCODED, MAX_ENTRY, MAX_PAYLOAD,
+    FoundCertificate, FoundSignature, MAX_CERTIFICATE, MAX_ENCODED, MAX_ENTRY, MAX_PAYLOAD,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -16,12 +16,11 @@ use super::{Session, digest_of, is_digest};
 /// Bytes of the manifest: a signature takes some 500 there, or 10 KiB with a certificate.
 const MAX_MANIFEST: usize = 1 << 20;
 /// Signatures of one image that are looked at, the newest, which cosign writes last.
-const MAX_LAYERS: usize = 32;
+const MAX_LAYERS: usize = 16;
 const LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// Beside one by an identity: the signer's certificate, those between it and the authority, and the log's word.
+/// Beside one by an identity: the signer's certificate, and the log's word.
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
-const CHAIN: &str = "dev.sigstore.cosign/chain";
 const ENTRY: &str = "dev.sigstore.cosign/bundle";
 
 #[derive(Deserialize)]
@@ -53,11 +52,10 @@ impl Layer {
 
     /// What comes with a signature by an identity, of a size that can count.
     fn certified(&self) -> Option<FoundCertificate> {
-        let text = |name: &str| self.annotations.get(name).map_or("", String::as_str);
-        let certificates = [text(CERTIFICATE), text(CHAIN)].join("\n");
-        let entry = text(ENTRY).to_owned();
-        let is_one = !text(CERTIFICATE).is_empty() && certificates.len() <= MAX_CERTIFICATES;
-        (is_one && entry.len() <= MAX_ENTRY).then_some(FoundCertificate { certificates, entry })
+        let certificate = self.annotations.get(CERTIFICATE)?.clone();
+        let entry = self.annotations.get(ENTRY).cloned().unwrap_or_default();
+        let fits = certificate.len() <= MAX_CERTIFICATE && entry.len() <= MAX_ENTRY;
+        fits.then_some(FoundCertificate { certificate, entry })
     }
 }
 
@@ -69,7 +67,12 @@ impl Session<'_> {
         digest: &str,
     ) -> Result<Vec<FoundSignature>, Refusal> {
         let mut found = self.simple(repository, digest).await?;
-        found.extend(self.bundles(repository, digest).await?);
+        match self.bundles(repository, digest).await {
+            Ok(bundles) => found.extend(bundles),
+            // What is there may do, and a registry that knows nothing of bundles may say anything.
+            Err(_) if !found.is_empty() => {}
+            Err(refusal) => return Err(refusal),
+        }
         Ok(found)
     }
 

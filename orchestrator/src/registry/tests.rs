@@ -287,7 +287,7 @@ fn signatures_are_read_where_cosign_puts_them_and_what_is_none_is_left_out() {
         // The blob is not what the manifest says.
         (vec![layer(&digest("b"), kind, 2)], vec![]),
         (vec![layer("../../secret", kind, 2)], vec![]),
-        (vec![good.clone(); 40], vec![one(); 32]),
+        (vec![good.clone(); 40], vec![one(); 16]),
         (vec![], vec![]),
     ] {
         let (host, _seen) = with_signatures(&format!(r#"{{"layers": [{}]}}"#, layers.join(", ")), "{}");

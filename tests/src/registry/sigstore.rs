@@ -164,7 +164,7 @@ mod tests {
     fn judged(asked: &Sigstore, payload: String, proof: Proof) -> Result<(), String> {
         let image = format!("registry.example/mx/web:1@sha256:{}", "a".repeat(64));
         let Proof { signature, certificate, entry } = proof;
-        let certified = Some(FoundCertificate { certificates: certificate, entry });
+        let certified = Some(FoundCertificate { certificate, entry });
         let found = [FoundSignature { payload, signature, certified }];
         let identity = SignerIdentity {
             issuer: ISSUED_BY.into(),

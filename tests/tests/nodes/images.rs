@@ -330,7 +330,7 @@ fn only_what_a_pipeline_of_the_policys_signed_is_run() {
     };
     let elsewhere = "https://gitlab.example/mx/other//.gitlab-ci.yml@refs/heads/main";
     sign(&sigstore, elsewhere);
-    refused(&format!("it is by {elsewhere}"));
+    refused(&format!("its certificate is of {elsewhere}"));
     sign(&Sigstore::new().expect("keys"), PIPELINE);
     refused("it is of another log");
     sign(&sigstore, PIPELINE);

@@ -11,7 +11,7 @@ use model::{
     request::{ApiError, ErrorCode, Request, Response},
     service::{ReleaseNote, RestartPolicy, Service, ServiceSpec, TemplateVersion},
     session::PROTOCOL,
-    signature::FoundSignature,
+    signature::{FoundSignature, ImageSignature},
 };
 
 use crate::world::{ONE, World, admin, spec};
@@ -355,6 +355,25 @@ fn cron_is_signed_when_it_is_declared_and_its_jobs_ask_nobody() {
     let error = world.insist(admin(), Request::RunCron("sync".into())).expect_err("by the old key");
     assert!(error.to_string().contains("declare it again"), "{error}");
     world.insist(admin(), cron(job)).expect_err("its registry does not say");
+}
+
+#[test]
+fn signatures_that_nobody_asks_for_are_not_kept_whoever_sends_them() {
+    let mut world = site(unsigned);
+    let FoundSignature { payload, signature, .. } = signature("reg.example/app", "1", GOOD);
+    let sent = ImageSignature { key: KEY.parse().expect("a key"), payload, signature, certified: None };
+    let mut spec = of(&format!("reg.example/app@{}", digest("1")));
+    spec.template.container.signatures = vec![sent.clone()];
+    // One that a policy asks for counts, wherever it comes from.
+    world.insist(admin(), Request::CreateService(spec.clone().into())).expect("signed");
+    spec.name = "other".into();
+    world.insist(admin(), Request::CreateService(spec.into())).expect("nobody asks");
+    let kept = |name: &str| {
+        let mut services = world.store(ONE).services();
+        let service = services.find(|service| service.spec.name == name).expect("it is there");
+        service.spec.template.container.signatures.clone()
+    };
+    assert_eq!((kept("web"), kept("other")), (vec![sent], vec![]));
 }
 
 #[test]

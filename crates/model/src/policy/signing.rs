@@ -4,10 +4,15 @@ use super::{Policy, Require};
 use crate::{
     service::ServiceSpec,
     signature::{
-        Certified, Flaw, FoundSignature, ImageSignature, MAX_CERTIFICATES, MAX_ENCODED, MAX_ENTRY,
-        MAX_PAYLOAD, MAX_SIGNATURES, PublicKey, SignerIdentity, names, signer_key,
+        Certified, Flaw, FoundSignature, ImageSignature, MAX_CERTIFICATE, MAX_ENCODED, MAX_ENTRY,
+        MAX_PAYLOAD, MAX_SIGNATURES, MAX_SIGNED_BYTES, PublicKey, Signer, SignerIdentity, names,
     },
 };
+
+/// Signatures that are verified for one declaration at most; each takes some 0.1 ms, one by an identity up to a millisecond.
+const MAX_TRIES: usize = 64;
+/// And to say what is wrong with them.
+const MAX_TOLD: usize = 4;
 
 impl Require {
     /// Whether a signature is asked for.
@@ -16,25 +21,38 @@ impl Require {
     }
 
     /// Whether a signature that holds is by one of those who are named.
-    pub(super) fn names_signer(&self, one: &ImageSignature) -> bool {
+    pub fn names_signer(&self, one: &ImageSignature) -> bool {
         match &one.certified {
             None => self.signed_by.contains(&one.key),
             Some(certified) => self.signed_by_identity.contains(&certified.by),
         }
     }
 
-    /// What a signature that a registry has would be by each of those who are named: a proof, if it holds.
-    fn claims<'a>(&'a self, found: &'a FoundSignature) -> impl Iterator<Item = ImageSignature> + 'a {
-        let by_key = self.signed_by.iter().map(|key| claim(found, *key, None));
-        let proof = found.certified.as_ref();
-        let key = proof.and_then(|proof| signer_key(&proof.certificates));
-        let certified = move |by: &SignerIdentity| {
-            let proof = proof?;
-            let (certificates, entry) = (proof.certificates.clone(), proof.entry.clone());
-            Some(claim(found, key?, Some(Certified { by: by.clone(), certificates, entry })))
+    /// What a signature that a registry has would be by each of those who are named: a proof, if it holds. By those identities only that
+    /// its certificate names.
+    fn claims<'a>(&'a self, found: &'a Found<'a>) -> impl Iterator<Item = ImageSignature> + 'a {
+        let by_key = self.signed_by.iter().map(|key| claim(found.signature, *key, None));
+        let certified = |by: &SignerIdentity| {
+            let (signer, proof) = found.signer.as_ref().zip(found.signature.certified.as_ref())?;
+            let (certificate, entry) = (proof.certificate.clone(), proof.entry.clone());
+            let certified = Certified { by: by.clone(), certificate, entry };
+            by.is(signer).then(|| claim(found.signature, signer.key, Some(certified)))
         };
         by_key.chain(self.signed_by_identity.iter().filter_map(certified))
     }
+}
+
+/// What a registry has, with whom its certificate names.
+struct Found<'a> {
+    signature: &'a FoundSignature,
+    signer: Option<Signer>,
+}
+
+/// Those that name an image.
+fn naming<'a>(image: &str, found: &'a [FoundSignature]) -> Vec<Found<'a>> {
+    let named = found.iter().filter(|one| names(&one.payload, image).is_ok());
+    let signer = |one: &FoundSignature| Signer::of(&one.certified.as_ref()?.certificate);
+    named.map(|signature| Found { signature, signer: signer(signature) }).collect()
 }
 
 fn claim(found: &FoundSignature, key: PublicKey, certified: Option<Certified>) -> ImageSignature {
@@ -59,26 +77,33 @@ pub fn is_signed(image: &str, signatures: &[ImageSignature], signers: &[&Require
 }
 
 /// Of the signatures that a registry has of an image, those that prove one whom each names, each once; none for whom no signature
-/// is by.
+/// is by. So many are tried that a registry full of wrong ones does not keep a manager from its other work.
 pub fn choose(image: &str, signers: &[&Require], found: &[FoundSignature]) -> Vec<ImageSignature> {
-    let fits = |one: &FoundSignature| {
-        let small = |text: &str, most: usize| text.len() <= most;
+    let fits = |one: &ImageSignature| {
         let certified = one.certified.as_ref();
-        small(&one.payload, MAX_PAYLOAD)
-            && small(&one.signature, MAX_ENCODED)
+        one.payload.len() <= MAX_PAYLOAD
+            && one.signature.len() <= MAX_ENCODED
             && certified.is_none_or(|proof| {
-                small(&proof.certificates, MAX_CERTIFICATES) && small(&proof.entry, MAX_ENTRY)
+                proof.certificate.len() <= MAX_CERTIFICATE && proof.entry.len() <= MAX_ENTRY
             })
     };
-    let named = |one: &&FoundSignature| fits(one) && names(&one.payload, image).is_ok();
-    let named: Vec<&FoundSignature> = found.iter().filter(named).collect();
+    let named = naming(image, found);
     let mut chosen: Vec<ImageSignature> = Vec::new();
+    let (mut tries, mut room) = (MAX_TRIES, MAX_SIGNED_BYTES);
     for require in signers {
         if chosen.len() == MAX_SIGNATURES || chosen.iter().any(|one| require.names_signer(one)) {
             continue;
         }
-        let holds = |claim: &ImageSignature| claim.verify(image).is_ok();
-        chosen.extend(named.iter().flat_map(|one| require.claims(one)).find(holds));
+        let claims = named.iter().flat_map(|one| require.claims(one));
+        let mut claims = claims.filter(|one| fits(one) && one.bytes() <= room).take(tries);
+        let holds = |claim: &ImageSignature| {
+            tries -= 1;
+            claim.verify(image).is_ok()
+        };
+        if let Some(one) = claims.find(holds) {
+            room -= one.bytes();
+            chosen.push(one);
+        }
     }
     chosen
 }
@@ -86,20 +111,20 @@ pub fn choose(image: &str, signers: &[&Require], found: &[FoundSignature]) -> Ve
 /// Why what a registry has does not do for those who ask, in words.
 pub fn why_not(image: &str, signers: &[&Require], found: &[FoundSignature]) -> String {
     let Some(first) = found.first() else { return "its registry has no signature of it".into() };
-    let named: Vec<&FoundSignature> = found.iter().filter(|one| names(&one.payload, image).is_ok()).collect();
+    let does_not = |why: Flaw| format!("its registry has a signature that does not count: {why}");
+    let named = naming(image, found);
     if named.is_empty() {
-        let why = names(&first.payload, image).err().unwrap_or(Flaw::OtherKey);
-        return format!("its registry has a signature that does not count: {why}");
+        return does_not(names(&first.payload, image).err().unwrap_or(Flaw::OtherKey));
     }
-    // What is wrong with the newest that comes with a certificate says most: whose it is, where all else holds.
+    // What is wrong with the newest that comes with the right name says most.
     let claims = named.iter().flat_map(|one| signers.iter().flat_map(|require| require.claims(one)));
-    let flaws: Vec<Flaw> = claims
-        .filter(|claim| claim.certified.is_some())
-        .filter_map(|claim| claim.verify(image).err())
-        .collect();
-    let whose = flaws.iter().find(|flaw| matches!(flaw, Flaw::OtherIdentity(_)));
-    match whose.or(flaws.first()) {
-        Some(why) => format!("its registry has a signature that does not count: {why}"),
+    let mut certified = claims.filter(|claim| claim.certified.is_some()).take(MAX_TOLD);
+    if let Some(why) = certified.find_map(|claim| claim.verify(image).err()) {
+        return does_not(why);
+    }
+    let asks_identity = signers.iter().any(|require| !require.signed_by_identity.is_empty());
+    match named.iter().find_map(|one| one.signer.as_ref()).filter(|_| asks_identity) {
+        Some(other) => does_not(Flaw::OtherIdentity(other.to_string())),
         None => "its registry has signatures of it, all by other keys".into(),
     }
 }

@@ -25,11 +25,8 @@ use super::{Flaw, PublicKey, log};
 const MAX_AUTHORITY: usize = 4;
 /// Bytes of an authority's certificates as PEM.
 const MAX_AUTHORITY_BYTES: usize = 8 << 10;
-/// Bytes of a signer's certificates that are kept with a declaration: one of a pipeline has some 3 KiB, and those of the authority
-/// come with it.
-pub const MAX_CERTIFICATES: usize = 16 << 10;
-/// Certificates that are looked at on the way from a signer to the authority.
-const MAX_CHAIN: usize = 5;
+/// Bytes of a signer's certificate that are kept with a declaration: one of a pipeline has some 3 KiB as PEM.
+pub const MAX_CERTIFICATE: usize = 8 << 10;
 /// For signing code: id-kp-codeSigning (RFC 5280, 4.2.1.12).
 const CODE_SIGNING: [u8; 8] = [0x2b, 6, 1, 5, 5, 7, 3, 3];
 /// Who vouched for the signer, as Fulcio writes it (docs/oid-info.md there): a UTF8String, and bare in older certificates.
@@ -62,12 +59,13 @@ pub struct SignerIdentity {
 }
 
 impl SignerIdentity {
-    fn is(&self, issuer: &str, subject: &str) -> bool {
+    /// Whether this is whom a certificate names.
+    pub(crate) fn is(&self, signer: &Signer) -> bool {
         let is_subject = match self.subject.strip_suffix('*') {
-            Some(beginning) => subject.starts_with(beginning),
-            None => subject == self.subject,
+            Some(beginning) => signer.subject.starts_with(beginning),
+            None => signer.subject == self.subject,
         };
-        self.issuer == issuer && is_subject
+        self.issuer == signer.issuer && is_subject
     }
 
     /// Bytes of its texts.
@@ -150,8 +148,8 @@ impl From<Authority> for String {
 pub struct Certified {
     /// Whose signature it is said to be, as the policy has it.
     pub by: SignerIdentity,
-    /// The signer's certificate, then those between it and the authority: PEM.
-    pub certificates: String,
+    /// The signer's certificate, PEM. Those between it and the authority are the policy's.
+    pub certificate: String,
     /// The log's word for the signature: Rekor's bundle, JSON.
     pub entry: String,
 }
@@ -159,22 +157,17 @@ pub struct Certified {
 impl Certified {
     /// Whether a key was the identity's when it made a signature over a payload.
     pub(super) fn verify(&self, key: &PublicKey, payload: &str, signature: &str) -> Result<(), Flaw> {
-        let all = certificates(&self.certificates).ok_or(Flaw::Certificate("it is damaged".into()))?;
-        let [signer, between @ ..] = &all[..] else {
-            return Err(Flaw::Certificate("there is none".into()));
-        };
-        let parsed = read(signer).ok_or(Flaw::Certificate("it is damaged".into()))?;
-        if key_of(&parsed) != Some(*key) {
+        let damaged = || Flaw::Certificate("it is damaged, or its key is none of ECDSA on P-256".into());
+        let signer = Signer::of(&self.certificate).ok_or_else(damaged)?;
+        if signer.key != *key {
             return Err(Flaw::Certificate("it is of another key".into()));
         }
-        let at = log::verify(&self.by.log, &self.entry, signer, payload, signature).map_err(Flaw::Log)?;
-        chain(signer, between, &self.by.authority, at)?;
-        let (issuer, subject) =
-            (issuer_of(&parsed).unwrap_or_default(), subject_of(&parsed).unwrap_or_default());
-        if !self.by.is(&issuer, &subject) {
-            return Err(Flaw::OtherIdentity(format!("{subject} ({issuer})")));
+        if !self.by.is(&signer) {
+            return Err(Flaw::OtherIdentity(signer.to_string()));
         }
-        Ok(())
+        let der = &signer.der;
+        let at = log::verify(&self.by.log, &self.entry, der, payload, signature).map_err(Flaw::Log)?;
+        issued(der, &self.by.authority, at)
     }
 }
 
@@ -184,18 +177,36 @@ pub fn certificate_pem(der: &str) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
-/// The key in a signer's certificate, the first of a PEM text; `None` where there is none of the kind.
-pub(crate) fn signer_key(certificates: &str) -> Option<PublicKey> {
-    key_of(&read(&first_certificate(certificates.as_bytes())?)?)
+/// Whom a certificate names, whoever issued it.
+pub(crate) struct Signer {
+    pub(crate) key: PublicKey,
+    issuer: String,
+    subject: String,
+    der: CertificateDer<'static>,
 }
 
-/// Whether a chain leads from the authority to a signer who might sign code at a time.
-fn chain(
-    signer: &CertificateDer<'_>,
-    between: &[CertificateDer<'_>],
-    authority: &Authority,
-    at: UnixTime,
-) -> Result<(), Flaw> {
+impl Signer {
+    /// Of a certificate, PEM; `None` where it is none with a key of the kind.
+    pub(crate) fn of(certificate: &str) -> Option<Self> {
+        let der = first_certificate(certificate.as_bytes())?;
+        let parsed = read(&der)?;
+        let key = PublicKey::of_der(parsed.public_key().raw)?;
+        let (issuer, subject) = (issuer_of(&parsed), subject_of(&parsed));
+        let (issuer, subject) = (issuer.unwrap_or_default(), subject.unwrap_or_default());
+        Some(Self { key, issuer, subject, der })
+    }
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |text: &str| text.replace(char::is_control, " ");
+        write!(f, "{} ({})", line(&self.subject), line(&self.issuer))
+    }
+}
+
+/// Whether one of the authority's certificates issued a signer's, for signing code at a time. No others are taken from anywhere: a search
+/// for a way through them is what could be made long.
+fn issued(signer: &CertificateDer<'_>, authority: &Authority, at: UnixTime) -> Result<(), Flaw> {
     let flaw = |why: webpki::Error| {
         Flaw::Certificate(match why {
             webpki::Error::CertExpired { .. } => "it had ended when the log took the signature".into(),
@@ -207,11 +218,10 @@ fn chain(
             other => other.to_string(),
         })
     };
-    let between = &between[..between.len().min(MAX_CHAIN)];
     let usage = KeyUsage::required(&CODE_SIGNING);
     let signer = EndEntityCert::try_from(signer).map_err(flaw)?;
     let anchors = authority.anchors();
-    let path = signer.verify_for_usage(&ALGORITHMS, &anchors, between, at, usage, None, None);
+    let path = signer.verify_for_usage(&ALGORITHMS, &anchors, &[], at, usage, None, None);
     path.map(|_| ()).map_err(flaw)
 }
 
@@ -226,10 +236,6 @@ pub(super) fn first_certificate(text: &[u8]) -> Option<CertificateDer<'static>> 
 
 fn read<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, parsed)| parsed)
-}
-
-fn key_of(parsed: &X509Certificate<'_>) -> Option<PublicKey> {
-    PublicKey::of_der(parsed.public_key().raw)
 }
 
 /// One name, or nobody knows which one counts.

@@ -21,13 +21,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::ContainerSpec;
 
-pub(crate) use identity::signer_key;
-pub use identity::{Authority, Certified, MAX_CERTIFICATES, SignerIdentity, certificate_pem};
+pub(crate) use identity::Signer;
+pub use identity::{Authority, Certified, MAX_CERTIFICATE, SignerIdentity, certificate_pem};
 pub use log::MAX_ENTRY;
-pub use payload::{STATEMENT, names};
+pub use payload::{PREDICATE, STATEMENT, names};
 
 /// Signatures that go with a declaration at most: one for each policy that asks for another key.
 pub const MAX_SIGNATURES: usize = 8;
+/// Bytes of them together: one by a key has some 350, one by an identity some 10 KiB.
+pub const MAX_SIGNED_BYTES: usize = 96 << 10;
 /// Bytes of a payload that is kept with a declaration; those of cosign have some 250 and what `-a` adds.
 pub const MAX_PAYLOAD: usize = 8 << 10;
 /// Bytes of a signature in base64: of this kind they have at most 96.
@@ -144,8 +146,8 @@ pub struct FoundSignature {
 /// What a registry has beside a signature by an identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundCertificate {
-    /// The signer's certificate and those that come with it: PEM.
-    pub certificates: String,
+    /// The signer's certificate, PEM.
+    pub certificate: String,
     /// The log's word: Rekor's bundle, JSON.
     pub entry: String,
 }
@@ -178,7 +180,7 @@ impl ImageSignature {
     /// Bytes of its texts.
     pub fn bytes(&self) -> usize {
         let certified = self.certified.as_deref();
-        let more = certified.map_or(0, |one| one.certificates.len() + one.entry.len() + one.by.bytes());
+        let more = certified.map_or(0, |one| one.certificate.len() + one.entry.len() + one.by.bytes());
         self.payload.len() + self.signature.len() + more
     }
 }
@@ -218,7 +220,7 @@ pub enum Flaw {
     #[error("its entry in the log does not hold: {0}")]
     Log(&'static str),
     /// The certificate is of another identity.
-    #[error("it is by {0}")]
+    #[error("its certificate is of {0}")]
     OtherIdentity(String),
 }
 

@@ -11,7 +11,7 @@ use crate::registry::ImageName;
 /// What cosign writes into every payload, so that a signature over something else is none.
 const KIND: &str = "cosign container image signature";
 /// What it writes into every statement of the kind (in-toto, spec/v1/statement.md there).
-const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const STATEMENTS: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 /// The media type of statements, part of what is signed.
 pub const STATEMENT: &str = "application/vnd.in-toto+json";

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Problems,
     item::{files, files_bytes},
+    policy::identity,
     probe::{probes, probes_bytes},
     resources::{log, resources, ulimits},
     security::{security, security_bytes},
@@ -16,7 +17,10 @@ use super::{
 };
 use crate::{
     container::{ContainerSpec, Healthcheck, Mount, MountSource, PortSpec, PullPolicy},
-    signature::{ImageSignature, MAX_CERTIFICATES, MAX_ENCODED, MAX_ENTRY, MAX_PAYLOAD, MAX_SIGNATURES},
+    signature::{
+        ImageSignature, MAX_CERTIFICATE, MAX_ENCODED, MAX_ENTRY, MAX_PAYLOAD, MAX_SIGNATURES,
+        MAX_SIGNED_BYTES,
+    },
 };
 
 /// Environment variables, and bytes of one value: the kernel's own bound for one string is 128 KiB.
@@ -90,11 +94,16 @@ fn signatures(problems: &mut Problems, path: &str, signatures: &[ImageSignature]
             format!("a payload has at most {MAX_PAYLOAD} bytes, and its signature {MAX_ENCODED}")
         });
         let Some(certified) = &signature.certified else { continue };
-        let small = certified.certificates.len() <= MAX_CERTIFICATES && certified.entry.len() <= MAX_ENTRY;
+        let small = certified.certificate.len() <= MAX_CERTIFICATE && certified.entry.len() <= MAX_ENTRY;
         problems.ensure(small, format!("{path}.certified"), || {
-            format!("certificates have at most {MAX_CERTIFICATES} bytes, and the log's entry {MAX_ENTRY}")
+            format!("a certificate has at most {MAX_CERTIFICATE} bytes, and the log's entry {MAX_ENTRY}")
         });
+        identity(problems, &format!("{path}.certified.by"), &certified.by);
     }
+    let bytes = signatures.iter().map(ImageSignature::bytes).sum::<usize>();
+    problems.ensure(bytes <= MAX_SIGNED_BYTES, path, || {
+        format!("signatures have {bytes} bytes; at most {MAX_SIGNED_BYTES} are allowed")
+    });
 }
 
 pub(super) fn words(problems: &mut Problems, path: &str, words: &[String]) {
@@ -260,5 +269,4 @@ pub(super) fn container_bytes(spec: &ContainerSpec) -> usize {
         + probes_bytes(&spec.probes)
         + security_bytes(&spec.security)
         + files_bytes(spec)
-        + spec.signatures.iter().map(ImageSignature::bytes).sum::<usize>()
 }

@@ -52,19 +52,22 @@ pub fn validate_policy(spec: &PolicySpec) -> Vec<Problem> {
 fn identities(problems: &mut Problems, identities: &[SignerIdentity]) {
     const AT: &str = "require.signed_by_identity";
     problems.at_most(identities.len(), MAX_IDENTITIES, AT, "identities");
-    for (position, SignerIdentity { issuer, subject, .. }) in identities.iter().enumerate() {
-        let is_url = issuer.starts_with("https://") || issuer.starts_with("http://");
-        problems.ensure(is_url && line(issuer), format!("{AT}[{position}].issuer"), || {
-            format!(
-                "{} is no URL, such as https://gitlab.example.org, of whoever vouches",
-                text::quote(issuer)
-            )
-        });
-        let is_some = !subject.trim_end_matches('*').is_empty() && line(subject);
-        problems.ensure(is_some, format!("{AT}[{position}].subject"), || {
-            format!("write whom it vouches for, at most {MAX_ITEM} bytes; a * at the end stands for anything, and not alone")
-        });
+    for (position, one) in identities.iter().enumerate() {
+        identity(problems, &format!("{AT}[{position}]"), one);
     }
+}
+
+pub(super) fn identity(problems: &mut Problems, path: &str, of: &SignerIdentity) {
+    let SignerIdentity { issuer, subject, .. } = of;
+    let is_url = issuer.starts_with("https://") || issuer.starts_with("http://");
+    problems.ensure(is_url && line(issuer), format!("{path}.issuer"), || {
+        format!("{} is no URL, such as https://gitlab.example.org, of whoever vouches", text::quote(issuer))
+    });
+    let name = subject.strip_suffix('*').unwrap_or(subject);
+    let is_one = !name.is_empty() && !name.contains('*') && line(subject);
+    problems.ensure(is_one, format!("{path}.subject"), || {
+        format!("write whom it vouches for, at most {MAX_ITEM} bytes; a * stands for anything at the end, and not alone")
+    });
 }
 
 /// A grant names its services: labels are in the hands of whoever may change a service, and a grant to all is none.
