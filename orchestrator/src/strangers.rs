@@ -4,15 +4,27 @@
 //! Of a stranger an address is all that there is to record. A machine that was forgotten tries for months: of each address and reason the
 //! first is recorded at once, and how many more there were once an hour.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem::{discriminant, take},
+    net::IpAddr,
+    time::Duration,
+};
 
 use model::{
     audit::{self, MAX_TEXT},
     identity::Identity,
     request::{ApiError, ErrorCode, Request},
 };
-use rpc::tls::{ClientTls, TlsError};
-use tokio::{sync::mpsc, time::Instant};
+use rpc::{
+    offences::source,
+    tls::{ClientTls, TlsError},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use tonic::Status;
 
 use crate::{client, core_loop::Shared};
 
@@ -24,20 +36,47 @@ const CHECK: Duration = Duration::from_secs(60);
 const MAX_KNOWN: usize = 128;
 /// Refusals that wait to be counted; more at once are not.
 const WAITING: usize = 256;
-/// A record that could not be written is tried again so often, so long after.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(5);
+/// Records that wait to be written, for as long as no manager can.
+const UNWRITTEN: usize = 64;
+/// Until a record that could not be written is tried again.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Somebody who was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Refused {
-    /// Where from.
-    pub address: IpAddr,
-    /// Who it was, as the connection proved it.
-    pub who: Identity,
-    /// Why, in words without anything that was presented.
-    pub reason: String,
+    address: IpAddr,
+    who: Identity,
+    /// One word for each reason, whatever else its sentence says.
+    kind: String,
+    reason: String,
 }
+
+impl Refused {
+    /// In the handshake. What a certificate says of itself goes into no record: anybody can write one.
+    fn at_the_door(address: IpAddr, error: &TlsError) -> Self {
+        let reason = match error {
+            TlsError::BadCertificate { .. } | TlsError::NoIdentity { .. } => {
+                "the other side's certificate is none that this cluster gives".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let kind = format!("{:?}", discriminant(error));
+        Self { address: source(address), who: Identity::Anonymous, kind, reason }
+    }
+
+    /// Afterwards.
+    pub fn inside(address: IpAddr, who: Identity, refusal: &Status) -> Self {
+        let (kind, reason) = (format!("{:?}", refusal.code()), refusal.message().to_owned());
+        Self { address: source(address), who, kind, reason }
+    }
+
+    fn key(&self) -> Key {
+        Some((self.address, audit::holder(&self.who), self.kind.clone()))
+    }
+}
+
+/// What is told apart; nothing for all that is too many.
+type Key = Option<(IpAddr, String, String)>;
 
 /// A way to tell of refusals, and where they come out.
 pub fn channel() -> (mpsc::Sender<Refused>, mpsc::Receiver<Refused>) {
@@ -60,39 +99,56 @@ pub struct Strangers {
 
 impl Strangers {
     /// Records for as long as it is polled.
-    pub async fn record(mut self) {
-        let mut seen = Seen::default();
-        loop {
-            let notes = tokio::select! {
-                Some((address, error)) = self.at_the_door.recv() => {
-                    let refused = Refused { address, who: Identity::Anonymous, reason: error.to_string() };
-                    Vec::from_iter(seen.note(refused, Instant::now()))
-                }
-                Some(refused) = self.inside.recv() => Vec::from_iter(seen.note(refused, Instant::now())),
-                () = tokio::time::sleep(CHECK) => seen.due(Instant::now()),
-            };
-            for note in notes {
-                self.tell(note).await;
+    pub async fn record(self) {
+        let Self { at_the_door, inside, tls, address, shared } = self;
+        let (notes, mut unwritten) = mpsc::channel(UNWRITTEN);
+        let write = async {
+            while let Some(note) = unwritten.recv().await {
+                write(note, &tls, &address, &shared).await;
+            }
+        };
+        tokio::join!(count(at_the_door, inside, notes), write);
+    }
+}
+
+/// Puts a note on record, however long nobody can.
+async fn write(Note { who, source, reason }: Note, tls: &ClientTls, address: &str, shared: &Shared) {
+    let request = Request::NoteRefusal { who, source, reason: audit::cut(&reason, MAX_TEXT) };
+    loop {
+        let mut managers = vec![address.to_owned()];
+        managers.extend(shared.standing.borrow().addresses.values().cloned());
+        let Err(error) = client::call(&managers, tls, &request).await else { return };
+        match error.downcast_ref::<ApiError>().map(|error| error.code) {
+            Some(ErrorCode::Unauthenticated) => return,
+            None | Some(ErrorCode::Unavailable | ErrorCode::NotLeader | ErrorCode::Exhausted) => {
+                tracing::debug!(error = format!("{error:#}"), "a refusal is not on record yet");
+                sleep(PAUSE).await;
+            }
+            Some(_) => {
+                tracing::warn!(?request, error = format!("{error:#}"), "a refusal cannot be recorded");
+                return;
             }
         }
     }
+}
 
-    async fn tell(&self, Note { who, source, reason }: Note) {
-        let request = Request::NoteRefusal { who, source, reason: audit::cut(&reason, MAX_TEXT) };
-        for _ in 0..TRIES {
-            let mut managers = vec![self.address.clone()];
-            managers.extend(self.shared.standing.borrow().addresses.values().cloned());
-            let error = match client::call(&managers, &self.tls, &request).await {
-                Ok(_) => return,
-                Err(error) => error,
-            };
-            if error.downcast_ref::<ApiError>().is_some_and(|e| e.code == ErrorCode::Unauthenticated) {
-                return;
+/// Decides what is recorded of what is refused.
+async fn count(
+    mut at_the_door: mpsc::Receiver<(IpAddr, TlsError)>,
+    mut inside: mpsc::Receiver<Refused>,
+    notes: mpsc::Sender<Note>,
+) {
+    let mut seen = Seen::default();
+    let mut check = interval(CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some((address, error)) = at_the_door.recv() => {
+                seen.note(Refused::at_the_door(address, &error), &notes, Instant::now());
             }
-            tracing::debug!(error = format!("{error:#}"), "a refusal is not on record yet");
-            tokio::time::sleep(PAUSE).await;
+            Some(refused) = inside.recv() => seen.note(refused, &notes, Instant::now()),
+            _ = check.tick() => seen.sum_up(&notes, Instant::now()),
         }
-        tracing::warn!(?request, "a refusal could not be put on record");
     }
 }
 
@@ -104,9 +160,9 @@ struct Note {
     reason: String,
 }
 
-/// Who was refused lately, by address, identity and the words of the reason without its numbers; nothing for all that are too many.
+/// Who was refused lately.
 #[derive(Default)]
-struct Seen(BTreeMap<Option<(IpAddr, String, String)>, Again>);
+struct Seen(BTreeMap<Key, Again>);
 
 struct Again {
     since: Instant,
@@ -115,45 +171,43 @@ struct Again {
 }
 
 impl Seen {
-    fn note(&mut self, refused: Refused, now: Instant) -> Option<Note> {
-        let words = refused.reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
-        let mut key = Some((refused.address, audit::holder(&refused.who), words));
+    fn note(&mut self, refused: Refused, notes: &mpsc::Sender<Note>, now: Instant) {
+        let mut key = refused.key();
         if !self.0.contains_key(&key) && self.0.len() >= MAX_KNOWN {
             key = None;
         }
         if let Some(again) = self.0.get_mut(&key) {
             again.more += 1;
-            return None;
+        } else if notes.try_send(noted(&key, &refused, 0)).is_ok() {
+            // One that has no place is told when it comes again.
+            self.0.insert(key, Again { since: now, more: 0, refused });
         }
-        let note = noted(key.is_some(), &refused, 0);
-        self.0.insert(key, Again { since: now, more: 0, refused });
-        Some(note)
     }
 
-    fn due(&mut self, now: Instant) -> Vec<Note> {
-        let mut notes = Vec::new();
+    fn sum_up(&mut self, notes: &mpsc::Sender<Note>, now: Instant) {
         self.0.retain(|key, again| {
             if now - again.since < AGAIN {
                 return true;
             }
-            let more = std::mem::take(&mut again.more);
-            again.since = now;
-            if more > 0 {
-                notes.push(noted(key.is_some(), &again.refused, more));
+            if again.more > 0 && notes.try_send(noted(key, &again.refused, again.more)).is_err() {
+                return true;
             }
-            more > 0
+            again.since = now;
+            take(&mut again.more) > 0
         });
-        notes
     }
 }
 
-fn noted(is_known: bool, refused: &Refused, more: u64) -> Note {
-    let Refused { address, who, reason } = refused.clone();
+fn noted(key: &Key, refused: &Refused, more: u64) -> Note {
+    let Refused { address, who, reason, .. } = refused.clone();
     let reason = if more > 0 { format!("{more} more in an hour: {reason}") } else { reason };
-    if is_known {
-        return Note { who, source: address.to_canonical().to_string(), reason };
+    match key {
+        Some(_) => Note { who, source: address.to_string(), reason },
+        None => {
+            let reason = format!("such as: {reason}");
+            Note { who: Identity::Anonymous, source: "many addresses".into(), reason }
+        }
     }
-    Note { who: Identity::Anonymous, source: "many addresses".into(), reason: format!("such as: {reason}") }
 }
 
 #[cfg(test)]
@@ -162,40 +216,75 @@ mod tests {
 
     use super::*;
 
-    fn refused(number: u16, reason: &str) -> Refused {
+    fn address(number: u16) -> IpAddr {
         let [high, low] = number.to_be_bytes();
-        let address = Ipv4Addr::new(10, 0, high, low).into();
-        Refused { address, who: Identity::Anonymous, reason: reason.into() }
+        Ipv4Addr::new(10, 0, high, low).into()
     }
 
-    #[tokio::test]
+    fn expired(seconds: u64) -> TlsError {
+        TlsError::Expired { not_after: "then".into(), now: "now".into(), seconds }
+    }
+
+    /// All that is told by now.
+    fn told(notes: &mut mpsc::Receiver<Note>) -> Vec<Note> {
+        std::iter::from_fn(|| notes.try_recv().ok()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_same_again_is_told_once_an_hour_with_how_often_it_was() {
-        let (mut seen, now) = (Seen::default(), Instant::now());
-        let first = seen.note(refused(7, "expired: 30 seconds too late"), now).expect("it is new");
-        assert_eq!(
-            (first.source.as_str(), first.reason.as_str()),
-            ("10.0.0.7", "expired: 30 seconds too late")
-        );
-        for seconds in 0..720 {
-            let again = refused(7, &format!("expired: {seconds} seconds too late"));
-            assert_eq!(seen.note(again, now), None);
+        let ((door, at_the_door), (inside, from_inside)) = (mpsc::channel(WAITING), channel());
+        let (tell, mut notes) = mpsc::channel(UNWRITTEN);
+        let counting = tokio::spawn(count(at_the_door, from_inside, tell));
+        // Far more often than is looked for what is due.
+        for second in 0..5_400 {
+            door.send((address(7), expired(second))).await.expect("somebody counts");
+            sleep(Duration::from_secs(1)).await;
         }
-        assert!(seen.note(refused(7, "wrong CA"), now).is_some(), "another reason");
-        let known = Refused { who: Identity::Manager(model::id::MemberId(2)), ..refused(7, "wrong CA") };
-        assert!(seen.note(known, now).is_some(), "somebody else");
-        assert_eq!(seen.due(now + AGAIN / 2), []);
-        let due = seen.due(now + AGAIN);
-        assert!(matches!(&due[..], [note] if note.reason.starts_with("720 more in an hour: ")), "{due:?}");
-        assert_eq!(seen.due(now + AGAIN * 2), []);
-        assert!(seen.0.is_empty());
-        assert!(seen.note(refused(7, "wrong CA"), now + AGAIN * 2).is_some());
+        let all = told(&mut notes);
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert_eq!((all[0].source.as_str(), &all[0].who), ("10.0.0.7", &Identity::Anonymous));
+        assert!(all[0].reason.contains(": 0 seconds too late"), "{all:?}");
+        assert!(all[1].reason.contains(" more in an hour: the other side's certificate expired"), "{all:?}");
+        door.send((address(7), TlsError::WrongCa)).await.expect("somebody counts");
+        let refusal = Status::permission_denied("only managers speak on behalf of others");
+        let known = Refused::inside(address(7), Identity::Manager(model::id::MemberId(2)), &refusal);
+        inside.send(known).await.expect("somebody counts");
+        sleep(Duration::from_secs(1)).await;
+        let others = told(&mut notes);
+        assert_eq!(others.len(), 2, "another reason, and somebody else: {others:?}");
+        counting.abort();
     }
 
     #[tokio::test]
-    async fn addresses_beyond_the_bound_are_one() {
+    async fn addresses_beyond_the_bound_are_one_and_leave_when_they_are_quiet() {
+        let (tell, mut notes) = mpsc::channel(10_000);
         let (mut seen, now) = (Seen::default(), Instant::now());
-        let told = (0..10_000).filter_map(|number| seen.note(refused(number, "wrong CA"), now)).count();
-        assert_eq!(told, MAX_KNOWN + 1);
-        assert!(seen.due(now + AGAIN).iter().any(|note| note.source == "many addresses"));
+        for number in 0..10_000 {
+            seen.note(Refused::at_the_door(address(number), &TlsError::WrongCa), &tell, now);
+        }
+        assert_eq!(told(&mut notes).len(), MAX_KNOWN + 1);
+        seen.sum_up(&tell, now + AGAIN);
+        assert!(matches!(&told(&mut notes)[..], [sum] if sum.source == "many addresses"));
+        seen.sum_up(&tell, now + AGAIN * 2);
+        assert!(seen.0.is_empty() && told(&mut notes).is_empty());
+        let network: IpAddr = "2001:db8::1".parse().expect("an address");
+        for host in 1..9_u128 {
+            let IpAddr::V6(network) = network else { unreachable!("it is one of IPv6") };
+            let host = IpAddr::V6((network.to_bits() + host).into());
+            seen.note(Refused::at_the_door(host, &TlsError::WrongCa), &tell, now);
+        }
+        assert_eq!(told(&mut notes).len(), 1, "one machine");
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_place_is_told_when_it_comes_again() {
+        let (tell, mut notes) = mpsc::channel(1);
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        for number in [1, 2] {
+            seen.note(Refused::at_the_door(address(number), &TlsError::WrongCa), &tell, now);
+        }
+        assert_eq!(told(&mut notes).len(), 1);
+        seen.note(Refused::at_the_door(address(2), &TlsError::WrongCa), &tell, now);
+        assert_eq!(told(&mut notes)[0].source, "10.0.0.2");
     }
 }

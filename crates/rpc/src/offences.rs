@@ -81,8 +81,8 @@ impl Offences {
     }
 }
 
-/// One machine has a whole /64 of IPv6.
-fn source(address: IpAddr) -> IpAddr {
+/// Whom an address stands for: one machine has a whole /64 of IPv6.
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let prefix = address.to_bits() & !u128::from(u64::MAX);

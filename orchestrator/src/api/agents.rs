@@ -40,7 +40,8 @@ impl agents_server::Agents for Agents {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let identity = self.context.identity(&request)?;
         if !matches!(identity, Identity::Node(_)) {
-            return Err(Status::permission_denied("only nodes' agents of this cluster may open a session"));
+            let refused = "only nodes' agents of this cluster may open a session";
+            return Err(self.context.turn_away_from(&request, Status::permission_denied(refused)));
         }
         let connection = self.context.number();
         let (sink, outbox) = mpsc::channel(OUTBOX);
@@ -62,7 +63,8 @@ impl agents_server::Agents for Agents {
 
     async fn push_logs(&self, request: Request<Streaming<LogPush>>) -> Result<Response<LogsTaken>, Status> {
         let Identity::Node(_) = self.context.identity(&request)? else {
-            return Err(Status::permission_denied("only nodes' agents of this cluster may push logs"));
+            let refused = "only nodes' agents of this cluster may push logs";
+            return Err(self.context.turn_away_from(&request, Status::permission_denied(refused)));
         };
         let mut pieces = request.into_inner();
         let mut sink = None;

@@ -215,8 +215,7 @@ impl Control {
         }
         let (identity, token) = match (certified, handed_on) {
             (who @ Identity::Manager(_), true) => {
-                admitted.clone()?;
-                let vouched = vouched(&raw.on_behalf_of, token);
+                let vouched = admitted.clone().and_then(|()| vouched(&raw.on_behalf_of, token));
                 vouched.map_err(|refused| self.context.turn_away(from, who, refused))?
             }
             (who, true) => {

@@ -94,9 +94,16 @@ impl Context {
 
     /// Refuses a call before it is a request, and puts that on record.
     pub fn turn_away(&self, address: IpAddr, who: Identity, refusal: Status) -> Status {
-        let reason = refusal.message().to_owned();
-        let _ = self.strangers.try_send(Refused { address, who, reason });
+        let _ = self.strangers.try_send(Refused::inside(address, who, &refusal));
         refusal
+    }
+
+    /// The same for a call of a service that is not for everybody.
+    pub fn turn_away_from<T>(&self, request: &Request<T>, refusal: Status) -> Status {
+        match Peer::of(request) {
+            Ok(peer) => self.turn_away(peer.address().ip(), peer.identity(), refusal),
+            Err(_) => refusal,
+        }
     }
 
     /// Waits for the turn of a caller whose certificate proves nothing, if its address failed lately.

@@ -20,7 +20,8 @@ pub struct Peers {
 impl peers_server::Peers for Peers {
     async fn exchange(&self, request: Request<Streaming<PeerFrame>>) -> Result<Response<PeerDone>, Status> {
         let Identity::Manager(from) = self.context.identity(&request)? else {
-            return Err(Status::permission_denied("only managers of this cluster may send here"));
+            let refused = Status::permission_denied("only managers of this cluster may send here");
+            return Err(self.context.turn_away_from(&request, refused));
         };
         let mut frames = request.into_inner();
         while let Some(frame) = frames.message().await? {
