@@ -23,6 +23,8 @@ use crate::{Action, Manager, audit::Asked, query::Ask, signatures::Finding};
 
 /// Questions under way at once; what comes beyond goes on unasked.
 const MAX_OPEN: usize = 64;
+/// Signatures are read with so many times the patience that a digest is.
+const SIGNATURES_TAKE: u32 = 2;
 /// An answer to a change is still right when its tasks are sent out; later the tag may have moved.
 const FRESH: Duration = Duration::from_secs(30);
 /// So long an image is not asked for again whose registry could not say what it means: the nodes are asked.
@@ -232,7 +234,7 @@ impl Manager {
     fn ask_registry(&mut self, topic: Topic, errand: Errand) {
         let Topic { registry, image, signatures } = topic;
         let job = self.next_id();
-        let until = self.now.mono + self.config.knobs.registry_patience;
+        let until = self.now.mono + self.patience(signatures);
         let host = registry.host.clone();
         let place = image.as_deref().and_then(ImageName::parse);
         let place = place.map(|name| (name.repository(), name.reference.to_owned()));
@@ -341,15 +343,20 @@ impl Manager {
         }
     }
 
+    /// For one answer. Signatures take several.
+    fn patience(&self, signatures: bool) -> Duration {
+        self.config.knobs.registry_patience * if signatures { SIGNATURES_TAKE } else { 1 }
+    }
+
     /// Nobody waits longer than the patience for a registry, whatever the shell does.
     pub(crate) fn expire_registries(&mut self) {
         let now = self.now.mono;
-        let patience = self.config.knobs.registry_patience;
         let Some(lead) = &self.lead else { return };
-        let late: Vec<u64> =
-            lead.registries.open.iter().filter(|(_, open)| open.until <= now).map(|(job, _)| *job).collect();
-        for job in late {
-            let why = format!("it did not answer within {} s", patience.as_secs());
+        let open = lead.registries.open.iter();
+        let late: Vec<(u64, bool)> =
+            open.filter(|(_, open)| open.until <= now).map(|(job, open)| (*job, open.signatures)).collect();
+        for (job, signatures) in late {
+            let why = format!("it did not answer within {} s", self.patience(signatures).as_secs());
             self.on_registry_answered(job, Err(RegistryRefusal::Unreachable(why)));
         }
     }

@@ -447,7 +447,7 @@ impl World {
         self.handles += 1;
         let handle = self.handles;
         let request_id = id.map(RequestId);
-        let deadline = Some(Duration::from_secs(5));
+        let deadline = Some(Duration::from_secs(8));
         let origin = Origin::new(Some("10.0.0.9".into()), None);
         let event = Event::Request { handle, identity, request_id, consistency, deadline, request, origin };
         self.feed(member, event);
@@ -469,7 +469,7 @@ impl World {
             self.until("a leader", |world| world.leader().is_some());
             let leader = self.leader().expect("a leader");
             let handle = self.ask(leader, identity.clone(), Some(id), request.clone());
-            let end = self.now.mono + Duration::from_secs(6);
+            let end = self.now.mono + Duration::from_secs(10);
             while self.answer(handle).is_none() && self.now.mono < end {
                 self.step();
             }
