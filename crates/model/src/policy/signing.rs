@@ -125,6 +125,7 @@ pub fn why_not(image: &str, signers: &[&Require], found: &[FoundSignature]) -> S
     let asks_identity = signers.iter().any(|require| !require.signed_by_identity.is_empty());
     match named.iter().find_map(|one| one.signer.as_ref()).filter(|_| asks_identity) {
         Some(other) => does_not(Flaw::OtherIdentity(other.to_string())),
+        None if asks_identity => "its registry has signatures of it, all by others".into(),
         None => "its registry has signatures of it, all by other keys".into(),
     }
 }
