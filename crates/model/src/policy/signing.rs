@@ -9,8 +9,10 @@ use crate::{
     },
 };
 
-/// Signatures that are verified for one declaration at most; each takes some 0.1 ms, one by an identity up to a millisecond.
-const MAX_TRIES: usize = 64;
+/// What verifying the signatures of one declaration may cost, in those by a key, of which each takes some 0.1 ms.
+const MAX_COST: usize = 256;
+/// One by an identity takes up to a millisecond.
+const IDENTITY_COST: usize = 8;
 /// And to say what is wrong with them.
 const MAX_TOLD: usize = 4;
 
@@ -89,16 +91,16 @@ pub fn choose(image: &str, signers: &[&Require], found: &[FoundSignature]) -> Ve
     };
     let named = naming(image, found);
     let mut chosen: Vec<ImageSignature> = Vec::new();
-    let (mut tries, mut room) = (MAX_TRIES, MAX_SIGNED_BYTES);
+    let (mut cost, mut room) = (0, MAX_SIGNED_BYTES);
     for require in signers {
         if chosen.len() == MAX_SIGNATURES || chosen.iter().any(|one| require.names_signer(one)) {
             continue;
         }
         let claims = named.iter().flat_map(|one| require.claims(one));
-        let mut claims = claims.filter(|one| fits(one) && one.bytes() <= room).take(tries);
+        let mut claims = claims.filter(|one| fits(one) && one.bytes() <= room);
         let holds = |claim: &ImageSignature| {
-            tries -= 1;
-            claim.verify(image).is_ok()
+            cost += if claim.certified.is_some() { IDENTITY_COST } else { 1 };
+            cost <= MAX_COST && claim.verify(image).is_ok()
         };
         if let Some(one) = claims.find(holds) {
             room -= one.bytes();
@@ -184,6 +186,11 @@ mod tests {
         assert_eq!(chosen(&[&good]), 1);
         assert_eq!(chosen(&[&either, &good]), 1, "one signature does for both");
         assert_eq!(chosen(&[&other]), 0);
+        // Whoever may push fills a registry with wrong ones: they cost no more than so much.
+        let wrong = FoundSignature { signature: SIGNATURE.replace("MEU", "MEQ"), ..found() };
+        let after = |wrongs: usize| [vec![wrong.clone(); wrongs], vec![found()]].concat();
+        assert_eq!(choose(&image(), &[&good], &after(MAX_COST - 1)).len(), 1);
+        assert_eq!(choose(&image(), &[&good], &after(MAX_COST)).len(), 0);
         let elsewhere = image().replace("mx/web", "mx/api");
         assert!(choose(&elsewhere, &[&good], &[found()]).is_empty());
         assert!(why_not(&elsewhere, &[&good], &[found()]).contains("another repository"));
