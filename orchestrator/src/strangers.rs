@@ -22,7 +22,7 @@ use rpc::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tonic::Status;
 
@@ -38,7 +38,7 @@ const MAX_KNOWN: usize = 128;
 const WAITING: usize = 256;
 /// Records that wait to be written, for as long as no manager can.
 const UNWRITTEN: usize = 64;
-/// Until a record that could not be written is tried again.
+/// Until a record that could not be written is tried again, unless another manager leads before.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Somebody who was refused.
@@ -46,7 +46,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Refused {
     address: IpAddr,
     who: Identity,
-    /// One word for each reason, whatever else its sentence says.
+    /// The same for the same reason, whatever numbers its sentence has.
     kind: String,
     reason: String,
 }
@@ -66,8 +66,8 @@ impl Refused {
 
     /// Afterwards.
     pub fn inside(address: IpAddr, who: Identity, refusal: &Status) -> Self {
-        let (kind, reason) = (format!("{:?}", refusal.code()), refusal.message().to_owned());
-        Self { address: source(address), who, kind, reason }
+        let reason = refusal.message().to_owned();
+        Self { address: source(address), who, kind: reason.clone(), reason }
     }
 
     fn key(&self) -> Key {
@@ -114,15 +114,16 @@ impl Strangers {
 /// Puts a note on record, however long nobody can.
 async fn write(Note { who, source, reason }: Note, tls: &ClientTls, address: &str, shared: &Shared) {
     let request = Request::NoteRefusal { who, source, reason: audit::cut(&reason, MAX_TEXT) };
+    let mut standing = shared.standing.clone();
     loop {
         let mut managers = vec![address.to_owned()];
-        managers.extend(shared.standing.borrow().addresses.values().cloned());
+        managers.extend(standing.borrow_and_update().addresses.values().cloned());
         let Err(error) = client::call(&managers, tls, &request).await else { return };
         match error.downcast_ref::<ApiError>().map(|error| error.code) {
             Some(ErrorCode::Unauthenticated) => return,
             None | Some(ErrorCode::Unavailable | ErrorCode::NotLeader | ErrorCode::Exhausted) => {
                 tracing::debug!(error = format!("{error:#}"), "a refusal is not on record yet");
-                sleep(PAUSE).await;
+                let _ = timeout(PAUSE, standing.changed()).await;
             }
             Some(_) => {
                 tracing::warn!(?request, error = format!("{error:#}"), "a refusal cannot be recorded");
@@ -214,6 +215,8 @@ fn noted(key: &Key, refused: &Refused, more: u64) -> Note {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use tokio::time::sleep;
+
     use super::*;
 
     fn address(number: u16) -> IpAddr {
@@ -248,10 +251,14 @@ mod tests {
         door.send((address(7), TlsError::WrongCa)).await.expect("somebody counts");
         let refusal = Status::permission_denied("only managers speak on behalf of others");
         let known = Refused::inside(address(7), Identity::Manager(model::id::MemberId(2)), &refusal);
-        inside.send(known).await.expect("somebody counts");
+        let elsewhere = Status::permission_denied("only nodes' agents of this cluster may open a session");
+        let again = Refused::inside(address(7), known.who.clone(), &elsewhere);
+        for refused in [known.clone(), known, again] {
+            inside.send(refused).await.expect("somebody counts");
+        }
         sleep(Duration::from_secs(1)).await;
         let others = told(&mut notes);
-        assert_eq!(others.len(), 2, "another reason, and somebody else: {others:?}");
+        assert_eq!(others.len(), 3, "another reason, somebody else, and that for another reason: {others:?}");
         counting.abort();
     }
 

@@ -79,8 +79,7 @@ impl Manager {
             }),
             Ok(Work::RotateKey) => self.rotate_key(&asked),
             Ok(Work::Refuse(elsewhere, reason)) => {
-                let error = ApiError::new(ErrorCode::Unauthenticated, reason);
-                self.refuse(&Asked { handle, ..elsewhere }, error);
+                self.refuse(&elsewhere, ApiError::new(ErrorCode::Unauthenticated, reason));
                 Ok(())
             }
             Ok(Work::Answer(response)) => {
@@ -235,7 +234,10 @@ impl Manager {
             Request::RemoveItem { kind, name } => self.remove_item(kind, name)?,
             Request::RotateKey => return Ok(Work::RotateKey),
             Request::NoteRefusal { who, source, reason } => {
-                return Ok(Work::Refuse(Asked::at(identity, who, source), reason));
+                let Identity::Manager(manager) = identity else {
+                    return Err(ApiError::new(ErrorCode::Internal, "only managers say who was refused"));
+                };
+                return Ok(Work::Refuse(Asked::at(handle, *manager, who, source), reason));
             }
             Request::SetLoginMethod { spec, password } => self.login_method(spec, password)?,
             Request::RemoveLoginMethod(name) => Command::RemoveLoginMethod { name },

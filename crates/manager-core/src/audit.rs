@@ -140,14 +140,13 @@ impl Asked {
     }
 
     /// What is told of somebody whom a manager refused before there was a request.
-    pub(crate) fn at(manager: &Identity, who: Identity, source: String) -> Self {
-        let manager = audit::holder(manager);
+    pub(crate) fn at(handle: u64, manager: MemberId, who: Identity, source: String) -> Self {
         Self {
-            handle: 0,
+            handle,
             identity: who,
             request_id: None,
             origin: Origin::new(Some(source), None),
-            about: Some(About::new("connect", "manager", manager.trim_start_matches("manager "))),
+            about: Some(About::new("connect", "manager", manager)),
         }
     }
 

@@ -102,12 +102,11 @@ impl Manager {
             }
             proof.signatures = choose(&proof.image, &signers, found);
         }
-        // What nobody asks for is not verified and not kept, whoever sent it; what was there before was verified then.
+        // What nobody asks for is neither verified nor kept, whoever sent it, unless it was there before.
         let was = old.map_or(&[][..], |old| &old.spec.template.container.signatures);
         let Proof { image, signatures } = &mut proof;
         let asked = |one: &ImageSignature| signers.iter().any(|require| require.names_signer(one));
-        signatures.retain(|one| was.contains(one) || asked(one));
-        signatures.retain(|one| one.verify(image).is_ok());
+        signatures.retain(|one| (was.contains(one) || asked(one)) && one.verify(image).is_ok());
         proof
     }
 

@@ -186,8 +186,8 @@ impl Material {
 
 impl Entry {
     fn bundle(&self) -> Option<String> {
-        let log: String =
-            STANDARD.decode(&self.log_id.key_id).ok()?.iter().map(|b| format!("{b:02x}")).collect();
+        let log = STANDARD.decode(&self.log_id.key_id).ok()?;
+        let log: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
         let entry = json!({
             "SignedEntryTimestamp": self.inclusion_promise.as_ref()?.signed_entry_timestamp,
             "Payload": {

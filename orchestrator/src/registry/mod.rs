@@ -23,7 +23,10 @@ use http::{Method, StatusCode, Uri, header};
 use manager_core::{
     RegistryAnswer, RegistryQuestion, RegistryRefusal as Refusal, RegistryWish, RegistryWord,
 };
-use model::registry::{HUB, Login, RegistrySpec};
+use model::{
+    audit::Digest,
+    registry::{HUB, Login, RegistrySpec},
+};
 use serde::Deserialize;
 
 use challenge::Challenge;
@@ -243,13 +246,7 @@ fn is_digest(text: &str) -> bool {
 }
 
 fn digest_of(body: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let digest = ring::digest::digest(&ring::digest::SHA256, body);
-    let mut text = "sha256:".to_owned();
-    for byte in digest.as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{}", Digest::of(body))
 }
 
 #[derive(Deserialize)]

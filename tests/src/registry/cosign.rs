@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use model::audit::Digest;
 use ring::{
-    digest::{SHA256, digest},
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
+use serde_json::Value;
 
 use super::Registry;
 use super::sigstore::{Job, Proof, Sigstore};
 use crate::hosts::namespace;
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -87,7 +87,7 @@ impl Signer {
 
     /// SHA-256 of the public half.
     pub(super) fn fingerprint(&self) -> String {
-        hex_digest(&self.der())
+        Digest::of(&self.der()).to_string()
     }
 
     fn der(&self) -> Vec<u8> {
@@ -106,15 +106,6 @@ pub(super) fn payload(names: &str, digest: &str) -> String {
     format!(
         r#"{{"critical":{{"identity":{{"docker-reference":"{names}"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
     )
-}
-
-/// In hex.
-pub(super) fn sha256(text: &str) -> String {
-    hex_digest(text.as_bytes())
-}
-
-fn hex_digest(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is signed, and where the signature is put.
@@ -193,7 +184,7 @@ impl Registry {
             begun.lines().find_map(|line| line.strip_prefix("Location: ")).context("no location")?;
         let host = format!("http://{}", self.back_door.address);
         let path = location.strip_prefix(&host).unwrap_or(location);
-        let digest = format!("sha256:{}", sha256(text));
+        let digest = format!("sha256:{}", Digest::of(text.as_bytes()));
         let mark = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{mark}digest={digest}");
         let answer = self.knock("PUT", &path, "application/octet-stream", text)?;

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use model::audit::Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
 use serde_json::json;
 
-use super::cosign::{Signer, sha256};
+use super::cosign::Signer;
 
 /// Who vouched for a signer, in a certificate of Fulcio.
 const ISSUER: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 8];
@@ -117,7 +118,7 @@ impl Sigstore {
             "apiVersion": "0.0.1",
             "kind": "hashedrekord",
             "spec": {
-                "data": { "hash": { "algorithm": "sha256", "value": sha256(payload) } },
+                "data": { "hash": { "algorithm": "sha256", "value": Digest::of(payload.as_bytes()).to_string() } },
                 "signature": {
                     "content": signature,
                     "publicKey": { "content": STANDARD.encode(&certificate) },

@@ -245,7 +245,7 @@ fn methods(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
 }
 
 /// Opens a stream, says nothing, and ends it.
-async fn call(method: &str, channel: Channel) -> Result<(), Status> {
+pub(super) async fn call(method: &str, channel: Channel) -> Result<(), Status> {
     match method {
         "Session" => AgentsClient::new(channel).session(tokio_stream::empty()).await.map(drop),
         "PushLogs" => AgentsClient::new(channel).push_logs(tokio_stream::empty()).await.map(drop),

@@ -9,9 +9,9 @@ use crate::{
     },
 };
 
-/// What verifying the signatures of one declaration may cost, in those by a key, of which each takes some 0.1 ms.
+/// What verifying the signatures of one declaration may cost, in those by a key, of which each takes some 0.07 ms.
 const MAX_COST: usize = 256;
-/// One by an identity takes up to a millisecond.
+/// One by an identity takes some 0.9 ms where its authority's key is one of P-384, as Fulcio's is.
 const IDENTITY_COST: usize = 8;
 /// And to say what is wrong with them.
 const MAX_TOLD: usize = 4;

@@ -25,7 +25,7 @@ use super::{Flaw, PublicKey, log};
 const MAX_AUTHORITY: usize = 4;
 /// Bytes of an authority's certificates as PEM.
 const MAX_AUTHORITY_BYTES: usize = 8 << 10;
-/// Bytes of a signer's certificate that are kept with a declaration: one of a pipeline has some 3 KiB as PEM.
+/// Bytes of a signer's certificate that are kept with a declaration: one of a pipeline has some 2 KiB as PEM.
 pub const MAX_CERTIFICATE: usize = 8 << 10;
 /// For signing code: id-kp-codeSigning (RFC 5280, 4.2.1.12).
 const CODE_SIGNING: [u8; 8] = [0x2b, 6, 1, 5, 5, 7, 3, 3];

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use super::{PublicKey, hex, identity::first_certificate, payload::signed};
+use super::{PublicKey, identity::first_certificate, payload::signed};
+use crate::audit::Digest;
 
 /// Bytes of a bundle that is kept with a declaration; its entry has the certificate, packed twice.
 pub const MAX_ENTRY: usize = 16 << 10;
@@ -112,9 +112,8 @@ pub(super) fn verify(
     let body = STANDARD.decode(&entry.body).map_err(|_| "it is damaged")?;
     let Body { api_version, kind, spec } =
         serde_json::from_slice(&body).map_err(|_| "it is of a kind that is not read")?;
-    let is = |hash: &Hash, bytes: &[u8]| {
-        hash.algorithm == "sha256" && hash.value == hex(digest(&SHA256, bytes).as_ref())
-    };
+    let is =
+        |hash: &Hash, bytes: &[u8]| hash.algorithm == "sha256" && hash.value == Digest::of(bytes).to_string();
     let by = |recorded: &str| {
         let recorded = STANDARD.decode(recorded).unwrap_or_default();
         first_certificate(&recorded).as_ref() == Some(signer)

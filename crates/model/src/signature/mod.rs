@@ -13,13 +13,10 @@ mod payload;
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::{
-    digest::{SHA256, digest},
-    signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey},
-};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use crate::container::ContainerSpec;
+use crate::{audit::Digest, container::ContainerSpec};
 
 pub(crate) use identity::Signer;
 pub use identity::{Authority, Certified, MAX_CERTIFICATE, SignerIdentity, certificate_pem};
@@ -28,7 +25,7 @@ pub use payload::{PREDICATE, STATEMENT, names};
 
 /// Signatures that go with a declaration at most: one for each policy that asks for another key.
 pub const MAX_SIGNATURES: usize = 8;
-/// Bytes of them together: one by a key has some 350, one by an identity some 10 KiB.
+/// Bytes of them together: one by a key has some 350, one by an identity some 7 KiB.
 pub const MAX_SIGNED_BYTES: usize = 96 << 10;
 /// Bytes of a payload that is kept with a declaration; those of cosign have some 250 and what `-a` adds.
 pub const MAX_PAYLOAD: usize = 8 << 10;
@@ -54,7 +51,7 @@ pub struct PublicKey([u8; POINT]);
 impl PublicKey {
     /// SHA-256 over its DER form in hex, as `openssl pkey -pubin -in cosign.pub -outform DER | sha256sum` prints it.
     pub fn fingerprint(&self) -> String {
-        hex(digest(&SHA256, &self.der()).as_ref())
+        Digest::of(&self.der()).to_string()
     }
 
     /// The beginning of the fingerprint.
@@ -78,10 +75,6 @@ impl PublicKey {
     fn der(&self) -> Vec<u8> {
         [&HEADER[..], &self.0].concat()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for PublicKey {

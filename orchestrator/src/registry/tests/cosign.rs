@@ -161,7 +161,7 @@ fn changed_in_any_part_a_signature_by_an_identity_holds_no_longer() {
             },
             "another key",
         ),
-        (|one| one.certified.as_mut().unwrap().certificate = AUTHORITY.into(), ""),
+        (|one| one.certified.as_mut().unwrap().certificate = AUTHORITY.into(), "all by others"),
     ];
     let (image, found) = found(BY_IDENTITY[1], List::Kept);
     let require = identity(|_| {});

@@ -10,6 +10,7 @@ use model::id::{DeployTokenId, MemberId};
 use model::identity::{Identity, Role};
 use model::request::Request;
 use proto::codec;
+use rpc::tls::channel;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use crate::client::{block_on, message};
 use crate::trust::answer::{Answer, Verdict};
 use crate::trust::cast::Papers;
+use crate::trust::matrix::call;
 use crate::trust::site::{CALL, Site};
 use crate::trust::tally::Tally;
 
@@ -25,6 +27,7 @@ pub fn run(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     known(site, tally)?;
     behalf(site, tally)?;
     both(site, tally)?;
+    services(site, tally)?;
     let newest = tls(site, &rustls::version::TLS13)?;
     ensure!(!newest.refused, "a client of TLS 1.3 is let in: {}", newest.said);
     tally.tried("a client of TLS 1.2", &tls(site, &rustls::version::TLS12)?).saying(&["fatal alert"]);
@@ -118,6 +121,24 @@ fn both(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         .tried("a viewer with a deploy token", &answer)
         .saying(&["not with both"])
         .on_record("user viewer", "connect");
+    Ok(())
+}
+
+/// The services of nodes and managers are for nobody else.
+fn services(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
+    for (method, says) in [
+        ("Session", "only nodes' agents of this cluster may open a session"),
+        ("PushLogs", "only nodes' agents of this cluster may push logs"),
+        ("Exchange", "only managers of this cluster may send here"),
+    ] {
+        let channel = channel(&site.cluster.address(0), site.tls(&site.cast.viewer)?);
+        let called = block_on(call(method, channel));
+        let answer = called.err().map_or_else(Answer::done, |status| Answer::of_status(&status));
+        tally
+            .tried(format!("a viewer who calls {method}"), &answer)
+            .saying(&[says])
+            .on_record("user viewer", "connect");
+    }
     Ok(())
 }
 
