@@ -1,6 +1,8 @@
 //! Commands: what lies in the log. A command is a decision, never an input: ids, random choices and times are fixed when
 //! it is built, so that every version of the software applies it the same way.
 
+mod decision;
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use crate::{
     audit::{Note, Origin},
     binding::BindingSpec,
     cluster::{Authority, ClusterSettings, Token},
-    cron::{CronSpec, CronStep},
+    cron::CronSpec,
     deployer::{DeployTokenSpec, TokenDigest},
     freeze::FreezeSpec,
     id::{
@@ -20,18 +22,18 @@ use crate::{
     identity::{Identity, JoinRole},
     issuer::IssuerSpec,
     item::{ItemKind, ItemSpec, NewVersion},
-    job::JobState,
     login::LoginMethodSpec,
     network::NetworkSpec,
     node::{Facts, Incarnation, NodeSpec},
     policy::{PolicySpec, Refusal},
     registry::RegistrySpec,
     sealed::{KeyId, LoginAt, Sealed},
-    service::{ImagePin, ReleaseNote, Rollout, RolloutStep, ServiceSpec, Slot, TemplateVersion},
+    service::{ImagePin, ReleaseNote, RolloutStep, ServiceSpec, TemplateVersion},
     session::TaskReport,
-    task::{Inheritance, PendingReason},
     time::ClusterTime,
 };
+
+pub use decision::Decision;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -543,145 +545,6 @@ pub enum Command {
         name: String,
         /// It may.
         approved: bool,
-    },
-}
-
-/// One of the managers' own decisions, with what it was decided on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// Fill a slot. Rejected when the slot has an active task other than `alongside` (start-first), when the service is
-    /// gone or removing, or when it has not this template.
-    CreateTask {
-        /// Chosen by the leader.
-        id: TaskId,
-        /// Whose.
-        service: ServiceId,
-        /// Which place.
-        slot: Slot,
-        /// From which template.
-        template: TemplateVersion,
-        /// Where; `None` = pending.
-        node: Option<NodeId>,
-        /// Why it has no node.
-        pending: Option<PendingReason>,
-        /// What it inherits.
-        inherited: Inheritance,
-        /// The one active task of the slot that may stay beside it.
-        alongside: Option<TaskId>,
-    },
-    /// Give a pending task its node. Rejected when the node is not ready and active.
-    AssignTask {
-        /// Which.
-        id: TaskId,
-        /// Decided on.
-        expected: Generation,
-        /// Where.
-        node: NodeId,
-    },
-    /// Why a task stays pending, when that changed.
-    ExplainPending {
-        /// Which.
-        id: TaskId,
-        /// Decided on.
-        expected: Generation,
-        /// Why.
-        reason: PendingReason,
-    },
-    /// Desired state `Stopped`. A task without a node ends at once.
-    StopTask {
-        /// Which.
-        id: TaskId,
-        /// Decided on.
-        expected: Generation,
-        /// Its service, as decided on: what it declares says who has to go. `None` in logs of 0.1.0: not compared.
-        #[serde(default)]
-        service: Option<Generation>,
-        /// The task of its slot that is kept in place of it: without that one it goes on. `None`: nobody is, or not compared.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        keeps: Option<TaskId>,
-        /// Its node, as decided on, where that is why it goes: one that is active again by now keeps it. `None`: not compared.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        node: Option<Generation>,
-        /// Why, for the history.
-        reason: String,
-    },
-    /// Nobody will report on it again.
-    LoseTask {
-        /// Which.
-        id: TaskId,
-        /// Decided on.
-        expected: Generation,
-        /// Why.
-        reason: String,
-    },
-    /// Forget an ended task.
-    ReapTask {
-        /// Which.
-        id: TaskId,
-        /// Decided on.
-        expected: Generation,
-    },
-    /// Move the rollout's cursor.
-    SetRollout {
-        /// Whose.
-        service: ServiceId,
-        /// Decided on.
-        expected: Generation,
-        /// The whole new cursor.
-        rollout: Rollout,
-    },
-    /// Make the previous template the newest one (automatic rollback): the declaration returns, the cursor is set.
-    RollBack {
-        /// Whose.
-        service: ServiceId,
-        /// Decided on.
-        expected: Generation,
-        /// Why.
-        reason: String,
-    },
-    /// Forget a removed service that has no task left.
-    DropService {
-        /// Which.
-        service: ServiceId,
-        /// Decided on.
-        expected: Generation,
-    },
-    /// A job has come to its end. Rejected when it has before.
-    EndJob {
-        /// Which.
-        service: ServiceId,
-        /// Decided on.
-        expected: Generation,
-        /// Complete or failed.
-        state: JobState,
-        /// Why it failed.
-        message: String,
-    },
-    /// Forget an ended job with its tasks.
-    RemoveJob {
-        /// Which.
-        service: ServiceId,
-        /// Decided on.
-        expected: Generation,
-    },
-    /// What happens at one time of a cron. Rejected unless it is later than every one decided before.
-    RunCron {
-        /// Which.
-        cron: CronId,
-        /// Decided on.
-        expected: Generation,
-        /// The time that was due.
-        due: ClusterTime,
-        /// The next one.
-        next: Option<ClusterTime>,
-        /// What happens.
-        step: CronStep,
-    },
-    /// Forget a token that expired or has no use left.
-    DropToken {
-        /// Which.
-        id: TokenId,
     },
 }
 
