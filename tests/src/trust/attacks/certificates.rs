@@ -131,8 +131,8 @@ fn services(site: &Site<'_>, tally: &mut Tally) -> Result<()> {
         ("PushLogs", "only nodes' agents of this cluster may push logs"),
         ("Exchange", "only managers of this cluster may send here"),
     ] {
-        let channel = channel(&site.cluster.address(0), site.tls(&site.cast.viewer)?);
-        let called = block_on(call(method, channel));
+        let tls = site.tls(&site.cast.viewer)?;
+        let called = block_on(async { call(method, channel(&site.cluster.address(0), tls)).await });
         let answer = called.err().map_or_else(Answer::done, |status| Answer::of_status(&status));
         tally
             .tried(format!("a viewer who calls {method}"), &answer)
